@@ -1,0 +1,153 @@
+"""The books of a crawl: what came in, how it ended, and which hosts were slow."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import TYPE_CHECKING
+
+from crawlpool.models import Outcome, Report, Result
+
+if TYPE_CHECKING:
+    from crawlpool.clock import Clock
+    from crawlpool.leg import Leg
+
+# Hosts whose times are kept; a crawl of more forgets the ones that were seen least.
+_KEPT_HOSTS = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class HostTimes:
+    """How one host answered: answers so far, and their mean time in seconds."""
+
+    host: str
+    answers: int
+    mean_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a crawl is.
+
+    Args:
+        report: the books so far; they balance when the crawl is over.
+        queued: targets that wait.
+        running: targets that are being fetched or handled.
+        slowest: the slowest hosts, slowest first.
+        kinds: how often each kind of error ended a target.
+        statuses: how often each HTTP error status ended one.
+    """
+
+    report: Report
+    queued: int
+    running: int
+    slowest: tuple[HostTimes, ...]
+    kinds: dict[str, int]
+    statuses: dict[int, int]
+
+
+class Books:
+    """Counts; thread-safe.
+
+    Args:
+        clock: where time comes from.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        # Guards every field below.
+        self._lock = threading.Lock()
+        self._inputs = self._found = self._items = self._bytes = self._legs = self._retries = 0
+        self._ended = dict.fromkeys(Outcome, 0)
+        self._kinds: dict[str, int] = {}
+        self._statuses: dict[int, int] = {}
+        self._hosts: dict[str, tuple[int, float]] = {}
+        self._started_at: float | None = None
+        self._is_complete = True
+
+    def start(self) -> None:
+        """Note that the crawl begins."""
+        with self._lock:
+            self._started_at = self._clock.monotonic()
+
+    def took(self) -> None:
+        """Count a target or bad line taken from the seeds."""
+        with self._lock:
+            self._inputs += 1
+
+    def found(self) -> None:
+        """Count a target added by a handler."""
+        with self._lock:
+            self._found += 1
+
+    def unfound(self) -> None:
+        """Take back a count of ``found``: the target was refused."""
+        with self._lock:
+            self._found -= 1
+
+    def emitted(self) -> None:
+        """Count an item."""
+        with self._lock:
+            self._items += 1
+
+    def interrupt(self) -> None:
+        """Note that the crawl was stopped before its input was done."""
+        with self._lock:
+            self._is_complete = False
+
+    def settle(self, result: Result, leg: Leg) -> None:
+        """Count how a target ended."""
+        content = result.response._content if result.response is not None else None
+        size = len(content) if isinstance(content, bytes) else 0
+        kind = str(result.error_kind) if result.error is not None else None
+        with self._lock:
+            self._ended[result.outcome] += 1
+            self._bytes += size
+            self._legs += result.attempts
+            self._retries += max(0, result.attempts - 1 - len(result.redirects))
+            if kind is not None:
+                self._kinds[kind] = self._kinds.get(kind, 0) + 1
+            if result.outcome is Outcome.HTTP_ERROR and result.response is not None:
+                status = result.response.status_code
+                self._statuses[status] = self._statuses.get(status, 0) + 1
+            if result.elapsed_s is not None:
+                count, total = self._hosts.get(leg.host, (0, 0.0))
+                self._hosts[leg.host] = (count + 1, total + result.elapsed_s)
+                if len(self._hosts) > _KEPT_HOSTS:
+                    self._forget_hosts()
+
+    def report(self) -> Report:
+        """Return the books of this moment."""
+        with self._lock:
+            return self._report()
+
+    def progress(self, queued: int, running: int) -> Progress:
+        """Return how far the crawl is."""
+        with self._lock:
+            slow = sorted(((total / n, n, host) for host, (n, total) in self._hosts.items()), reverse=True)[:5]
+            return Progress(
+                self._report(),
+                queued,
+                running,
+                tuple(HostTimes(host, n, mean) for mean, n, host in slow),
+                dict(self._kinds),
+                dict(self._statuses),
+            )
+
+    def _report(self) -> Report:
+        elapsed = 0.0 if self._started_at is None else self._clock.monotonic() - self._started_at
+        return Report(
+            inputs=self._inputs,
+            found=self._found,
+            **{outcome.value: count for outcome, count in self._ended.items()},
+            body_bytes=self._bytes,
+            legs=self._legs,
+            retries=self._retries,
+            elapsed_s=elapsed,
+            is_complete=self._is_complete,
+            items=self._items,
+        )
+
+    def _forget_hosts(self) -> None:
+        kept = sorted(self._hosts.items(), key=lambda item: item[1][0], reverse=True)[: _KEPT_HOSTS // 2]
+        self._hosts = dict(kept)

@@ -1,0 +1,153 @@
+"""Frozen settings, checked when they are made; their names carry their units."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from crawlpool.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: What requests takes as a timeout: one number for both phases, or (connect, read), in seconds; None waits for ever.
+TimeoutValue: TypeAlias = "float | tuple[float | None, float | None] | None"
+
+DEFAULT_TIMEOUT: tuple[float, float] = (5.0, 30.0)
+DEFAULT_DEADLINE_S = 60.0
+DEFAULT_THREADS = 16
+CRAWL_MAX_BODY_BYTES = 32 * 1024 * 1024
+
+
+def check(condition: bool, name: str, value: object, rule: str) -> None:
+    """Raise ``ConfigError`` naming the setting, its value and the rule unless ``condition`` holds."""
+    if not condition:
+        raise ConfigError(f"{name}={value!r}: {rule}")
+
+
+def is_count(value: object, least: int = 1) -> bool:
+    """Tell whether ``value`` is a whole number of at least ``least`` (a bool is not)."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_seconds(value: object, *, zero: bool = False) -> bool:
+    """Tell whether ``value`` is a finite number of seconds, positive or, with ``zero``, not negative."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return False
+    return value >= 0 if zero else value > 0
+
+
+def split_timeout(timeout: Any) -> tuple[float | None, float | None]:
+    """Return (connect, read) seconds for any form of timeout that requests takes.
+
+    Raises:
+        ConfigError: for anything else; it is a ``ValueError``, as requests' own is.
+    """
+    if timeout is None or isinstance(timeout, (int, float)):
+        pair: tuple[Any, ...] = (timeout, timeout)
+    elif isinstance(timeout, tuple) and len(timeout) == 2:
+        pair = timeout
+    elif hasattr(timeout, "connect_timeout") and hasattr(timeout, "read_timeout"):  # urllib3.Timeout
+        pair = (timeout.connect_timeout, timeout.read_timeout)
+        return tuple(p if isinstance(p, (int, float)) else None for p in pair)  # type: ignore[return-value]
+    else:
+        raise ConfigError(
+            f"Invalid timeout {timeout!r}. Pass a (connect, read) timeout tuple, or a single float to set both "
+            "timeouts to the same value."
+        )
+    for part in pair:
+        check(part is None or is_seconds(part), "timeout", timeout, "each part is a positive number of seconds or None")
+    return pair
+
+
+@dataclasses.dataclass(frozen=True)
+class HostLimits:
+    """How hard one host may be asked.
+
+    Args:
+        concurrency: how many requests a host may have at once; ``None`` for no limit.
+        loopback_exempt: whether hosts on the loopback interface (``localhost``, 127.0.0.0/8, ``[::1]``) have no limit.
+
+    Raises:
+        ConfigError: for a concurrency below 1.
+    """
+
+    concurrency: int | None = 1
+    loopback_exempt: bool = True
+
+    def __post_init__(self) -> None:
+        check(
+            self.concurrency is None or is_count(self.concurrency),
+            "concurrency",
+            self.concurrency,
+            "a whole number of at least 1, or None for no limit",
+        )
+
+    def of_host(self, host: str) -> int | None:
+        """Return how many requests ``host`` (lower case, without port) may have at once; ``None`` for any number."""
+        return None if self.loopback_exempt and is_loopback(host) else self.concurrency
+
+
+NO_LIMITS = HostLimits(concurrency=None)
+
+_LOOPBACK = re.compile(r"(?:.*\.)?localhost\.?|127(?:\.\d{1,3}){3}|\[?::1\]?")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host``, as written in a URL, names the loopback interface; nothing is resolved."""
+    return _LOOPBACK.fullmatch(host) is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class PoolSettings:
+    """What is fixed for the life of a pool; everything that may change lives in the pool's defaults.
+
+    Args:
+        threads: workers of ``submit``, ``map`` and ``crawl``.
+        deadline_s: wall-clock seconds that one call may take, all in all; ``None`` for no deadline.
+        max_body_bytes: cap on a decoded body; ``None`` for none.
+        idle_connections: open connections that a session keeps at most, least recently used out first.
+        queue_size: targets that may wait before ``submit`` blocks; ``None`` for four for each thread.
+        trust_env: whether proxies, netrc and CA settings are taken from the environment (once, when the pool is made).
+        resolve: addresses to connect to instead of asking DNS, by (host, port).
+
+    Raises:
+        ConfigError: for a value that can't be.
+    """
+
+    threads: int = DEFAULT_THREADS
+    deadline_s: float | None = DEFAULT_DEADLINE_S
+    max_body_bytes: int | None = None
+    idle_connections: int = 32
+    queue_size: int | None = None
+    trust_env: bool = True
+    resolve: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check(is_count(self.threads) and self.threads <= 4096, "threads", self.threads, "a whole number, 1 to 4096")
+        check(
+            self.deadline_s is None or is_seconds(self.deadline_s),
+            "deadline",
+            self.deadline_s,
+            "a positive number of seconds, or None for none",
+        )
+        check(
+            self.max_body_bytes is None or is_count(self.max_body_bytes),
+            "max_body_bytes",
+            self.max_body_bytes,
+            "a whole number of bytes of at least 1, or None for no cap",
+        )
+        check(is_count(self.idle_connections), "idle_connections", self.idle_connections, "a whole number, at least 1")
+        check(
+            self.queue_size is None or is_count(self.queue_size),
+            "queue_size",
+            self.queue_size,
+            "a whole number of at least 1, or None",
+        )
+
+    @property
+    def queue_room(self) -> int:
+        """How many targets may wait for a worker."""
+        return self.queue_size if self.queue_size is not None else 4 * self.threads

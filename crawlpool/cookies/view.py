@@ -1,0 +1,213 @@
+"""The cookies that one request carries: the shared store's, and over them the request's own. Nothing is copied."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any
+
+from requests.cookies import RequestsCookieJar
+
+from crawlpool.cookies.jar import JudgedJar, cookie_of
+from crawlpool.cookies.match import Domains, Paths, rules_for, select, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from http.cookiejar import CookiePolicy
+
+    from crawlpool.cookies.incoming import Incoming, Key
+    from crawlpool.cookies.store import CookieStore
+
+# Judges the cookies that the caller gave with the request, as requests does: it merges them into a jar with this
+# policy. So a session whose policy blocks all cookies of servers still sends those of ``cookies=``.
+_OWN_POLICY = DefaultCookiePolicy()
+
+
+def _copy_all(domains: Domains) -> Domains:
+    """Return a copy of ``domains`` with copies of the cookies."""
+    return {
+        domain: {path: {name: copy.copy(cookie) for name, cookie in names.items()} for path, names in paths.items()}
+        for domain, paths in domains.items()
+    }
+
+
+class RequestCookies(JudgedJar):
+    """What a prepared request has as its jar, in place of the merged copy that requests makes for each request.
+
+    It shows the store's cookies as they are now, updated by the request's own: of two cookies with the same domain,
+    path and name the own one wins. All that is written goes to the own part, never into the store: cookies of a
+    response that are extracted here, too. To make one costs nothing by the number of cookies stored.
+
+    Two things differ from the merged copy. Cookies that the store got or lost after the request was prepared are
+    seen. And the store's cookies are judged by the store's policy where requests uses the standard one.
+
+    Args:
+        store: the shared store.
+        own: the caller's cookies for this request, as requests takes them: a mapping, a jar (it is copied), or none.
+
+    Not thread-safe, as the request that it belongs to isn't; many views may share one store.
+    """
+
+    def __init__(self, store: CookieStore, own: Mapping[str, str] | CookieJar | None = None) -> None:
+        # Not super().__init__(): it would make a policy.
+        self._store: CookieStore | None = store  # None once the view stands on its own
+        self._policy = store.get_policy()
+        self._own_policy: CookiePolicy = _OWN_POLICY
+        # For the inherited methods of the standard library's jar, which take it around changes of _cookies.
+        self._cookies_lock = threading.RLock()
+        self._cookies: Domains = {}  # the own part
+        self._hidden: set[Key] = set()  # the store's cookies that were removed here
+        # Store domains below this rank stand before the own part's in a header, younger ones after: as in a merged copy.
+        self._rank = store._next_rank
+        if own:
+            self._add(own)
+
+    def _add(self, own: Mapping[str, str] | CookieJar) -> None:
+        if isinstance(own, CookieJar):
+            for cookie in own:
+                self.set_cookie(copy.copy(cookie))
+        else:
+            for name, value in own.items():
+                self.set_cookie(cookie_of(name, value))
+
+    # Reading
+
+    def _merge(self, shared: list[tuple[float, str, Paths]]) -> Domains:
+        """Return the own cookies laid over ``shared``, in the order of a merged copy. ``shared`` is used up."""
+        merged: Domains = {domain: paths for rank, domain, paths in shared if rank < self._rank}
+        younger: Domains = {domain: paths for rank, domain, paths in shared if rank >= self._rank}
+        for domain in self._cookies:
+            if domain not in merged:
+                merged[domain] = younger.pop(domain, {})
+        merged.update(younger)
+        for domain, path, name in self._hidden:
+            merged.get(domain, {}).get(path, {}).pop(name, None)
+        for domain, paths in self._cookies.items():
+            for path, names in paths.items():
+                merged[domain].setdefault(path, {}).update(names)
+        return merged
+
+    def _all(self) -> Domains:
+        return _copy_all(self._cookies) if self._store is None else self._merge(self._store._part_of_all())
+
+    def __iter__(self) -> Iterator[Cookie]:  # type: ignore[override]  # as in any CookieJar
+        """Iterate over the cookies of this moment, the own ones over the store's."""
+        return iter(list(walk(self._cookies if self._store is None else self._all())))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither the store nor the own part holds a cookie; cheap, unless cookies were removed here."""
+        if self._hidden:
+            return not len(self)
+        return (self._store is None or self._store.is_empty) and not any(True for _ in walk(self._cookies))
+
+    def _has_nothing_for(self, request: Any) -> bool:
+        return not self._cookies and (self._store is None or self._store._has_nothing_for(request))
+
+    def _cookies_for_request(self, request: Any) -> list[Cookie]:
+        now_s = int(time.time())
+        if self._store is not None and not self._cookies and not self._hidden:
+            return self._store._judged_for(request, self._policy)
+        shared = self._store._part_for(request, self._policy) if self._store is not None else []
+        going = select(rules_for(self._own_policy, request, now_s), self._cookies.items())
+        if shared:
+            part = ((domain, paths) for _, domain, paths in shared)
+            going += select(rules_for(self._policy, request, now_s), part)
+        ids = {id(cookie) for cookie in going}
+        in_order = [cookie for cookie in walk(self._merge(shared)) if id(cookie) in ids]
+        self._purge_own()
+        return in_order
+
+    def copy(self) -> RequestCookies:
+        """Return a view on the same store with copies of the own cookies."""
+        new = RequestCookies.__new__(RequestCookies)
+        new._store, new._policy, new._own_policy = self._store, self._policy, self._own_policy
+        new._cookies_lock = threading.RLock()
+        new._cookies = _copy_all(self._cookies)
+        new._hidden = set(self._hidden)
+        new._rank = self._rank
+        return new
+
+    # Changing
+
+    def set_policy(self, policy: CookiePolicy) -> None:
+        """Let ``policy`` decide about all cookies of this request, given ones too; the store keeps its own."""
+        self._policy = self._own_policy = policy
+
+    def update(self, other: Any) -> None:  # type: ignore[override]  # as in RequestsCookieJar
+        """Add copies of all cookies of a jar, or names and values of a mapping.
+
+        The view's own store needs no copying: as after an update of a merged copy, its cookies then win over the own
+        ones, and those removed here are back. That is what requests does at a redirect.
+        """
+        if self._store is None or other is not self._store:
+            super().update(other)
+            return
+        self._hidden.clear()
+        for domain, paths in self._cookies.items():  # the emptied dicts stay: they keep the domain's place in the order
+            for path, names in paths.items():
+                for name in [name for name in names if self._store._has(domain, path, name)]:
+                    del names[name]
+
+    def clear(self, domain: str | None = None, path: str | None = None, name: str | None = None) -> None:
+        """Remove cookies from this request, as from a merged copy; the store keeps them.
+
+        Raises:
+            KeyError: when there is no such domain, path or name.
+            ValueError: when a path is given without a domain, or a name without both.
+        """
+        if self._store is None or domain is None or path is None or name is None:
+            self._stand_alone()
+            super().clear(domain, path, name)
+            return
+        key = (domain, path, name)
+        is_shown = key not in self._hidden and self._store._has(domain, path, name)
+        if is_shown:
+            self._hidden.add(key)
+        names = self._cookies.get(domain, {}).get(path, {})
+        if names.pop(name, None) is None and not is_shown:
+            raise KeyError(name)
+
+    def clear_session_cookies(self) -> None:
+        """Remove the cookies that were to end with the session from this request; the store keeps them."""
+        self._stand_alone()
+        super().clear_session_cookies()
+
+    def clear_expired_cookies(self) -> None:
+        """Remove expired cookies; the store's are dropped there."""
+        self._purge_own()
+        if self._store is not None:
+            self._store.clear_expired_cookies()
+
+    def _purge_own(self) -> None:
+        now_s = time.time()
+        for cookie in list(walk(self._cookies)):
+            if cookie.is_expired(now_s):  # type: ignore[arg-type]  # typed as int
+                # A merged copy has lost the store's cookie of that key when it took this one.
+                self._hidden.add((cookie.domain, cookie.path, cookie.name))
+                del self._cookies[cookie.domain][cookie.path][cookie.name]
+
+    def _apply(self, incoming: Incoming) -> None:
+        for domain, path, name in incoming.gone:
+            try:
+                self.clear(domain, path, name)
+            except KeyError:
+                continue
+        for cookie in incoming.cookies:
+            self.set_cookie(cookie)
+
+    def _stand_alone(self) -> None:
+        """Become a plain merged copy, for what can't be told by keys; no request of requests' own needs it."""
+        if self._store is not None:
+            self._cookies = _copy_all(self._all())
+            self._store = None
+            self._hidden.clear()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A request that is pickled or deep-copied gets the merged copy that requests would have given it.
+        return RequestsCookieJar, (), {"_policy": self._policy, "_cookies": self._all()}

@@ -1,0 +1,312 @@
+"""A crawl: seeds in, handlers that find more, sinks out, and books that balance."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.books import Books, Progress
+from crawlpool.clock import SYSTEM_CLOCK, Clock
+from crawlpool.config import HostLimits, check, is_count
+from crawlpool.errors import Cancelled, HandlerFailed, PoolClosed, SinkError, UnwantedContentType
+from crawlpool.leg import Group, Leg, RunOptions, host_of
+from crawlpool.models import Outcome, Report, Result, Target
+from crawlpool.settle import dropped
+from crawlpool.source import BadLine
+from crawlpool.spill import SpillQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    import requests
+
+    from crawlpool.sinks import Sink
+    from crawlpool.worker import Workforce
+
+# Legs of one crawl that wait in the frontier: enough that many hosts have their turn, few enough to forget about.
+_WAITING = 1000
+
+
+class Crawl:
+    """One crawl over a pool's workers; it runs once.
+
+    Args:
+        workforce: who does the work.
+        handler: called in a worker with each result and this crawl.
+        options: how legs are sent.
+        limits: how hard a host may be asked.
+        sinks: where records and items go.
+        content_types: media types wanted, such as ``text/html`` or ``image/*``; other bodies aren't read.
+        max_per_host: targets of one host at most; the rest is skipped, reason ``max_per_host``.
+        on_result: called in a worker with each settled result, after handler and sinks; must not raise.
+        clock: where time comes from.
+
+    Thread-safe: ``add``, ``emit``, ``drain``, ``stop`` and ``progress`` may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        workforce: Workforce,
+        handler: Callable[[Result, Crawl], None] | None,
+        options: RunOptions,
+        limits: HostLimits,
+        sinks: tuple[Sink, ...] = (),
+        *,
+        content_types: Iterable[str] | None = None,
+        max_per_host: int | None = None,
+        on_result: Callable[[Result], None] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        check(max_per_host is None or is_count(max_per_host), "max_per_host", max_per_host, "1 or more, or None")
+        self.group = Group(_WAITING, limits)
+        self.options = options
+        self._workforce = workforce
+        self._handler = handler
+        self._sinks = sinks
+        self._content_types = tuple(t.strip().lower() for t in content_types) if content_types is not None else None
+        self._max_per_host = max_per_host
+        self._on_result = on_result
+        self._clock = clock
+        self._spill = SpillQueue()
+        self._books = Books(clock)
+        # Guards _outstanding, _is_fed, _is_draining, _failure, _seen and _per_host; waited on by run() for the end.
+        self._lock = threading.Lock()
+        self._quiet = threading.Condition(self._lock)
+        self._outstanding = 0
+        self._is_fed = False
+        self._is_draining = False
+        self._failure: BaseException | None = None
+        self._seen: set[bytes] = set()
+        self._per_host: dict[str, int] = {}
+
+    # The caller's side -------------------------------------------------------------------------------------------
+
+    def run(self, seeds: Iterable[str | Target | BadLine]) -> Report:
+        """Fetch the seeds and all that is added; return the books when every target has its outcome.
+
+        Args:
+            seeds: URLs, targets, and lines that are neither; read lazily, in this thread.
+
+        Raises:
+            SinkError: when a sink failed; the crawl was stopped then.
+            PoolClosed: when the pool was closed meanwhile.
+            Exception: what iterating ``seeds`` raises, after what was begun has been settled.
+        """
+        self._books.start()
+        try:
+            self._feed(seeds)
+        except BaseException as error:
+            with self._lock:
+                self._failure = self._failure or error
+            self.stop()
+        with self._lock:
+            self._is_fed = True
+            while self._outstanding:
+                self._quiet.wait()
+            failure = self._failure
+        self._spill.close()
+        if failure is not None:
+            raise failure
+        return self._books.report().check()
+
+    def add(self, target: str | Target, *, parent: Result | None = None) -> bool:
+        """Add a target that a handler found; never blocks: what doesn't fit in memory goes to disk.
+
+        Args:
+            target: a URL or a target.
+            parent: the result that it was found in; gives ``depth`` and ``parent`` to a plain URL.
+
+        Returns:
+            Whether it was new: a URL that this crawl has seen is not fetched again.
+
+        Raises:
+            ConfigError: when the target can't be written as JSON.
+        """
+        if not isinstance(target, Target):
+            depth, of = (0, None) if parent is None else (parent.target.depth + 1, parent.target.url)
+            target = Target(target, depth=depth, parent=of)
+        with self._lock:
+            if self._is_draining or self._is_seen(target):
+                return False
+            self._outstanding += 1
+        self._books.found()
+        try:
+            self._spill.put(target)
+        except BaseException:
+            self._books.unfound()
+            self._end_one()
+            raise
+        self._refill()
+        return True
+
+    def emit(self, item: Mapping[str, Any]) -> None:
+        """Write an item to every sink.
+
+        Raises:
+            SinkError: when a sink can't write any more.
+        """
+        for sink in self._sinks:
+            sink.emit(item)
+        self._books.emitted()
+
+    def drain(self) -> None:
+        """Take no further input: what runs is finished, what waits is settled as skipped, reason ``interrupted``."""
+        with self._lock:
+            if self._is_draining:
+                return
+            self._is_draining = True
+        self._books.interrupt()
+        for leg in self._workforce.frontier.drop(self):
+            self._finish(leg, dropped(leg, "interrupted"))
+        while (target := self._spill.get_nowait()) is not None:
+            leg = Leg.first(self, target)
+            self._finish(leg, dropped(leg, "interrupted"))
+
+    def stop(self) -> None:
+        """Drain, and end the running transfers too."""
+        self.drain()
+        self._workforce.abort(self)
+
+    def progress(self) -> Progress:
+        """Return a frozen snapshot of how far the crawl is."""
+        return self._books.progress(queued=self.group.queued + len(self._spill), running=self._running())
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether ``drain`` or ``stop`` was called."""
+        return self._is_draining
+
+    # The run's side ----------------------------------------------------------------------------------------------
+
+    def accept(self, leg: Leg, response: requests.Response) -> None:
+        """Refuse the body of an unwanted content type."""
+        if self._content_types is None:
+            return
+        given = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        main = given.partition("/")[0]
+        if given not in self._content_types and f"{main}/*" not in self._content_types:
+            raise UnwantedContentType(f"the content type is {given or 'missing'}", request=response.request)
+
+    def settled(self, leg: Leg, result: Result) -> None:
+        """Take the one result of a target: handler, sinks, books; then see what else can be begun."""
+        self._finish(leg, result)
+        self._refill()
+
+    def _finish(self, leg: Leg, result: Result) -> None:
+        try:
+            if self._is_draining and isinstance(result.error, (Cancelled, PoolClosed)):
+                result = dataclasses.replace(result, outcome=Outcome.SKIPPED, reason="interrupted", error=None)
+            result = self._handled(result)
+            self._written(result)
+            self._books.settle(result, leg)
+            if self._on_result is not None:
+                self._on_result(result)
+        finally:
+            self._end_one()
+
+    def _handled(self, result: Result) -> Result:
+        if self._handler is None or result.reason == "interrupted":
+            return result
+        try:
+            self._handler(result, self)
+        except SinkError as error:
+            self._fail(error)
+        except BaseException as error:  # whatever a handler raises, its target has one result and the worker lives on
+            failed = HandlerFailed(f"the handler raised {type(error).__name__}: {error}")
+            failed.__cause__ = error
+            return dataclasses.replace(result, outcome=Outcome.FAILED, reason="handler", error=failed)
+        return result
+
+    def _written(self, result: Result) -> None:
+        try:
+            for sink in self._sinks:
+                sink.write(result)
+        except SinkError as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            is_first = self._failure is None
+            self._failure = self._failure or error
+        if is_first:
+            self.stop()
+
+    # Feeding -----------------------------------------------------------------------------------------------------
+
+    def _feed(self, seeds: Iterable[str | Target | BadLine]) -> None:
+        source = iter(seeds)
+        while not self._is_draining:
+            try:
+                seed = next(source)
+            except StopIteration:
+                return
+            self._books.took()
+            if isinstance(seed, BadLine):
+                target = Target("", n=seed.n, input=seed.input)
+                self._refuse(target, Outcome.FAILED, None, seed.error)
+                continue
+            target = Target.of(seed)
+            if self._handler is not None:
+                with self._lock:
+                    self._is_seen(target)
+            if self._is_over_share(target):
+                self._refuse(target, Outcome.SKIPPED, "max_per_host", None)
+                continue
+            self._begin(target, block=True)
+        # drained: what the source still holds was never taken, and is no part of the books
+
+    def _begin(self, target: Target, *, block: bool) -> None:
+        with self._lock:
+            self._outstanding += 1
+        leg = Leg.first(self, target)
+        if not self._workforce.put(leg, block=block):
+            self.settled(leg, dropped(leg, "interrupted"))
+
+    def _refuse(self, target: Target, outcome: Outcome, reason: str | None, error: BaseException | None) -> None:
+        with self._lock:
+            self._outstanding += 1
+        self.settled(Leg.first(self, target), Result(target, outcome, reason, error))
+
+    def _refill(self) -> None:
+        """Move added targets from the spill to the frontier, as far as there is room."""
+        while len(self._spill) and self.group.queued < _WAITING and not self._is_draining:
+            target = self._spill.get_nowait()
+            if target is None:
+                return
+            leg = Leg.first(self, target)
+            if self._is_over_share(target):
+                self._finish(leg, Result(target, Outcome.SKIPPED, "max_per_host"))
+            elif not self._workforce.put(leg, block=False):
+                if self._is_draining or self._workforce.is_closed:
+                    self._finish(leg, dropped(leg, "interrupted"))
+                else:
+                    self._spill.put(target)  # another thread took the room; its settling refills
+                    return
+
+    def _is_seen(self, target: Target) -> bool:
+        key = hashlib.blake2b(
+            f"{target.method} {target.url.partition('#')[0]}".encode("utf-8", "surrogatepass"), digest_size=8
+        ).digest()
+        if key in self._seen:
+            return True
+        self._seen.add(key)
+        return False
+
+    def _is_over_share(self, target: Target) -> bool:
+        if self._max_per_host is None:
+            return False
+        host = host_of(target.url)
+        with self._lock:
+            count = self._per_host[host] = self._per_host.get(host, 0) + 1
+        return count > self._max_per_host
+
+    def _end_one(self) -> None:
+        with self._lock:
+            self._outstanding -= 1
+            if not self._outstanding:
+                self._quiet.notify_all()
+
+    def _running(self) -> int:
+        return max(0, self._outstanding - self.group.queued - len(self._spill))

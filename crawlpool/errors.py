@@ -1,0 +1,222 @@
+"""The one tree of crawlpool's exceptions, and the kind that each error of a request is filed under."""
+
+from __future__ import annotations
+
+import enum
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import requests
+import requests.exceptions as rex
+import urllib3.exceptions as u3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class ErrorKind(str, enum.Enum):
+    """What went wrong with a target, as its record says it in ``error.kind``."""
+
+    INVALID_URL = "invalid_url"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    PROXY = "proxy"
+    TIMEOUT = "timeout"
+    DEADLINE = "deadline"
+    TRUNCATED = "truncated"
+    PROTOCOL = "protocol"
+    DECODE = "decode"
+    TOO_LARGE = "too_large"
+    REDIRECT = "redirect"
+    BLOCKED_ADDRESS = "blocked_address"
+    CONTENT_TYPE = "content_type"
+    ROBOTS = "robots"
+    CANCELLED = "cancelled"
+    HANDLER = "handler"
+    INTERNAL = "internal"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class CrawlPoolError(Exception):
+    """The root of every error that crawlpool raises."""
+
+
+class ConfigError(CrawlPoolError, ValueError):
+    """A setting has a value that it can't have; the message names both."""
+
+
+class MissingExtra(CrawlPoolError, ImportError):
+    """An optional dependency isn't installed; the message names the ``pip install`` that brings it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an extra that is not installed: pip install 'crawlpool[{extra}]'")
+
+
+class PoolClosed(CrawlPoolError, RuntimeError):
+    """The pool, or the session of it, was closed before or during the call."""
+
+
+class QueueFull(CrawlPoolError):
+    """``submit`` was called from a worker or a handler while the queue was full; waiting there could lock up."""
+
+
+class InputError(CrawlPoolError, ValueError):
+    """One line of the input is no target; ``place`` names the file and the line."""
+
+    def __init__(self, message: str, place: str | None = None) -> None:
+        super().__init__(f"{place}: {message}" if place else message)
+        self.place = place
+
+
+class CookieFileError(CrawlPoolError, ValueError):
+    """A ``cookies.txt`` can't be read or written as such; the message names the file and the line."""
+
+
+class SinkError(CrawlPoolError, OSError):
+    """Records can't be written any more; the crawl stops and nothing after the last written record counts."""
+
+
+class TargetSkipped(CrawlPoolError):
+    """``Result.unwrap()`` of a target that was skipped or disallowed; the message gives the reason."""
+
+
+class HandlerFailed(CrawlPoolError):
+    """A crawl's handler raised; the exception itself is the ``__cause__``."""
+
+
+class RequestError(CrawlPoolError, requests.RequestException):
+    """The root of the errors of crawlpool that are about one request."""
+
+
+class Cancelled(RequestError):
+    """The request was given up because its future was aborted, its crawl ended, or its pool closed."""
+
+
+class DeadlineExceeded(RequestError, rex.Timeout):
+    """The wall-clock deadline of the call passed before its last byte."""
+
+
+class BodyTooLarge(RequestError):
+    """The body, decoded, is larger than ``max_body_bytes``; reading stopped there."""
+
+
+class TruncatedBody(RequestError, rex.ChunkedEncodingError):
+    """The body ended before the length, the last chunk or the compressed stream said so."""
+
+
+class UndecodableBody(RequestError, rex.ContentDecodingError):
+    """The body can't be decoded by the Content-Encoding that it claims."""
+
+
+class UnwantedContentType(RequestError):
+    """The answer's Content-Type is not among those asked for; its body was not read."""
+
+
+class ProtocolError(RequestError, rex.ConnectionError):
+    """The answer breaks HTTP so that its extent or meaning can't be trusted."""
+
+
+_BY_TYPE: tuple[tuple[type[BaseException], ErrorKind], ...] = (
+    (Cancelled, ErrorKind.CANCELLED),
+    (PoolClosed, ErrorKind.CANCELLED),
+    (HandlerFailed, ErrorKind.HANDLER),
+    (InputError, ErrorKind.INVALID_URL),
+    (DeadlineExceeded, ErrorKind.DEADLINE),
+    (BodyTooLarge, ErrorKind.TOO_LARGE),
+    (UnwantedContentType, ErrorKind.CONTENT_TYPE),
+    (TruncatedBody, ErrorKind.TRUNCATED),
+    (UndecodableBody, ErrorKind.DECODE),
+    (ProtocolError, ErrorKind.PROTOCOL),
+    (rex.ProxyError, ErrorKind.PROXY),
+    (rex.SSLError, ErrorKind.TLS),
+    (rex.ConnectTimeout, ErrorKind.TIMEOUT),
+    (rex.Timeout, ErrorKind.TIMEOUT),
+    (rex.TooManyRedirects, ErrorKind.REDIRECT),
+    (rex.InvalidURL, ErrorKind.INVALID_URL),
+    (rex.InvalidSchema, ErrorKind.INVALID_URL),
+    (rex.MissingSchema, ErrorKind.INVALID_URL),
+    (rex.ChunkedEncodingError, ErrorKind.TRUNCATED),
+    (rex.ContentDecodingError, ErrorKind.DECODE),
+    (rex.InvalidHeader, ErrorKind.PROTOCOL),
+    (u3.NameResolutionError, ErrorKind.DNS),
+    (u3.ProxyError, ErrorKind.PROXY),
+    (u3.NewConnectionError, ErrorKind.CONNECT),  # urllib3 makes it a kind of timeout; it is none
+    (u3.SSLError, ErrorKind.TLS),
+    (u3.TimeoutError, ErrorKind.TIMEOUT),
+    (u3.IncompleteRead, ErrorKind.TRUNCATED),
+    (u3.InvalidChunkLength, ErrorKind.TRUNCATED),
+    (u3.DecodeError, ErrorKind.DECODE),
+    (u3.LocationValueError, ErrorKind.INVALID_URL),
+    (ssl.SSLError, ErrorKind.TLS),
+    (socket.gaierror, ErrorKind.DNS),
+    (TimeoutError, ErrorKind.TIMEOUT),
+    (UnicodeError, ErrorKind.INVALID_URL),
+)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield ``error`` and what it was made of: its arguments, ``reason``, ``__cause__`` and ``__context__``.
+
+    requests and urllib3 wrap the true cause up to four deep; the walk is bounded at 16 exceptions.
+    """
+    seen: list[BaseException] = []
+    waiting: list[BaseException] = [error]
+    while waiting and len(seen) < 16:
+        one = waiting.pop(0)
+        if any(one is other for other in seen):
+            continue
+        seen.append(one)
+        yield one
+        inner = [*one.args, getattr(one, "reason", None), one.__cause__]
+        if not one.__suppress_context__:
+            inner.append(one.__context__)
+        waiting.extend(e for e in inner if isinstance(e, BaseException))
+
+
+def kind_of(error: BaseException) -> ErrorKind:
+    """Tell the kind of an error that ended a target.
+
+    The most telling exception of the chain decides: requests says ``ConnectionError`` for a name that doesn't
+    resolve, a refused connection and an answer that is no HTTP.
+    """
+    for one in causes(error):
+        for cls, kind in _BY_TYPE:
+            if isinstance(one, cls):
+                return kind
+    for one in causes(error):
+        if isinstance(one, (ConnectionError, u3.NewConnectionError, rex.ConnectionError)):
+            return ErrorKind.PROTOCOL if _is_bad_http(error) else ErrorKind.CONNECT
+    if isinstance(error, requests.RequestException):
+        return ErrorKind.PROTOCOL
+    if isinstance(error, OSError):
+        return ErrorKind.CONNECT
+    return ErrorKind.INTERNAL
+
+
+def describe(error: BaseException) -> str:
+    """Say in a few words what went wrong: what the system or the protocol said, not what wrapped it.
+
+    The path of a URL, which may hold secrets, isn't in it where requests and urllib3 would put it.
+    """
+    if not isinstance(error, CrawlPoolError):
+        chain = list(causes(error))
+        for one in chain:
+            if isinstance(one, OSError) and not isinstance(one, requests.RequestException) and one.strerror:
+                return one.strerror
+        for one in chain:
+            if isinstance(one, u3.HTTPError) and not isinstance(one, u3.MaxRetryError):
+                return str(one.args[-1] if one.args and isinstance(one.args[-1], str) else one).rpartition(": ")[2]
+    return str(error) or type(error).__name__
+
+
+def _is_bad_http(error: BaseException) -> bool:
+    import http.client  # imported here only to keep the module's import light
+
+    return any(
+        isinstance(one, http.client.HTTPException) and not isinstance(one, http.client.RemoteDisconnected)
+        for one in causes(error)
+    )

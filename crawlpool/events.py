@@ -1,0 +1,60 @@
+"""The event records that crawlpool logs, and the loggers that they go to."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import structlog
+
+_STDLIB = logging.getLogger("crawlpool")
+_STDLIB.addHandler(logging.NullHandler())
+
+
+def logger(name: str) -> Any:
+    """Return a structlog logger over the stdlib logger ``crawlpool.<name>``.
+
+    It renders ``event key=value …`` by itself and touches no global structlog configuration: an application sees
+    crawlpool's lines through its own stdlib handlers. Thread-safe.
+    """
+    return structlog.wrap_logger(
+        logging.getLogger(f"crawlpool.{name}"),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.render_to_log_kwargs,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RetryScheduled:
+    """A leg failed and will be sent again.
+
+    ``cause`` is an error's kind or ``status 503``; ``delay_s`` is how long the leg waits first.
+    """
+
+    url: str
+    method: str
+    attempt: int
+    delay_s: float
+    cause: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RetryRefused:
+    """A leg failed in a way that is worth a retry, yet isn't sent again; ``reason`` says why."""
+
+    url: str
+    method: str
+    attempt: int
+    reason: str
+    cause: str
+
+
+def emit(log: Any, level: str, event: object) -> None:
+    """Log an event record: its class name in words as the event, its fields as key and value."""
+    name = "".join(f" {c.lower()}" if c.isupper() else c for c in type(event).__name__).strip()
+    getattr(log, level)(name, **dataclasses.asdict(event))  # type: ignore[call-overload]

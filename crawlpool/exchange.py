@@ -1,0 +1,267 @@
+"""One request sent once, and the same with retries: the whole exchange, body included, under one deadline."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.cookies import extract_cookies_to_jar
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
+from requests.hooks import dispatch_hook
+from requests.utils import rewind_body
+
+from crawlpool.config import split_timeout
+from crawlpool.cookies import CookieStore
+from crawlpool.errors import Cancelled, DeadlineExceeded, PoolClosed, RequestError, kind_of
+from crawlpool.events import RetryRefused, RetryScheduled, emit, logger
+from crawlpool.redact import redact_url
+from crawlpool.retry import Attempt, GiveUp, Retry, RetryPolicy
+from crawlpool.transport.base import Completion, Exchange
+from crawlpool.transport.lifeline import LegEnd
+from crawlpool.transport.reading import read_body
+
+if TYPE_CHECKING:
+    from crawlpool.clock import Deadline
+    from crawlpool.session import Session
+    from crawlpool.shared import Call
+
+_log = logger("retry")
+
+
+def send_once(session: Session, exchange: Exchange) -> requests.Response:
+    """Send one request, take its cookies, run its hooks and read its body; no retry, no redirect.
+
+    Raises:
+        requests.RequestException: as an adapter does; ``DeadlineExceeded`` when the deadline passed, ``PoolClosed``
+            when the pool closed meanwhile.
+    """
+    request, settings, deadline = exchange.request, exchange.settings, exchange.deadline
+    lifeline = session.lifeline
+    timeout = settings["timeout"]
+    if deadline.is_set:
+        timeout = _clipped(timeout, deadline)
+    adapter = session.get_adapter(request.url)  # type: ignore[arg-type]
+    stream = settings["stream"]
+    lifeline.begin(deadline.at, exchange)
+    started = time.perf_counter()
+    try:
+        if exchange.is_aborted:  # looked at after begin(): from here on abort() reaches the socket
+            raise Cancelled("the request was aborted", request=request)
+        response = adapter.send(
+            request,
+            stream=stream,
+            timeout=timeout,
+            verify=settings["verify"],
+            cert=settings["cert"],
+            proxies=settings["proxies"],
+        )
+        response.elapsed = datetime.timedelta(seconds=time.perf_counter() - started)
+        if request.hooks:
+            response = dispatch_hook("response", request.hooks, response, **{**settings, "timeout": timeout})
+        _take_cookies(session, request, response)
+        if exchange.accept is not None:
+            _accept(exchange, response)
+        if not stream:
+            if session.get_redirect_target(response) is None:
+                read_body(response, exchange.max_body_bytes)
+            else:
+                _read_redirect_body(response)
+    except Exception as error:
+        ended = lifeline.end()
+        raised = _as_ended(error, ended, deadline, request)
+        if raised is error:
+            raise
+        raise raised from error
+    except BaseException:
+        lifeline.end()
+        raise
+    ended = lifeline.end()
+    if ended is not None and not stream:
+        # The socket was shut under a body that ends with its connection: it looks whole and isn't.
+        raise _as_ended(requests.ConnectionError("the connection was shut"), ended, deadline, request)
+    return response
+
+
+def send_with_retries(
+    session: Session, request: requests.PreparedRequest, call: Call, settings: dict[str, Any]
+) -> requests.Response:
+    """Send a request until it succeeds, its policy gives up, or the call's deadline is near.
+
+    Returns:
+        The response; the last one when status retries are used up.
+
+    Raises:
+        requests.RequestException: the last error, when retries are used up or make no sense.
+        PoolClosed: when the pool closes during a back-off.
+    """
+    shared = session._shared
+    exchange = Exchange(request, settings, call.deadline, call.max_body_bytes, call.accept)
+    if call.deadline.is_past():
+        raise DeadlineExceeded("the deadline passed before the request could be sent", request=request)
+    policy = call.retry or policy_of(session, request.url)
+    shared.budget.deposit()
+    number, waited_s, started_at = 1, 0.0, shared.clock.monotonic()
+    while True:
+        error: Exception | None = None
+        response: requests.Response | None = None
+        try:
+            response = send_once(session, exchange)
+        except Exception as caught:
+            error = caught
+        if response is not None and not policy.asks_every_response and not policy.is_failure(response.status_code):
+            return response
+        elapsed_s = shared.clock.monotonic() - started_at
+        decision = decide(session, policy, request, response, error, number, call.deadline, elapsed_s, waited_s)
+        if isinstance(decision, GiveUp):
+            if error is not None:
+                raise error
+            return response  # type: ignore[return-value]
+        if response is not None:
+            response.close()
+        if shared.shutdown.wait(decision.delay_s):
+            raise PoolClosed("the session pool is closed")
+        if request._body_position is not None:
+            rewind_body(request)
+        number, waited_s = number + 1, waited_s + decision.delay_s
+
+
+def decide(
+    session: Session,
+    policy: RetryPolicy,
+    request: requests.PreparedRequest,
+    response: requests.Response | None,
+    error: Exception | None,
+    number: int,
+    deadline: Deadline,
+    elapsed_s: float = 0.0,
+    waited_s: float = 0.0,
+) -> Retry | GiveUp:
+    """Ask the policy what to do after a failure, and log what it says; return its ``Retry`` or ``GiveUp``."""
+    shared = session._shared
+    if session.retries_by_itself(request.url):  # type: ignore[arg-type]
+        return GiveUp("not_transient")  # it has asked its own strategy; the mount logged that it does
+    attempt = Attempt(
+        number=number,
+        method=request.method or "",
+        response=response,
+        error=error,
+        elapsed_s=elapsed_s,
+        waited_s=waited_s,
+        can_resend=can_resend(request),
+    )
+    decision = policy.decide(attempt, deadline, shared.budget, shared.clock)
+    if policy.is_never or (isinstance(decision, GiveUp) and decision.reason == "not_transient"):
+        return decision
+    cause = f"status {response.status_code}" if response is not None else str(kind_of(error or Exception()))
+    url = redact_url(request.url or "")
+    if isinstance(decision, GiveUp):
+        if number > 1 or decision.reason != "attempts":
+            emit(_log, "info", RetryRefused(url, request.method or "", number, decision.reason, cause))
+    else:
+        emit(_log, "info", RetryScheduled(url, request.method or "", number, round(decision.delay_s, 3), cause))
+    return decision
+
+
+def can_resend(request: requests.PreparedRequest) -> bool:
+    """Tell whether the request's body can be sent a second time: bytes can, a file that seeks can, a generator can't."""
+    body = request.body
+    if body is None or isinstance(body, (bytes, str)):
+        return True
+    return isinstance(request._body_position, int) and hasattr(body, "seek")
+
+
+class BlockingLane:
+    """The lane of a session whose transport blocks: its room is one, and starting an exchange is fetching it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._done: list[Completion] = []
+
+    def room(self) -> int:
+        """Return 1, or 0 while a completion waits to be taken."""
+        return 0 if self._done else 1
+
+    def start(self, exchange: Exchange) -> None:
+        """Send the exchange and wait for its end."""
+        started = time.monotonic()
+        response: requests.Response | None = None
+        error: Exception | None = None
+        session = self._session
+        try:
+            session.lifeline.enter()
+            try:
+                response = session.send_leg(exchange)
+            finally:
+                if session.lifeline.leave():
+                    session.dispose()
+        except Exception as caught:
+            error = caught
+        self._done.append(Completion(exchange, response, error, time.monotonic() - started))
+
+    def completed(self) -> list[Completion]:
+        """Return what ended since the last call."""
+        done, self._done = self._done, []
+        return done
+
+
+def policy_of(session: Session, url: Any) -> RetryPolicy:
+    """Return the retry policy for ``url``: its site's, or the pool's."""
+    site = session._shared.sites.of(url) if session._shared.sites.current else None
+    if site is None or site.retry is None or site.retry is True:
+        return session._shared.retry
+    return RetryPolicy.never() if site.retry is False else site.retry
+
+
+def _take_cookies(session: Session, request: requests.PreparedRequest, response: requests.Response) -> None:
+    jar = session.cookies
+    for one in response.history:  # a hook that sent again: digest auth
+        extract_cookies_to_jar(jar, one.request, one.raw)
+    if "set-cookie" in response.headers or not isinstance(jar, CookieStore):
+        extract_cookies_to_jar(jar, request, response.raw)
+
+
+def _accept(exchange: Exchange, response: requests.Response) -> None:
+    try:
+        exchange.accept(response)  # type: ignore[misc]
+    except BaseException:
+        raw = response.raw
+        connection = getattr(raw, "_connection", None)
+        if connection is not None:
+            connection.close()
+        response.close()
+        raise
+
+
+def _read_redirect_body(response: requests.Response) -> None:
+    # Nobody looks at it; a broken one must not keep the redirect from being followed. requests does the same.
+    try:
+        read_body(response, 1 << 20)
+    except (ChunkedEncodingError, ContentDecodingError, RequestError):
+        response._content = b""
+        response._content_consumed = True
+
+
+def _clipped(timeout: Any, deadline: Deadline) -> tuple[float, float]:
+    left = max(deadline.remaining_s(), 0.001)
+    connect_s, read_s = split_timeout(timeout)
+    return (
+        left if connect_s is None else min(connect_s, left),
+        left if read_s is None else min(read_s, left),
+    )
+
+
+def _as_ended(error: Exception, ended: LegEnd | None, deadline: Deadline, request: Any) -> Exception:
+    """Return what an error really means: the pool closed, the request was aborted, or its deadline passed."""
+    if ended is LegEnd.CLOSED:
+        return error if isinstance(error, PoolClosed) else PoolClosed("the session pool was closed during the request")
+    if ended is LegEnd.CANCELLED:
+        return Cancelled("the request was aborted", request=request)
+    is_late = ended is LegEnd.DEADLINE
+    if not is_late and deadline.at != math.inf and isinstance(error, (requests.Timeout, requests.ConnectionError)):
+        is_late = deadline.is_past()
+    if is_late and not isinstance(error, DeadlineExceeded):
+        return DeadlineExceeded("the deadline passed before the answer's last byte", request=request)
+    return error

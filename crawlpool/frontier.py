@@ -1,0 +1,257 @@
+"""The frontier: the bounded, host-fair queue that feeds the workers. The only scheduler there is.
+
+Every leg waits here: first tries, retries that back off, redirects. A worker takes legs whose host is free and whose
+time has come; it never sleeps for a host. Hosts with something to do stand in a ring and have turns.
+"""
+
+from __future__ import annotations
+
+import collections
+import heapq
+import itertools
+import threading
+from typing import TYPE_CHECKING
+
+from crawlpool.clock import SYSTEM_CLOCK, Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from crawlpool.leg import Group, Leg, Run
+
+
+class _Host:
+    """The legs of one group for one host that may run as soon as the host is free."""
+
+    __slots__ = ("is_in_ring", "key", "limit", "queue", "running")
+
+    def __init__(self, key: tuple[Group, str]) -> None:
+        self.key = key
+        self.limit = key[0].limits.of_host(key[1])
+        self.queue: list[tuple[int, int, Leg]] = []  # a heap: higher priority first, then order of arrival
+        self.running = 0
+        self.is_in_ring = False
+
+    def is_ready(self) -> bool:
+        return bool(self.queue) and (self.limit is None or self.running < self.limit)
+
+
+class Frontier:
+    """A bounded queue of legs.
+
+    Args:
+        clock: where time comes from.
+
+    Thread-safe. ``take`` and ``put`` wait without polling.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        # Guards every field below, the hosts in _hosts, and the counters of the legs' groups. Nothing is sent, read
+        # or written under it, and no user's code runs.
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)  # waited on by workers, for legs
+        self._room = threading.Condition(self._lock)  # waited on by feeders, for room in their group
+        self._hosts: dict[tuple[Group, str], _Host] = {}
+        self._ring: collections.deque[_Host] = collections.deque()  # hosts that are ready, each once
+        self._later: list[tuple[float, int, Leg]] = []  # a heap by the time before which a leg may not run
+        self._order = itertools.count()
+        self._queued = 0
+        self._idle = 0
+        self._has_timekeeper = False
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        """How many legs wait."""
+        return self._queued
+
+    @property
+    def idle(self) -> int:
+        """How many workers wait for a leg."""
+        return self._idle
+
+    def put(self, leg: Leg, *, block: bool = True) -> bool:
+        """Queue a leg, waiting while its group has as many waiting as it may.
+
+        Args:
+            leg: the leg.
+            block: whether to wait for room; retries and redirects of a target that is under way are put by ``settle``
+                and never wait.
+
+        Returns:
+            Whether it was queued: not when there was no room, or the frontier is closed.
+        """
+        group = leg.run.group
+        with self._lock:
+            while not (self._is_closed or group.is_stopped) and group.capacity is not None and group.queued >= group.capacity:
+                if not block:
+                    return False
+                self._room.wait()
+            if self._is_closed or group.is_stopped:
+                return False
+            self._put(leg)
+            self._wake()
+            return True
+
+    def take(self, n: int = 1) -> list[Leg]:
+        """Return up to ``n`` legs to be started now, waiting until there is one; none when the frontier is closed.
+
+        The hosts of the legs count as busy until ``settle``.
+        """
+        with self._lock:
+            while True:
+                if self._is_closed:
+                    return []
+                due_at = self._promote_due()
+                if self._ring:
+                    legs = self._take(n)
+                    self._room.notify(len(legs))
+                    return legs
+                self._wait_for_work(due_at)
+
+    def settle(self, ended: Iterable[tuple[Leg, Leg | None]]) -> list[Leg]:
+        """Say that legs have ended, and queue those that follow on them (a retry, a redirect) whatever the bound.
+
+        Returns:
+            The following legs that were not queued, because the frontier is closed or their run was stopped.
+        """
+        refused: list[Leg] = []
+        with self._lock:
+            for leg, again in ended:
+                host = self._hosts[leg.run.group, leg.host]
+                host.running -= 1
+                if again is not None:
+                    if self._is_closed or again.run.group.is_stopped:
+                        refused.append(again)
+                    else:
+                        self._put(again)
+                self._look_at(host)
+            self._wake()
+        return refused
+
+    def drop(self, run: Run) -> list[Leg]:
+        """Stop a run: return every leg of it that waits; from now on none is queued. Those being sent aren't here.
+
+        The run's group is stopped with it.
+        """
+        with self._lock:
+            run.group.is_stopped = True
+            dropped = [leg for _, _, leg in self._later if leg.run is run]
+            if dropped:
+                self._later = [entry for entry in self._later if entry[2].run is not run]
+                heapq.heapify(self._later)
+            for host in list(self._hosts.values()):
+                mine = [entry for entry in host.queue if entry[2].run is run]
+                if mine:
+                    host.queue = [entry for entry in host.queue if entry[2].run is not run]
+                    heapq.heapify(host.queue)
+                    dropped.extend(leg for _, _, leg in mine)
+                    self._look_at(host)
+            self._count_out(dropped)
+            self._room.notify_all()
+            return dropped
+
+    def close(self) -> list[Leg]:
+        """Close the frontier: every wait ends, nothing is taken or queued any more. Return what still waited."""
+        with self._lock:
+            self._is_closed = True
+            left = [leg for _, _, leg in self._later]
+            left.extend(leg for host in self._hosts.values() for _, _, leg in host.queue)
+            self._later.clear()
+            for host in self._hosts.values():
+                host.queue.clear()
+            self._ring.clear()
+            self._count_out(left)
+            self._work.notify_all()
+            self._room.notify_all()
+            return left
+
+    # Under the lock ----------------------------------------------------------------------------------------------
+
+    def _put(self, leg: Leg) -> None:
+        leg.queued_at = self._clock.monotonic()
+        self._queued += 1
+        leg.run.group.queued += 1
+        if leg.not_before > leg.queued_at:
+            heapq.heappush(self._later, (leg.not_before, next(self._order), leg))
+        else:
+            self._make_ready(leg)
+
+    def _make_ready(self, leg: Leg) -> None:
+        key = (leg.run.group, leg.host)
+        host = self._hosts.get(key)
+        if host is None:
+            host = self._hosts[key] = _Host(key)
+        heapq.heappush(host.queue, (-leg.target.priority, next(self._order), leg))
+        self._look_at(host)
+
+    def _look_at(self, host: _Host) -> None:
+        """Put a host in the ring or take it out as its state asks; forget one that has nothing left."""
+        if host.is_ready():
+            if not host.is_in_ring:
+                host.is_in_ring = True
+                self._ring.append(host)
+        else:
+            if host.is_in_ring:
+                host.is_in_ring = False
+                self._ring.remove(host)
+            if not host.queue and host.running == 0:
+                self._hosts.pop(host.key, None)
+
+    def _take(self, n: int) -> list[Leg]:
+        now = self._clock.monotonic()
+        legs: list[Leg] = []
+        while self._ring and len(legs) < n:
+            host = self._ring.popleft()
+            host.is_in_ring = False
+            leg = heapq.heappop(host.queue)[2]
+            host.running += 1
+            leg.waited_s += now - leg.queued_at
+            legs.append(leg)
+            self._look_at(host)  # to the ring's end, behind the others
+        self._count_out(legs)
+        return legs
+
+    def _promote_due(self) -> float | None:
+        """Make ready what has become due; return when the next will."""
+        if not self._later:
+            return None
+        now = self._clock.monotonic()
+        while self._later and self._later[0][0] <= now:
+            self._make_ready(heapq.heappop(self._later)[2])
+        return self._later[0][0] if self._later else None
+
+    def _wait_for_work(self, due_at: float | None) -> None:
+        # One waiting worker watches the clock for all: sixteen that wake for one leg are fifteen too many.
+        keeps_time = due_at is not None and not self._has_timekeeper
+        self._idle += 1
+        try:
+            if keeps_time and due_at is not None:
+                self._has_timekeeper = True
+                self._work.wait(max(due_at - self._clock.monotonic(), 0.0))
+            else:
+                self._work.wait()
+        finally:
+            self._idle -= 1
+            if keeps_time:
+                self._has_timekeeper = False
+                if self._later and self._idle:
+                    self._work.notify()  # somebody else must watch the clock while this one works
+
+    def _wake(self) -> None:
+        if self._idle:
+            if self._ring:
+                self._work.notify(min(self._idle, len(self._ring) if len(self._ring) > 1 else self._depth()))
+            elif self._later and not self._has_timekeeper:
+                self._work.notify()
+            elif self._later:
+                self._work.notify_all()  # the timekeeper may watch for a later moment than the new first
+
+    def _depth(self) -> int:
+        host = self._ring[0]
+        return len(host.queue) if host.limit is None else min(len(host.queue), host.limit - host.running)
+
+    def _count_out(self, legs: Iterable[Leg]) -> None:
+        for leg in legs:
+            self._queued -= 1
+            leg.run.group.queued -= 1

@@ -1,0 +1,143 @@
+"""The settings of a session in layers: the pool's, with the session's own changes over them; and its adapters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
+
+from crawlpool.defaults import OwnHeaders, OwnMapping, Snapshot
+from crawlpool.shared import Shared
+from crawlpool.transport._urllib3 import Urllib3Adapter
+from crawlpool.transport.connections import track
+from crawlpool.transport.lifeline import Lifeline
+
+if TYPE_CHECKING:
+    from requests.adapters import BaseAdapter
+
+UNSET: Any = object()
+
+
+def _inherited(name: str) -> Any:
+    def get(self: Any) -> Any:
+        value = self._own.get(name, UNSET)
+        return getattr(self._shared.defaults.current, name) if value is UNSET else value
+
+    def put(self: Any, value: Any) -> None:
+        self._own[name] = value
+
+    return property(get, put, doc=f"``{name}`` as in requests: the pool's, until it is set on this session.")
+
+
+def _layered(name: str) -> Any:
+    def get(self: Any) -> Any:
+        self._sync()
+        return getattr(self, f"_{name}")
+
+    def put(self: Any, value: Any) -> None:
+        setattr(self, f"_{name}", value)
+
+    return property(get, put, doc=f"``{name}`` as in requests: the pool's, with this session's changes over them.")
+
+
+class LayeredSession(requests.Session):
+    """A session whose every setting is its pool's until it is changed on the session itself.
+
+    Not thread-safe: it belongs to the thread that made it.
+    """
+
+    auth = _inherited("auth")
+    verify = _inherited("verify")
+    cert = _inherited("cert")
+    stream = _inherited("stream")
+    max_redirects = _inherited("max_redirects")
+    timeout = _inherited("timeout")
+    headers = _layered("headers")
+    params = _layered("params")
+    proxies = _layered("proxies")
+
+    def __init__(self, shared: Shared | None = None) -> None:
+        self._shared = shared or Shared.alone()
+        self._own: dict[str, Any] = {}
+        self._seen: Snapshot | None = None
+        self._base: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+        self._own_cookies: Any = None
+        self._mounted: Any = ()
+        self._self_mounted: set[str] = set()
+        self._quiet_prefixes: tuple[str, ...] = ()
+        self.lifeline = Lifeline()
+        now = self._shared.defaults.current
+        self._headers: Any = OwnHeaders(now.headers)
+        self._params: Any = OwnMapping(now.params)
+        self._proxies: Any = OwnMapping(now.proxies)
+        self._synced = now
+        self.hooks = default_hooks()
+        self.trust_env = self._shared.settings.trust_env
+        self.adapters = {}
+        adapter = self._make_adapter()
+        super().mount("https://", adapter)
+        super().mount("http://", adapter)
+
+    def _make_adapter(self) -> Urllib3Adapter:
+        settings = self._shared.settings
+        return Urllib3Adapter(
+            self.lifeline,
+            self._shared.tls,
+            idle_connections=settings.idle_connections,
+            resolve=settings.resolve,
+        )
+
+    # Layered settings --------------------------------------------------------------------------------------------
+
+    def _sync(self) -> None:
+        now = self._shared.defaults.current
+        if now is not self._synced:
+            for own, base in ((self._headers, now.headers), (self._params, now.params), (self._proxies, now.proxies)):
+                if isinstance(own, (OwnHeaders, OwnMapping)):
+                    own.sync(base)  # type: ignore[arg-type]
+            self._synced = now
+
+    @property
+    def cookies(self) -> Any:
+        """The pool's cookie store, unless this session was given a jar of its own."""
+        return self._shared.cookies if self._own_cookies is None else self._own_cookies
+
+    @cookies.setter
+    def cookies(self, jar: Any) -> None:
+        self._own_cookies = jar
+
+    # Adapters ----------------------------------------------------------------------------------------------------
+
+    def mount(self, prefix: str, adapter: BaseAdapter) -> None:
+        """Mount an adapter in this session alone; ``pool.mount`` takes a factory and reaches every session."""
+        self._self_mounted.add(prefix)
+        self._adopt(prefix, adapter)
+
+    def _adopt(self, prefix: str, adapter: BaseAdapter) -> None:
+        manager = getattr(adapter, "poolmanager", None)
+        if manager is not None and not isinstance(adapter, Urllib3Adapter):
+            track(manager, self.lifeline, self._shared.settings.resolve)
+        super().mount(prefix, adapter)
+        retries = getattr(adapter, "max_retries", None)
+        is_retrying = retries is not None and any(
+            getattr(retries, part, None) for part in ("total", "connect", "read", "status", "other")
+        )
+        quiet = {p for p in self._quiet_prefixes if p != prefix.lower()}
+        self._quiet_prefixes = tuple(quiet | {prefix.lower()} if is_retrying else quiet)
+
+    def get_adapter(self, url: str) -> BaseAdapter:
+        """Return the adapter for ``url``, as requests chooses it: the longest prefix that fits."""
+        mounts = self._shared.mounts.current
+        if mounts is not self._mounted:
+            known = dict(self._mounted)
+            for prefix, factory in mounts:
+                if known.get(prefix) is not factory and prefix not in self._self_mounted:
+                    self._adopt(prefix, factory())
+            self._mounted = mounts
+        return super().get_adapter(url)
+
+    def retries_by_itself(self, url: str) -> bool:
+        """Tell whether the adapter for ``url`` retries by itself, so that the pool must not."""
+        return bool(self._quiet_prefixes) and url.lower().startswith(self._quiet_prefixes)

@@ -1,0 +1,144 @@
+"""A leg: one request to be made for a target, and what is known of the target so far. The frontier schedules legs."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import requests
+
+    from crawlpool.clock import Deadline
+    from crawlpool.config import HostLimits
+    from crawlpool.models import Hop, Result, Target
+    from crawlpool.retry import RetryPolicy
+    from crawlpool.transport.base import Exchange
+    from crawlpool.transport.lifeline import Lifeline
+
+_HOST = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^:/?#\\]*)")
+
+
+def host_of(url: str) -> str:
+    """Return the host of a URL as the frontier tells hosts apart: lower case, no port; ``""`` where there is none."""
+    found = _HOST.match(url)
+    return found[1].lower().rstrip(".") if found is not None else ""
+
+
+class Run(Protocol):
+    """Whoever has legs in the frontier: a ``submit``, a ``map``, a crawl."""
+
+    @property
+    def group(self) -> Group:
+        """What its legs are counted and limited by."""
+
+    @property
+    def options(self) -> RunOptions:
+        """How its legs are sent."""
+
+    def accept(self, leg: Leg, response: requests.Response) -> None:
+        """Look at a final answer before its body is read; raise to refuse it."""
+
+    def settled(self, leg: Leg, result: Result) -> None:
+        """Take the one result of a target. Called once, by a worker, under no lock; must not raise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """How the legs of a run are sent.
+
+    Args:
+        deadline_s: wall-clock seconds of a leg, or of all legs of a target together; ``None`` for none.
+        is_deadline_of_leg: whether the deadline begins anew with each leg.
+        max_wait_s: how long a target may wait in the frontier and in back-off, all in all; ``None`` for ever.
+        max_body_bytes: cap on a decoded body.
+        retry: a policy, or ``None`` for the site's or the pool's.
+        max_redirects: redirects followed at most; ``None`` for the session's.
+        allow_redirects: whether redirects are followed.
+        request: more of what ``Session.request`` takes: auth, cookies, files, hooks, json, timeout, verify, cert, proxies.
+    """
+
+    deadline_s: float | None = None
+    is_deadline_of_leg: bool = True
+    max_wait_s: float | None = None
+    max_body_bytes: int | None = None
+    retry: RetryPolicy | None = None
+    max_redirects: int | None = None
+    allow_redirects: bool = True
+    request: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Group:
+    """Legs that share a bound on their number and the limits of their hosts.
+
+    Args:
+        capacity: legs that may wait at once before ``put`` blocks; ``None`` for any number.
+        limits: how hard a host may be asked by this group.
+
+    Its counters are the frontier's, guarded by the frontier's lock.
+    """
+
+    __slots__ = ("capacity", "is_stopped", "limits", "queued")
+
+    def __init__(self, capacity: int | None, limits: HostLimits) -> None:
+        self.capacity = capacity
+        self.limits = limits
+        self.queued = 0
+        self.is_stopped = False
+
+
+@dataclasses.dataclass(eq=False)
+class Leg:
+    """One request for a target.
+
+    A leg belongs to the thread that holds it: the feeder until it is put, the frontier, then the worker that took it.
+    ``exchange`` and ``lifeline`` are set by the worker before it sends, so that ``abort`` finds the socket.
+    """
+
+    __slots__ = (
+        "attempt",
+        "deadline",
+        "exchange",
+        "history",
+        "hops",
+        "host",
+        "legs",
+        "lifeline",
+        "not_before",
+        "queued_at",
+        "request",
+        "run",
+        "started_at",
+        "started_wall_s",
+        "target",
+        "waited_s",
+    )
+
+    run: Run
+    target: Target
+    host: str
+    request: requests.PreparedRequest | None
+    exchange: Exchange | None
+    lifeline: Lifeline | None
+    deadline: Deadline | None
+    attempt: int
+    legs: int
+    hops: tuple[Hop, ...]
+    history: tuple[requests.Response, ...]
+    not_before: float
+    queued_at: float
+    waited_s: float
+    started_at: float | None
+    started_wall_s: float | None
+
+    @classmethod
+    def first(cls, run: Run, target: Target) -> Leg:
+        """Return the first leg of a target."""
+        return cls(run, target, host_of(target.url), None, None, None, None, 1, 0, (), (), 0.0, 0.0, 0.0, None, None)
+
+    def abort(self) -> None:
+        """End the leg if it is being sent; from any thread."""
+        exchange, lifeline = self.exchange, self.lifeline
+        if exchange is not None and lifeline is not None:
+            exchange.is_aborted = True
+            lifeline.abort(exchange)

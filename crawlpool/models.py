@@ -1,0 +1,211 @@
+"""What a crawl is made of: targets, outcomes, results, and what the wire told of an answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.errors import ConfigError, CrawlPoolError, ErrorKind, TargetSkipped, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import requests
+
+
+class Outcome(str, enum.Enum):
+    """How a target ended, once and for all."""
+
+    OK = "ok"
+    HTTP_ERROR = "http_error"
+    FAILED = "failed"
+    DISALLOWED = "disallowed"
+    SKIPPED = "skipped"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One URL to fetch; it ends in one outcome.
+
+    Args:
+        url: an absolute http or https URL.
+        method: the HTTP method; upper-cased.
+        headers: headers of this target alone, over the pool's.
+        data: a body as requests takes it (bytes, text, form mapping).
+        params: query parameters as requests takes them.
+        meta: anything of the caller's that shall come back with the result. In a crawl it must be JSON.
+        priority: higher goes first among the targets of one host.
+        depth: how many links lie between a seed and this target.
+        parent: the URL whose handler added this one.
+        n: the ordinal of the input line, from 1.
+        input: the input line as it was given; the URL where there was no line.
+
+    Raises:
+        ConfigError: when ``url`` or ``method`` is no text or empty. That the URL can be fetched is found when it is
+            prepared: a bad one ends as a ``failed`` result, not as an exception here.
+    """
+
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, str] | None = None
+    data: Any = None
+    params: Any = None
+    meta: Any = None
+    priority: int = 0
+    depth: int = 0
+    parent: str | None = None
+    n: int | None = None
+    input: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.url, str):
+            raise ConfigError(f"url={self.url!r}: a target's URL is text")
+        if not isinstance(self.method, str) or not self.method:
+            raise ConfigError(f"method={self.method!r}: a target's method is a word such as GET")
+        if not self.method.isupper():
+            object.__setattr__(self, "method", self.method.upper())
+
+    @classmethod
+    def of(cls, value: str | Target) -> Target:
+        """Return ``value`` if it is a target, or the target of a plain URL."""
+        return value if isinstance(value, Target) else cls(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hop:
+    """One redirect that was followed: the URL that answered, and its status."""
+
+    url: str
+    status: int
+
+
+@dataclasses.dataclass
+class Wire:
+    """What the transport saw of one answer; it hangs on the response as ``response.wire``.
+
+    ``wire_bytes`` counts the body as it came over the wire, before Content-Encoding was undone.
+    """
+
+    __slots__ = ("http_version", "ip", "length_unverified", "proxy", "wire_bytes")
+
+    ip: str | None
+    proxy: str | None
+    http_version: str | None
+    wire_bytes: int | None
+    length_unverified: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How one target ended.
+
+    Args:
+        target: what was asked for, the very object.
+        outcome: how it ended.
+        reason: why, in a word, where the outcome alone doesn't say.
+        error: the exception that ended it, when it is ``failed``.
+        response: the last answer, when there was one. Its body has been read.
+        redirects: the redirects followed, in order.
+        attempts: the legs that were sent.
+        started_at_s: when the last leg began, seconds since 1970.
+        elapsed_s: what the last leg took.
+        waited_s: time spent waiting in the frontier and in back-off.
+    """
+
+    target: Target
+    outcome: Outcome
+    reason: str | None = None
+    error: BaseException | None = None
+    response: requests.Response | None = None
+    redirects: tuple[Hop, ...] = ()
+    attempts: int = 0
+    started_at_s: float | None = None
+    elapsed_s: float | None = None
+    waited_s: float | None = None
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the target answered with success."""
+        return self.outcome is Outcome.OK
+
+    @property
+    def error_kind(self) -> ErrorKind | None:
+        """The kind of ``error``, or ``None``."""
+        return kind_of(self.error) if self.error is not None else None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record of this result as a new dict, JSON-ready; see ``crawlpool.record``."""
+        from crawlpool.record import record_of  # here: record.py is made of this module's words
+
+        return record_of(self)
+
+    def unwrap(self) -> requests.Response:
+        """Return the response of an ``ok`` target.
+
+        Raises:
+            requests.HTTPError: when the outcome is ``http_error``.
+            BaseException: the very error of a ``failed`` target.
+            TargetSkipped: when it was skipped or disallowed.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.response is not None:
+            self.response.raise_for_status()
+            return self.response
+        raise TargetSkipped(f"{self.outcome}: {self.reason or 'no reason given'}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The balanced books of one crawl: ``inputs + found = ok + http_error + failed + disallowed + skipped``.
+
+    Args:
+        inputs: targets taken from the seeds, bad lines included.
+        found: targets that handlers added.
+        ok, http_error, failed, disallowed, skipped: how many ended so.
+        body_bytes: decoded bytes of all bodies.
+        legs: requests sent, retries and redirects included.
+        retries: how many of the legs were retries.
+        elapsed_s: wall-clock time of the crawl.
+        is_complete: whether all the input was read and nothing was dropped by a stop.
+        items: what handlers emitted.
+    """
+
+    inputs: int = 0
+    found: int = 0
+    ok: int = 0
+    http_error: int = 0
+    failed: int = 0
+    disallowed: int = 0
+    skipped: int = 0
+    body_bytes: int = 0
+    legs: int = 0
+    retries: int = 0
+    elapsed_s: float = 0.0
+    is_complete: bool = True
+    items: int = 0
+
+    @property
+    def settled(self) -> int:
+        """Targets that have an outcome."""
+        return self.ok + self.http_error + self.failed + self.disallowed + self.skipped
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether each target that came in has an outcome."""
+        return self.inputs + self.found == self.settled
+
+    def check(self) -> Report:
+        """Return the report itself.
+
+        Raises:
+            CrawlPoolError: when the books don't balance, which is a fault of crawlpool.
+        """
+        if not self.is_balanced:
+            raise CrawlPoolError(f"the books don't balance: {self.inputs} + {self.found} != {self.settled}")
+        return self

@@ -1,0 +1,328 @@
+"""A ``requests.Session`` that belongs to one thread and shares with its pool what can be shared safely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.cookies import cookiejar_from_dict, merge_cookies
+from requests.sessions import merge_hooks, merge_setting
+from requests.structures import CaseInsensitiveDict
+
+from crawlpool.clock import Deadline
+from crawlpool.config import check, is_count, is_seconds
+from crawlpool.cookies import CookieStore, RequestCookies
+from crawlpool.exchange import BlockingLane, send_once, send_with_retries
+from crawlpool.layers import UNSET, LayeredSession
+from crawlpool.prepare import PLAIN_URL, checked, merged, prepare_plain
+from crawlpool.retry import RetryPolicy
+from crawlpool.shared import Call
+
+if TYPE_CHECKING:
+    from crawlpool.transport.base import Exchange
+
+_REQUESTS_SEND = requests.Session.send
+
+
+class Session(LayeredSession):
+    """A session of a pool, or one that stands alone.
+
+    Everything that works on a ``requests.Session`` works here. Beyond requests, each verb takes ``deadline=`` (wall-clock
+    seconds over redirects, retries, back-off and body), ``retry=`` (a ``RetryPolicy`` or ``False``) and
+    ``max_body_bytes=``.
+
+    Not thread-safe: it belongs to the thread that made it. ``pool.session`` gives each thread its own.
+    """
+
+    # Preparing ---------------------------------------------------------------------------------------------------
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Prepare a request with this session's settings, as requests does."""
+        self._sync()
+        now = self._synced
+        url: Any = request.url
+        site = self._shared.sites.of(url) if self._shared.sites.current else None
+        auth = request.auth or (site.auth if site is not None else None)
+        if self.trust_env and not auth and not self.auth and self._shared.environment.has_logins:
+            auth = self._shared.environment.login_for(url)
+        hooks = request.hooks
+        own_hooks = self.hooks
+        if now.hooks:
+            own_hooks = {"response": [*now.hooks, *(own_hooks or {}).get("response", ())]}
+        prepared = requests.PreparedRequest()
+        headers: Any = merge_setting(request.headers, self.headers, dict_class=CaseInsensitiveDict)
+        if site is not None and site.headers:
+            headers = merged(checked(self.headers), site.headers, request.headers)
+        prepared.prepare(
+            method=request.method.upper() if request.method else request.method,
+            url=url,
+            files=request.files,
+            data=request.data,
+            json=request.json,
+            headers=headers,
+            params=merge_setting(request.params, self.params),
+            auth=merge_setting(auth, self.auth),
+            cookies=self._jar_for(request.cookies),
+            hooks=merge_hooks(hooks, own_hooks),
+        )
+        return prepared
+
+    def _jar_for(self, cookies: Any) -> Any:
+        jar = self.cookies
+        if isinstance(jar, CookieStore):
+            return RequestCookies(jar, cookies)
+        if cookies is not None and not hasattr(cookies, "set_cookie"):
+            cookies = cookiejar_from_dict(cookies)
+        return merge_cookies(merge_cookies(requests.cookies.RequestsCookieJar(), jar), cookies or {})
+
+    def _prepare(self, method: str, url: Any, **parts: Any) -> requests.PreparedRequest:
+        # What is most of a crawl goes the short way: a plain URL, nothing that changes URL or body, no auth.
+        if (
+            (method == "GET" or method == "HEAD")
+            and type(url) is str
+            and not (parts["params"] or parts["data"] or parts["json"] or parts["files"] or parts["cookies"])
+            and parts["auth"] is None
+            and not parts["hooks"]
+            and PLAIN_URL.fullmatch(url) is not None
+        ):
+            self._sync()
+            now = self._synced
+            shared = self._shared
+            jar = self.cookies
+            if (
+                self.auth is None
+                and not shared.sites.current
+                and type(jar) is CookieStore
+                and not self._params
+                and not (self.trust_env and shared.environment.has_logins)
+            ):
+                if self._seen is not now or self._own_headers_changed():
+                    self._base = checked(self._headers)
+                    self._base_of = (dict(self._headers._store), self._headers)
+                    self._seen = now
+                own = self.hooks.get("response") if self.hooks else None
+                hooks = {"response": [*now.hooks, *([own] if callable(own) else own or ())]}
+                cookies = RequestCookies(jar)
+                prepared = prepare_plain(method, url, merged(self._base, parts["headers"]), cookies, hooks)
+                if not jar.is_empty and "cookie" not in prepared.headers._store:
+                    line = jar.header_for(prepared)
+                    if line is not None:
+                        prepared.headers["Cookie"] = line
+                return prepared
+        return self.prepare_request(requests.Request(method=method, url=url, **parts))
+
+    def _own_headers_changed(self) -> bool:
+        # One dict comparison of a handful of tuples: no hook into the headers can be missed by it.
+        store, headers = self._base_of
+        return headers is not self._headers or store != dict(self._headers._store)
+
+    # Sending -----------------------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str,
+        url: Any,
+        params: Any = None,
+        data: Any = None,
+        headers: Any = None,
+        cookies: Any = None,
+        files: Any = None,
+        auth: Any = None,
+        timeout: Any = UNSET,
+        allow_redirects: bool = True,
+        proxies: Any = None,
+        hooks: Any = None,
+        stream: bool | None = None,
+        verify: Any = None,
+        cert: Any = None,
+        json: Any = None,
+        *,
+        deadline: float | None = UNSET,
+        retry: RetryPolicy | bool | None = None,
+        max_body_bytes: int | None = UNSET,
+    ) -> requests.Response:
+        """Prepare and send a request; takes what ``requests.Session.request`` takes, and three things more.
+
+        Args:
+            deadline: wall-clock seconds that the call may take, all in all; ``None`` for no deadline.
+            retry: a policy for this call, or ``False`` for no retries.
+            max_body_bytes: cap on the decoded body; ``None`` for none.
+
+        Raises:
+            requests.RequestException: as requests does; crawlpool's own kinds derive from it.
+            PoolClosed: when the pool is closed.
+        """
+        if isinstance(url, bytes):
+            url = url.decode("utf-8")
+        call = self.call(deadline, retry, max_body_bytes)
+        prepared = self._prepare(
+            method.upper(),
+            url,
+            headers=headers,
+            files=files,
+            data=data or {},
+            json=json,
+            params=params or {},
+            auth=auth,
+            cookies=cookies,
+            hooks=hooks,
+        )
+        settings = self.merge_environment_settings(prepared.url, proxies or {}, stream, verify, cert)
+        return self.send(
+            prepared,
+            timeout=self.timeout if timeout is UNSET else timeout,
+            allow_redirects=allow_redirects,
+            call=call,
+            **settings,
+        )
+
+    def call(self, deadline: Any = UNSET, retry: Any = None, max_body_bytes: Any = UNSET, accept: Any = None) -> Call:
+        """Return what one call adds to the session's settings; the pool's values where none are given.
+
+        Raises:
+            ConfigError: for a value that can't be.
+        """
+        settings = self._shared.settings
+        deadline_s = settings.deadline_s if deadline is UNSET else deadline
+        check(deadline_s is None or is_seconds(deadline_s), "deadline", deadline_s, "a positive number of seconds")
+        cap = settings.max_body_bytes if max_body_bytes is UNSET else max_body_bytes
+        check(cap is None or is_count(cap), "max_body_bytes", cap, "a whole number of bytes of at least 1, or None")
+        policy = RetryPolicy.never() if retry is False else None if retry is True else retry
+        check(policy is None or isinstance(policy, RetryPolicy), "retry", retry, "a RetryPolicy, or False for none")
+        return Call(Deadline(deadline_s, self._shared.clock), policy, cap, accept)
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> dict[str, Any]:
+        """Return the settings of a request: the call's, the session's, the environment's, in this order."""
+        self._sync()
+        mine = self._proxies
+        if self.trust_env and self._shared.environment.has_proxies:
+            found = self._shared.environment.proxies_for(url, (proxies or {}).get("no_proxy"))
+            mine = {**found, **mine} if found else mine
+        proxies = {**mine, **(proxies or {})} if proxies or mine else {}
+        if verify is None or verify is True:
+            verify = self.verify if verify is None or self.verify is not True else True
+            if verify is True and self.trust_env:
+                verify = self._shared.environment.ca_bundle or True
+        return {
+            "proxies": {k: v for k, v in proxies.items() if v is not None} if proxies else proxies,
+            "stream": self.stream if stream is None else stream,
+            "verify": verify,
+            "cert": self.cert if cert is None else cert,
+        }
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send a prepared request, following redirects and retrying; as ``requests.Session.send``."""
+        if isinstance(request, requests.Request):
+            raise ValueError("You can only send PreparedRequests.")
+        call = kwargs.pop("call", None)
+        if requests.Session.send is not _REQUESTS_SEND:  # patched: by requests-mock, for one
+            return requests.Session.send(self, request, **kwargs)
+        if call is None:
+            call = self.call(*(kwargs.pop(k, d) for k, d in (("deadline", UNSET), ("retry", None), ("max_body_bytes", UNSET))))
+        allow_redirects = kwargs.pop("allow_redirects", True)
+        if "proxies" not in kwargs or "verify" not in kwargs or "stream" not in kwargs or "cert" not in kwargs:
+            found = self.merge_environment_settings(request.url, None, None, None, None)
+            kwargs = {**found, **kwargs}
+        kwargs.setdefault("timeout", self.timeout)
+        self.lifeline.enter()
+        try:
+            response = send_with_retries(self, request, call, kwargs)
+            if self.get_redirect_target(response):
+                response = self._redirected(response, request, call, allow_redirects, kwargs)
+            return response
+        finally:
+            if self.lifeline.leave():
+                self.dispose()
+
+    def _redirected(self, first: Any, request: Any, call: Call, follow: bool, kwargs: dict[str, Any]) -> Any:
+        if not follow:
+            first._next = next(self.resolve_redirects(first, request, yield_requests=True, **kwargs), None)
+            return first
+        answers = [first, *self.resolve_redirects(first, request, call=call, **kwargs)]
+        last = answers.pop()
+        last.history = answers
+        return last
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Drop credentials that the redirect's target must not see, and apply what is set for its own origin."""
+        headers: Any = prepared_request.headers
+        before, after = self._shared.sites.of(response.request.url), self._shared.sites.of(prepared_request.url)  # type: ignore[arg-type]
+        strips = "Authorization" in headers and self.should_strip_auth(response.request.url, prepared_request.url)  # type: ignore[arg-type]
+        if strips or (before is not after and before is not None and before.auth is not None):
+            headers.pop("Authorization", None)
+        if before is not after:
+            for name, value in (before.headers if before is not None else {}).items():
+                if headers.get(name) == value:  # the call's own header of that name stays
+                    del headers[name]
+            for name, value in (after.headers if after is not None else {}).items():
+                headers.setdefault(name, value)
+        if after is not None and after.auth is not None:
+            prepared_request.prepare_auth(after.auth)
+        elif self.trust_env and self._shared.environment.has_logins:
+            found = self._shared.environment.login_for(prepared_request.url)  # type: ignore[arg-type]
+            if found is not None:
+                prepared_request.prepare_auth(found)
+
+    def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
+        """Return the proxies for a redirect's target, by the environment as it was when the pool was made."""
+        given = dict(proxies or {})
+        if self.trust_env:
+            environment = self._shared.environment
+            found = environment.proxies_for(prepared_request.url, given.get("no_proxy"))  # type: ignore[arg-type]
+            if not found and environment.has_proxies:
+                given = {k: v for k, v in given.items() if environment.proxies.get(k) != v}
+            for key, value in found.items():
+                given.setdefault(key, value)
+        trusted, self.trust_env = self.trust_env, False  # what follows must not read the environment of this moment
+        try:
+            return super().rebuild_proxies(prepared_request, given)
+        finally:
+            self.trust_env = trusted
+
+    # A worker's way ------------------------------------------------------------------------------------------------
+
+    def lane(self) -> BlockingLane:
+        """Return this session's side of its transport, for a worker's loop."""
+        return BlockingLane(self)
+
+    def send_leg(self, exchange: Exchange) -> requests.Response:
+        """Send one leg of a crawl: no redirect followed, no retry; a mock that replaced ``send`` gets it too."""
+        if requests.Session.send is not _REQUESTS_SEND or "send" in self.__dict__:
+            return self.send(exchange.request, allow_redirects=False, **exchange.settings)
+        return send_once(self, exchange)
+
+    def next_hop(self, response: requests.Response, exchange: Exchange) -> requests.PreparedRequest | None:
+        """Return the request that a redirect asks for, prepared as requests would, or ``None`` for no redirect.
+
+        Raises:
+            requests.RequestException: when the redirect's target can't be requested.
+        """
+        if self.get_redirect_target(response) is None:
+            return None
+        hops = self.resolve_redirects(response, exchange.request, yield_requests=True, **exchange.settings)
+        request: Any = next(hops, None)
+        return request  # type: ignore[no-any-return]
+
+    # Closing -----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close every connection of this session; a session that stands alone can be used again, as in requests."""
+        for adapter in self.adapters.values():
+            adapter.close()
+
+    def dispose(self) -> None:
+        """Close for good: by the pool when the session is idle, else by its own thread when its call ends."""
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # requests' sessions can be pickled, and its tests ask for it. What crosses over is plain: settings and cookies.
+        state = {name: getattr(self, name, None) for name in self.__attrs__ if name != "adapters"}
+        state["cookies"] = self.cookies.copy()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        type(self).__init__(self)
+        for name, value in state.items():
+            setattr(self, name, value)

@@ -1,0 +1,250 @@
+"""``SessionPool``: the pool with workers of its own. What most users hold in their hands."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.config import CRAWL_MAX_BODY_BYTES, NO_LIMITS, HostLimits, check, is_count, is_seconds
+from crawlpool.crawl import Crawl
+from crawlpool.errors import ConfigError, PoolClosed, QueueFull
+from crawlpool.leg import Group, Leg, RunOptions
+from crawlpool.models import Report, Result, Target
+from crawlpool.pool import BlockingPool, Statistics
+from crawlpool.retry import RetryPolicy
+from crawlpool.runs import MapRun, ResponseFuture, SubmitRun, give_up
+from crawlpool.worker import Workforce
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from crawlpool.sinks import Sink
+    from crawlpool.source import BadLine
+
+_UNSET: Any = object()
+_OF_SUBMIT = frozenset(
+    {
+        "allow_redirects", "auth", "cert", "cookies", "data", "deadline", "files", "headers", "hooks", "json",
+        "max_body_bytes", "params", "proxies", "retry", "timeout", "verify",
+    }
+)  # fmt: skip
+
+
+class SessionPool(BlockingPool):
+    """A thread-safe pool of ``requests`` sessions, one for each thread, with workers to run many requests at once.
+
+    Args:
+        threads: workers of ``submit``, ``map`` and ``crawl``, started as work comes.
+        headers: default headers, over requests' own.
+        params: default query parameters.
+        timeout: seconds for connecting and for each wait for bytes: one number, or (connect, read).
+        deadline: wall-clock seconds of one call: redirects, body, retries, back-off, all of it; ``None`` for none.
+        retry: a ``RetryPolicy``, or ``False`` for no retries.
+        cookies: a ``CookieStore`` to use, or a mapping to begin with.
+        auth: default auth as in requests; ``site`` sets that of one origin.
+        proxies: proxies by scheme, over those of the environment.
+        verify: ``True``, ``False``, or the path of a CA bundle or folder; over the environment's.
+        cert: client certificate as in requests.
+        hooks: response hooks as in requests.
+        max_body_bytes: cap on a decoded body; ``None`` for none.
+        max_redirects: redirects followed at most.
+        limits: how hard a host may be asked by ``submit`` and ``map``; ``None`` for no limits. ``crawl`` has its own.
+        idle_connections: open connections that a thread keeps at most, over all hosts, least recently used out first.
+        queue_size: targets that may wait for a worker before ``submit`` blocks; four for each thread unless given.
+        trust_env: whether proxies, netrc and the CA bundle are taken from the environment, once, now.
+        netrc: whether the netrc file counts as part of that environment.
+        resolve: addresses to connect to instead of asking DNS: ``{("example.org", 443): "127.0.0.1"}``.
+
+    Raises:
+        ConfigError: for a value that can't be; the message names it.
+
+    Thread-safe: every method may be called from any thread. Use it as a context manager: leaving it finishes what was
+    submitted and closes every connection; leaving it by an exception cancels instead.
+    """
+
+    def __init__(self, *, limits: HostLimits | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        check(limits is None or isinstance(limits, HostLimits), "limits", limits, "a HostLimits, or None")
+        self._limits = limits or NO_LIMITS
+        self._begin_work()
+
+    def _begin_work(self) -> None:
+        settings = self._shared.settings
+        self._workforce = Workforce(self, settings.threads)
+        self._submitted = Group(settings.queue_room, self._limits)
+
+    def submit(self, method: str, url: str, **options: Any) -> ResponseFuture:
+        """Have a request sent by a worker; return its future.
+
+        Blocks while the queue is full. The deadline begins when a worker takes the request up.
+
+        Args:
+            method: the HTTP method.
+            url: what to request.
+            **options: what ``Session.request`` takes, but for ``stream``: a streamed response would belong to a worker.
+
+        Raises:
+            QueueFull: in a worker or handler, when the queue is full: waiting there could lock up.
+            PoolClosed: when the pool is closed.
+            ConfigError: for an option that can't be.
+        """
+        unknown = sorted(options.keys() - _OF_SUBMIT)
+        if unknown:
+            raise ConfigError(f"submit() takes no {unknown[0]!r}")
+        future = ResponseFuture()
+        run = SubmitRun(self._submitted, self._options_of(options, is_of_leg=False), future)
+        leg = Leg.first(run, Target(url, method))
+        workforce = self._workforce
+        future._abort = lambda: workforce.abort(run)
+        must_not_wait = workforce.is_worker()
+        if not workforce.put(leg, block=not must_not_wait):
+            if self._is_closed:
+                raise PoolClosed("the session pool is closed")
+            raise QueueFull(f"{self._submitted.queued} requests wait already, and a worker must not wait for room")
+        return future
+
+    def map(
+        self,
+        targets: Iterable[str | Target],
+        *,
+        ordered: bool = False,
+        limits: HostLimits | None = None,
+        max_wait_s: float | None = None,
+        **options: Any,
+    ) -> Iterator[Result]:
+        """Fetch many targets; return an iterator of their results, as they come.
+
+        Lazy in, bounded out: the input, however long, is read in the consumer's thread as workers get free, and only
+        so many results wait to be consumed. Each target has one result, whatever happens to it. Leaving the loop early
+        stops the work.
+
+        Args:
+            targets: URLs or ``Target`` objects.
+            ordered: whether results come in the order of the input.
+            limits: how hard a host may be asked; the pool's unless given.
+            max_wait_s: how long a target may wait in the queue and in back-off, all in all.
+            **options: what ``Session.request`` takes, for all targets; ``deadline`` is of each leg.
+
+        Raises:
+            PoolClosed: when the pool is closed, also during the iteration.
+            ConfigError: for an option that can't be.
+        """
+        unknown = sorted(options.keys() - _OF_SUBMIT)
+        if unknown:
+            raise ConfigError(f"map() takes no {unknown[0]!r}")
+        if self._is_closed:
+            raise PoolClosed("the session pool is closed")
+        settings = self._shared.settings
+        run_options = self._options_of(options, is_of_leg=True, max_wait_s=max_wait_s)
+        group = Group(None, limits or self._limits)
+        window = settings.threads + settings.queue_room
+        return MapRun(self._workforce, targets, group, run_options, window, ordered)
+
+    def crawl(
+        self,
+        seeds: Iterable[str | Target | BadLine],
+        handler: Callable[[Result, Crawl], None] | None = None,
+        *,
+        limits: HostLimits | None = None,
+        sinks: Iterable[Sink] = (),
+        max_body_bytes: int | None = CRAWL_MAX_BODY_BYTES,
+        **options: Any,
+    ) -> Report:
+        """Fetch seeds and what their handlers add; return the balanced books.
+
+        Args:
+            seeds: URLs or ``Target`` objects, read lazily in the calling thread.
+            handler: called in a worker with each result and the crawl, whose ``add(url)`` and ``emit(item)`` it may call.
+            limits: how hard a host may be asked; one request at a time unless given, loopback hosts excepted.
+            sinks: where records and items go.
+            max_body_bytes: cap on a decoded body.
+            **options: as ``Crawl`` takes them.
+
+        Raises:
+            SinkError: when a sink can't write any more; what it wrote before stands.
+            PoolClosed: when the pool is closed.
+        """
+        return self.new_crawl(handler, limits=limits, sinks=sinks, max_body_bytes=max_body_bytes, **options).run(seeds)
+
+    def new_crawl(
+        self,
+        handler: Callable[[Result, Crawl], None] | None = None,
+        *,
+        limits: HostLimits | None = None,
+        sinks: Iterable[Sink] = (),
+        max_body_bytes: int | None = CRAWL_MAX_BODY_BYTES,
+        max_wait_s: float | None = None,
+        max_redirects: int | None = None,
+        **options: Any,
+    ) -> Crawl:
+        """Return a crawl that isn't started: for those who want to watch it or stop it from another thread."""
+        extra = {name: options.pop(name) for name in ("content_types", "max_per_host", "on_result") if name in options}
+        unknown = sorted(options.keys() - _OF_SUBMIT)
+        if unknown:
+            raise ConfigError(f"crawl() takes no {unknown[0]!r}")
+        if self._is_closed:
+            raise PoolClosed("the session pool is closed")
+        options["max_body_bytes"] = max_body_bytes
+        run_options = self._options_of(options, is_of_leg=True, max_wait_s=max_wait_s, max_redirects=max_redirects)
+        chosen = HostLimits() if limits is None else limits
+        return Crawl(self._workforce, handler, run_options, chosen, tuple(sinks), clock=self._shared.clock, **extra)
+
+    def statistics(self) -> Statistics:
+        """Return a frozen snapshot of what the pool has and did."""
+        import dataclasses
+
+        found = super().statistics()
+        return dataclasses.replace(found, threads=self._workforce.threads, queued=len(self._workforce.frontier))
+
+    def close(self, cancel: bool = False, timeout_s: float | None = None) -> None:
+        """Close the pool.
+
+        What was submitted is finished first, unless ``cancel``: then it is given up, the running transfers too. After
+        that every socket of every thread is shut at once; a call that another thread has under way ends with
+        ``PoolClosed``. No socket and no thread of the pool is left when this returns.
+
+        Args:
+            cancel: give up what is queued and running.
+            timeout_s: how long to wait for submitted work before it is given up; ``None`` for as long as it takes.
+
+        May be called from any thread, a worker's handler included, and again.
+        """
+        workforce = self._workforce
+        if not cancel and not workforce.is_worker() and not self._is_closed:
+            until = None if timeout_s is None else time.monotonic() + timeout_s
+            workforce.drain(self._submitted, until)
+        with self._lock:
+            self._is_closed = True
+        self._shared.shutdown.set()
+        left = workforce.close()
+        super().close(cancel, timeout_s)
+        workforce.join()
+        give_up(left)
+        self._reap()
+
+    def _options_of(self, given: dict[str, Any], *, is_of_leg: bool, **more: Any) -> RunOptions:
+        given = dict(given)
+        settings = self._shared.settings
+        deadline_s = given.pop("deadline", settings.deadline_s)
+        check(deadline_s is None or is_seconds(deadline_s), "deadline", deadline_s, "a positive number of seconds")
+        cap = given.pop("max_body_bytes", settings.max_body_bytes)
+        check(cap is None or is_count(cap), "max_body_bytes", cap, "a whole number of bytes of at least 1, or None")
+        wait_s = more.get("max_wait_s")
+        check(wait_s is None or is_seconds(wait_s), "max_wait_s", wait_s, "a positive number of seconds, or None")
+        retry = given.pop("retry", None)
+        policy = RetryPolicy.never() if retry is False else None if retry is True else retry
+        check(policy is None or isinstance(policy, RetryPolicy), "retry", retry, "a RetryPolicy, or False for none")
+        follow = given.pop("allow_redirects", True)
+        return RunOptions(
+            deadline_s=deadline_s,
+            is_deadline_of_leg=is_of_leg,
+            max_body_bytes=cap,
+            retry=policy,
+            allow_redirects=follow,
+            request=given,
+            **more,
+        )
+
+    def _after_fork_in_child(self) -> None:
+        super()._after_fork_in_child()
+        self._begin_work()

@@ -1,0 +1,214 @@
+"""From a leg to what is sent, and from what came back to the next leg or the target's one result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from crawlpool.clock import Deadline
+from crawlpool.errors import Cancelled, ConfigError, CrawlPoolError, DeadlineExceeded, PoolClosed
+from crawlpool.exchange import decide, policy_of
+from crawlpool.leg import Leg, host_of
+from crawlpool.models import Hop, Outcome, Result
+from crawlpool.redact import redact_url
+from crawlpool.retry import GiveUp
+from crawlpool.transport.base import Completion, Exchange
+
+if TYPE_CHECKING:
+    from crawlpool.session import Session
+
+_PREPARED = ("params", "data", "headers", "cookies", "files", "auth", "hooks", "json")
+_SETTINGS = ("proxies", "verify", "cert")
+
+
+def begin(leg: Leg, session: Session) -> Exchange | Completion:
+    """Prepare a leg for its session: return the exchange to start, or the completion of one that can't be sent.
+
+    Never raises an ``Exception``.
+    """
+    options = leg.run.options
+    leg.started_at = session._shared.clock.monotonic()
+    leg.started_wall_s = session._shared.clock.wall()
+    try:
+        max_wait_s = options.max_wait_s
+        if max_wait_s is not None and leg.waited_s > max_wait_s:
+            raise DeadlineExceeded(f"the target waited {leg.waited_s:.1f} s; {max_wait_s} s is what it may")
+        deadline = leg.deadline
+        if deadline is None or options.is_deadline_of_leg:
+            deadline = leg.deadline = Deadline(options.deadline_s, session._shared.clock)
+        request = leg.request
+        if request is None:
+            request = leg.request = _prepare(leg, session)
+            session._shared.budget.deposit()
+        given = options.request
+        settings = session.merge_environment_settings(
+            request.url, given.get("proxies") or {}, False, given.get("verify"), given.get("cert")
+        )
+        settings["timeout"] = given["timeout"] if "timeout" in given else session.timeout
+        exchange = Exchange(
+            request,
+            settings,
+            deadline,
+            options.max_body_bytes,
+            lambda response: _accept(leg, session, response),
+            leg,
+        )
+    except Exception as error:
+        nothing: Any = leg.request
+        return Completion(Exchange(nothing, {}, Deadline(None), token=leg), None, _as_request_error(error), 0.0)
+    leg.legs += 1
+    leg.exchange, leg.lifeline = exchange, session.lifeline
+    return exchange
+
+
+def conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Result:
+    """Decide what a completed leg means: another leg (a retry, a redirect hop), or the target's result.
+
+    Never raises an ``Exception``.
+    """
+    try:
+        return _conclude(leg, session, completion)
+    except Exception as error:
+        return _result(leg, completion, Outcome.FAILED, error=error)
+
+
+def dropped(leg: Leg, reason: str) -> Result:
+    """Return the result of a target that was given up before it was done."""
+    return Result(
+        leg.target,
+        Outcome.SKIPPED,
+        reason,
+        None,
+        None,
+        leg.hops,
+        leg.legs,
+        leg.started_wall_s,
+        None,
+        leg.waited_s,
+    )
+
+
+def _prepare(leg: Leg, session: Session) -> requests.PreparedRequest:
+    target, given = leg.target, leg.run.options.request
+    parts: dict[str, Any] = {name: given.get(name) for name in _PREPARED}
+    if target.headers:
+        parts["headers"] = {**(parts["headers"] or {}), **target.headers}
+    if target.data is not None:
+        parts["data"] = target.data
+    if target.params is not None:
+        parts["params"] = target.params
+    parts["data"] = parts["data"] or {}
+    parts["params"] = parts["params"] or {}
+    request = session._prepare(target.method, target.url, **parts)
+    if not (request.url or "").startswith(("http://", "https://")):
+        raise requests.exceptions.InvalidSchema(f"only http and https can be fetched, not {redact_url(target.url)!r}")
+    return request
+
+
+def _accept(leg: Leg, session: Session, response: requests.Response) -> None:
+    # A body that nobody will see is read without being judged: a redirect's, and one that is retried.
+    if session.get_redirect_target(response) is None and response.status_code < 400:
+        leg.run.accept(leg, response)
+
+
+def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Result:
+    response, error, exchange = completion.response, completion.error, completion.exchange
+    if error is not None and leg.exchange is None:
+        return _result(leg, completion, Outcome.FAILED, error=error)  # it was never sent
+    shared, options = session._shared, leg.run.options
+    policy = options.retry or policy_of(session, exchange.request.url)
+    if error is not None or policy.asks_every_response or policy.is_failure(response.status_code):  # type: ignore[union-attr]
+        waited_s = leg.waited_s
+        decision = decide(
+            session,
+            policy,
+            exchange.request,
+            response,
+            error,
+            leg.attempt,
+            Deadline(None) if options.is_deadline_of_leg else exchange.deadline,
+            waited_s + completion.elapsed_s,
+            waited_s,
+        )
+        if not isinstance(decision, GiveUp):
+            too_long = options.max_wait_s is not None and waited_s + decision.delay_s > options.max_wait_s
+            if not too_long:
+                if response is not None:
+                    response.close()
+                if exchange.request._body_position is not None:
+                    requests.utils.rewind_body(exchange.request)
+                return _next(leg, exchange.request, leg.attempt + 1, shared.clock.monotonic() + decision.delay_s)
+    if error is not None:
+        return _result(leg, completion, Outcome.FAILED, error=error)
+    assert response is not None
+    if options.allow_redirects and session.get_redirect_target(response) is not None:
+        limit = session.max_redirects if options.max_redirects is None else options.max_redirects
+        if len(leg.hops) >= limit:
+            error = requests.TooManyRedirects(f"Exceeded {limit} redirects.", response=response)
+            return _result(leg, completion, Outcome.FAILED, error=error)
+        response.history = list(leg.history)
+        hop = session.next_hop(response, exchange)
+        if hop is not None:
+            if not (hop.url or "").startswith(("http://", "https://")):
+                raise requests.exceptions.InvalidSchema(
+                    f"a redirect led to {redact_url(hop.url or '')!r}; only http and https can be fetched"
+                )
+            again = _next(leg, hop, 1, 0.0)
+            again.host = host_of(hop.url or "")
+            again.hops = (*leg.hops, Hop(redact_url(response.url), response.status_code))
+            again.history = (*leg.history, response)
+            return again
+    response.history = list(leg.history)
+    outcome = Outcome.HTTP_ERROR if response.status_code >= 400 else Outcome.OK
+    return _result(leg, completion, outcome)
+
+
+def _next(leg: Leg, request: requests.PreparedRequest, attempt: int, not_before: float) -> Leg:
+    return Leg(
+        leg.run,
+        leg.target,
+        leg.host,
+        request,
+        None,
+        None,
+        leg.deadline,
+        attempt,
+        leg.legs,
+        leg.hops,
+        leg.history,
+        not_before,
+        0.0,
+        leg.waited_s,
+        None,
+        None,
+    )
+
+
+def _result(leg: Leg, completion: Completion, outcome: Outcome, error: Exception | None = None) -> Result:
+    reason = None
+    if isinstance(error, (Cancelled, PoolClosed)):
+        reason = "cancelled"
+    return Result(
+        leg.target,
+        outcome,
+        reason,
+        error,
+        completion.response,
+        leg.hops,
+        leg.legs,
+        leg.started_wall_s,
+        completion.elapsed_s if leg.legs else None,
+        leg.waited_s,
+    )
+
+
+def _as_request_error(error: Exception) -> Exception:
+    """Return an error of preparing as requests says it; its parsers let bare ValueErrors through."""
+    if isinstance(error, (requests.RequestException, CrawlPoolError)) and not isinstance(error, ConfigError):
+        return error
+    if isinstance(error, (ValueError, TypeError)):
+        return requests.exceptions.InvalidURL(f"the request can't be prepared: {error}")
+    return error
+
+

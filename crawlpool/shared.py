@@ -1,0 +1,95 @@
+"""What all sessions of a pool share. Each part is thread-safe by itself; none knows of sessions."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.clock import SYSTEM_CLOCK, Clock, Deadline, Shutdown
+from crawlpool.config import PoolSettings
+from crawlpool.cookies import CookieStore
+from crawlpool.defaults import Defaults, Snapshot
+from crawlpool.environment import Environment, LiveEnvironment
+from crawlpool.retry import RetryBudget, RetryPolicy
+from crawlpool.sites import Sites
+from crawlpool.transport.tls import TLSContexts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from requests.adapters import BaseAdapter
+
+
+class Mounts:
+    """Adapter factories by URL prefix, for sessions present and future.
+
+    Thread-safe: a change publishes a new tuple; sessions compare it with the one they have built from.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the replacement of `current` by a changed copy
+        self.current: tuple[tuple[str, Callable[[], BaseAdapter]], ...] = ()
+
+    def put(self, prefix: str, factory: Callable[[], BaseAdapter]) -> None:
+        """Add a factory, in place of the one that the same prefix had."""
+        with self._lock:
+            self.current = (*(pair for pair in self.current if pair[0] != prefix), (prefix, factory))
+
+    def _reset_after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+
+@dataclasses.dataclass
+class Shared:
+    """The shared half of a pool; a session that stands alone has one to itself."""
+
+    settings: PoolSettings
+    defaults: Defaults
+    cookies: CookieStore
+    environment: Environment
+    retry: RetryPolicy
+    budget: RetryBudget
+    sites: Sites = dataclasses.field(default_factory=Sites)
+    mounts: Mounts = dataclasses.field(default_factory=Mounts)
+    tls: TLSContexts = dataclasses.field(default_factory=TLSContexts)
+    shutdown: Shutdown = dataclasses.field(default_factory=Shutdown)
+    clock: Clock = SYSTEM_CLOCK
+
+    @classmethod
+    def alone(cls) -> Shared:
+        """Return what a session that stands alone starts from: requests' own defaults, and no retries."""
+        return cls(
+            settings=PoolSettings(deadline_s=None),
+            defaults=Defaults(Snapshot(timeout=None)),
+            cookies=CookieStore(),
+            environment=LiveEnvironment(),
+            retry=RetryPolicy.never(),
+            budget=RetryBudget(None, 0),
+        )
+
+    def reset_after_fork(self) -> None:
+        """Make fresh locks and flags in a forked child: another thread of the parent may have held the old ones."""
+        for part in (self.defaults, self.sites, self.mounts, self.tls):
+            part._reset_after_fork()
+        self.budget._reset_after_fork()
+        self.cookies._reset_lock_after_fork()
+        if not self.shutdown.is_set:
+            self.shutdown = Shutdown()
+
+
+@dataclasses.dataclass
+class Call:
+    """What one call adds to what its session has: passed along redirects and retries.
+
+    Args:
+        deadline: when the whole call must have ended.
+        retry: the policy of this call; ``None`` for the site's or the pool's.
+        max_body_bytes: cap on the decoded body.
+        accept: called with each final response before its body is read; raises to refuse it.
+    """
+
+    deadline: Deadline
+    retry: RetryPolicy | None = None
+    max_body_bytes: int | None = None
+    accept: Any = None

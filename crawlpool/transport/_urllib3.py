@@ -1,0 +1,309 @@
+"""The urllib3 transport: a requests HTTPAdapter for one session, without the cost of requests' own per request."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import requests
+import requests.adapters
+from requests.adapters import HTTPAdapter
+from requests.cookies import extract_cookies_to_jar
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers, select_proxy
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+from urllib3.exceptions import ProtocolError as U3ProtocolError
+from urllib3.util import parse_url
+from urllib3.util.connection import is_connection_dropped
+
+from crawlpool.config import split_timeout
+from crawlpool.models import Wire
+from crawlpool.transport.connections import TrackedHTTPConnection, TrackedHTTPSConnection, track
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crawlpool.transport.lifeline import Lifeline
+    from crawlpool.transport.tls import TLSContexts
+
+_REQUESTS_SEND = HTTPAdapter.send
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class _Origin:
+    """The idle connections to one scheme, host, port and TLS setting; it plays urllib3's pool to its responses."""
+
+    __slots__ = ("adapter", "host", "idle", "key", "port", "scheme", "tls")
+
+    def __init__(self, adapter: Urllib3Adapter, key: Any, scheme: str, host: str, port: int, tls: Any) -> None:
+        self.adapter, self.key, self.scheme, self.host, self.port, self.tls = adapter, key, scheme, host, port, tls
+        self.idle: list[Any] = []
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+    def take(self) -> Any:
+        """Return a connection: the last used of the idle ones that is still open and has nothing to say, or a new one."""
+        while self.idle:
+            connection = self.idle.pop()
+            self.adapter.idle_count -= 1
+            if not is_connection_dropped(connection):
+                return connection
+            connection.close()
+        return self.make()
+
+    def make(self) -> Any:
+        """Return a new connection, not yet connected."""
+        connection: Any
+        if self.scheme == "https":
+            connection = TrackedHTTPSConnection(self.host, self.port, ssl_context=self.tls)
+        else:
+            connection = TrackedHTTPConnection(self.host, self.port)
+        connection.lifeline, connection.resolve = self.adapter.lifeline, self.adapter.resolve
+        return connection
+
+    def _put_conn(self, connection: Any) -> None:
+        """Take a connection back; urllib3's response calls this when its body is read."""
+        if connection.sock is None:
+            return
+        self.idle.append(connection)
+        self.adapter.gave_back(self)
+
+
+class Urllib3Adapter(HTTPAdapter):
+    """Moves the bytes of one session, in its thread.
+
+    Args:
+        lifeline: the session's; each socket is known to it.
+        tls: the pool's TLS contexts.
+        idle_connections: open connections kept at most, over all origins; the least recently used go first.
+        resolve: addresses to connect to instead of asking DNS, by (host, port).
+
+    Not thread-safe, like the session that it belongs to. It never retries: that is the pool's business.
+    """
+
+    def __init__(
+        self,
+        lifeline: Lifeline,
+        tls: TLSContexts,
+        *,
+        idle_connections: int = 32,
+        resolve: Mapping[tuple[str, int], str] | None = None,
+    ) -> None:
+        self.lifeline = lifeline
+        self.tls = tls
+        self.idle_connections = idle_connections
+        self.idle_count = 0
+        self.resolve = resolve or {}
+        self._origins: OrderedDict[Any, _Origin] = OrderedDict()
+        super().__init__(pool_connections=idle_connections, pool_maxsize=idle_connections)
+
+    # What a requests adapter has ---------------------------------------------------------------------------------
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
+        """Make the manager that requests' own way would use; it serves proxies here."""
+        super().init_poolmanager(connections, maxsize, block, **kwargs)
+        track(self.poolmanager, self.lifeline, self.resolve)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Return the manager for a proxy; its sockets are known to the lifeline."""
+        is_new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if is_new:
+            track(manager, self.lifeline, self.resolve)
+        return manager
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        """Return what tells connections apart: the origin, and the frozen context of the TLS setting."""
+        host, _ = super().build_connection_pool_key_attributes(request, verify, None)
+        return host, ({"ssl_context": self.tls.get(verify, cert)} if host["scheme"] == "https" else {})
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Do nothing: the context of the connection settles it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("an adapter of crawlpool belongs to one session and can't be pickled; mount a factory instead")
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        origins, self._origins = list(self._origins.values()), OrderedDict()
+        self.idle_count = 0
+        for origin in origins:
+            idle, origin.idle = origin.idle, []
+            for connection in idle:
+                connection.close()
+        super().close()
+
+    # The way of a request ----------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send a request once and return its response, whose body is not read yet.
+
+        Takes and raises what ``requests.adapters.HTTPAdapter.send`` does.
+        """
+        if HTTPAdapter.send is not _REQUESTS_SEND:  # patched: by ``responses``, for one
+            return HTTPAdapter.send(self, request, stream, timeout, verify, cert, proxies)
+        url: Any = request.url
+        if proxies and select_proxy(url, proxies):
+            return self._send_by_proxy(request, stream, timeout, verify, cert, proxies)
+        try:
+            origin = self._origin_of(url, verify, cert)
+            connect_s, read_s = split_timeout(timeout)
+        except LocationValueError as error:
+            raise requests.exceptions.InvalidURL(error, request=request) from error
+        path = request.path_url if url[-1] != "/" or "?" in url else self._path_of(url)
+        connection = origin.take()
+        try:
+            response = self._exchange(connection, origin, request, path, connect_s, read_s)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, (HTTPError, OSError, http.client.HTTPException)):
+                raise _as_requests_error(error, origin, path, read_s, request) from error
+            raise
+        return self.build_response(request, response)
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """Build the ``requests.Response``; a mock's raw answer will do as well."""
+        if not isinstance(getattr(resp, "_pool", None), _Origin):
+            return super().build_response(req, resp)
+        response = requests.Response()
+        response.status_code = resp.status
+        headers: Any = CaseInsensitiveDict()
+        store = headers._store
+        for name, value in resp.headers.iteritems():
+            lower = name.lower()
+            # As requests: repeated headers are joined. iteritems gives each, in order.
+            store[lower] = (name, value) if lower not in store else (store[lower][0], f"{store[lower][1]}, {value}")
+        response.headers = headers
+        response.encoding = get_encoding_from_headers(headers) if "content-type" in store else None
+        response.raw = resp
+        response.reason = resp.reason
+        response.url = req.url  # type: ignore[assignment]
+        if "set-cookie" in store:
+            extract_cookies_to_jar(response.cookies, req, resp)
+        response.request = req
+        response.connection = self
+        response.wire = resp.wire  # type: ignore[attr-defined]
+        return response
+
+    def gave_back(self, origin: _Origin) -> None:
+        """Note that ``origin`` has one idle connection more, and close the least recently used beyond the bound."""
+        self.idle_count += 1
+        self._origins.setdefault(origin.key, origin)
+        self._origins.move_to_end(origin.key)
+        while self.idle_count > self.idle_connections:
+            oldest = next(iter(self._origins.values()))
+            if oldest.idle:
+                self.idle_count -= 1
+                oldest.idle.pop(0).close()
+            if not oldest.idle:
+                self._origins.pop(oldest.key, None)
+
+    def _path_of(self, url: str) -> str:
+        return "/" + url.split("/", 3)[3]
+
+    def _origin_of(self, url: str, verify: Any, cert: Any) -> _Origin:
+        # A URL that was prepared has a lower-case scheme; "scheme://authority" is all that tells origins apart.
+        end = url.find("/", 8)
+        key = (url if end < 0 else url[:end], verify, cert)
+        origin = self._origins.get(key)
+        if origin is None:
+            parts = parse_url(url)
+            scheme, host = parts.scheme or "http", parts.host
+            if not host:
+                raise LocationValueError(f"No host specified in {key[0]!r}")
+            tls = self.tls.get(verify, cert) if scheme == "https" else None
+            origin = _Origin(self, key, scheme, host.strip("[]"), parts.port or _DEFAULT_PORTS[scheme], tls)
+        return origin
+
+    def _exchange(
+        self,
+        connection: Any,
+        origin: _Origin,
+        request: requests.PreparedRequest,
+        path: str,
+        connect_s: float | None,
+        read_s: float | None,
+    ) -> Any:
+        headers: Any = request.headers
+        connection.timeout = connect_s
+        if connection.sock is None:
+            connection.connect()
+        connection.timeout = read_s
+        body = request.body
+        try:
+            connection.request(
+                request.method,
+                path,
+                body=body,
+                headers=headers,
+                chunked=not (body is None or "Content-Length" in headers),
+                preload_content=False,
+                decode_content=False,
+                enforce_content_length=True,
+            )
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # a server may answer and close before it has read all: its answer can still be read
+        response = connection.getresponse()
+        response._connection = connection
+        response._pool = origin
+        response.retries = self.max_retries
+        response.wire = Wire(
+            connection.peer,
+            None,
+            "1.1" if response.version == 11 else "1.0",
+            None,
+            False,
+        )
+        return response
+
+    def _send_by_proxy(
+        self, request: Any, stream: bool, timeout: Any, verify: Any, cert: Any, proxies: Any
+    ) -> requests.Response:
+        connect_s, read_s = split_timeout(timeout)
+        response = _REQUESTS_SEND(self, request, stream, (connect_s, read_s), verify, cert, proxies)
+        proxy = select_proxy(request.url, proxies)
+        response.raw.wire = response.wire = Wire(None, proxy, None, None, False)  # type: ignore[attr-defined]
+        return response
+
+
+def _as_requests_error(
+    error: BaseException, origin: _Origin, path: str, read_s: float | None, request: requests.PreparedRequest
+) -> requests.RequestException:
+    """Return the requests exception that requests' own adapter raises for ``error``."""
+    rex = requests.exceptions
+    if isinstance(error, (ssl.SSLError, SSLError)):
+        if isinstance(error, ssl.SSLError) and "timed out" in str(error):
+            return rex.ConnectTimeout(ConnectTimeoutError(origin, str(error)), request=request)
+        return rex.SSLError(MaxRetryError(origin, path, SSLError(error)), request=request)  # type: ignore[arg-type]
+    if isinstance(error, (NameResolutionError, NewConnectionError)):
+        return rex.ConnectionError(MaxRetryError(origin, path, error), request=request)  # type: ignore[arg-type]
+    if isinstance(error, ConnectTimeoutError):
+        return rex.ConnectTimeout(MaxRetryError(origin, path, error), request=request)  # type: ignore[arg-type]
+    if isinstance(error, LocationValueError):
+        return rex.InvalidURL(error, request=request)
+    if isinstance(error, TimeoutError):
+        why = ReadTimeoutError(origin, path, f"Read timed out. (read timeout={read_s})")  # type: ignore[arg-type]
+        return rex.ReadTimeout(why, request=request)
+    if isinstance(error, HTTPError) and not isinstance(error, U3ProtocolError):
+        return rex.ConnectionError(error, request=request)
+    return rex.ConnectionError(U3ProtocolError("Connection aborted.", error), request=request)

@@ -1,0 +1,63 @@
+"""What a transport is to the rest: room, start, completed.
+
+A **lane** is a session's side of its transport. A worker asks how much room there is, starts that many exchanges, and
+takes the batch that completed. With urllib3 the room is one and starting is fetching, in the worker's own thread.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import requests
+
+    from crawlpool.clock import Deadline
+
+
+@dataclasses.dataclass
+class Exchange:
+    """One request to be sent once, and all that finishing it needs.
+
+    Args:
+        request: the prepared request.
+        settings: ``stream``, ``verify``, ``cert``, ``proxies`` and ``timeout``, as an adapter's ``send`` takes them.
+        deadline: when it must have ended.
+        max_body_bytes: cap on the decoded body, or ``None``.
+        accept: called with the response before its body is read; it raises to refuse the body.
+        token: the caller's own, handed back with the completion.
+        is_aborted: set by ``abort`` from another thread, before the lifeline is told.
+    """
+
+    request: requests.PreparedRequest
+    settings: dict[str, Any]
+    deadline: Deadline
+    max_body_bytes: int | None = None
+    accept: Callable[[requests.Response], None] | None = None
+    token: Any = None
+    is_aborted: bool = False
+
+
+@dataclasses.dataclass
+class Completion:
+    """An exchange that ended: with a response whose body was read, or with an error; never with both."""
+
+    exchange: Exchange
+    response: requests.Response | None
+    error: Exception | None
+    elapsed_s: float
+
+
+class Lane(Protocol):
+    """A session's side of its transport. Only the session's own thread calls it."""
+
+    def room(self) -> int:
+        """Return how many exchanges may be started now."""
+
+    def start(self, exchange: Exchange) -> None:
+        """Start an exchange. Whatever goes wrong with it becomes a completion; ``BaseException`` alone gets out."""
+
+    def completed(self) -> list[Completion]:
+        """Return the exchanges that ended since the last call, waiting for the first if none did but some run."""

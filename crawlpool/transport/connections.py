@@ -1,0 +1,185 @@
+"""urllib3's connections, told apart only by this: their session's lifeline knows each socket from before it connects."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+)
+
+from crawlpool.transport.tls import telling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crawlpool.transport.lifeline import Lifeline
+
+_MAX_ADDRESSES = 8
+
+
+class _Tracked:
+    """What plain, TLS and SOCKS connections have in common; mixed in before the urllib3 class."""
+
+    lifeline: Lifeline | None = None
+    resolve: Mapping[tuple[str, int], str] = {}
+    peer: str | None = None
+    _key: int | None = None
+    is_kept_alive = False
+
+    def _new_conn(self: Any) -> socket.socket:
+        if self.lifeline is None:
+            return super()._new_conn()  # type: ignore[misc,no-any-return]
+        sock: socket.socket = self._tracked_socket()
+        sys.audit("http.client.connect", self, self.host, self.port)
+        return sock
+
+    def _tracked_socket(self: Any) -> socket.socket:
+        host, port = self._dns_host, self.port
+        host = self.resolve.get((host.lower(), port), host).strip("[]")
+        try:
+            host.encode("idna")
+        except UnicodeError:
+            raise LocationParseError(f"'{host}', label empty or too long") from None
+        timeout = self.timeout
+        # One budget for all addresses of the name: eight dead ones must not take eight times as long.
+        until = None if timeout is None else time.monotonic() + timeout
+        try:
+            found = socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        last: OSError | None = None
+        for family, kind, proto, _, address in found[:_MAX_ADDRESSES]:
+            try:
+                return self._connect_to(family, kind, proto, address, until)  # type: ignore[no-any-return]
+            except TimeoutError as error:
+                last = error
+                break
+            except OSError as error:
+                last = error
+        if isinstance(last, TimeoutError):
+            raise ConnectTimeoutError(
+                self, f"Connection to {self.host} timed out. (connect timeout={timeout})"
+            ) from last
+        raise NewConnectionError(self, f"Failed to establish a new connection: {last}") from last
+
+    def _connect_to(self: Any, family: int, kind: int, proto: int, address: Any, until: float | None) -> socket.socket:
+        sock = socket.socket(family, kind, proto)
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            self._key = self.lifeline.opened(sock)
+            if until is not None:
+                sock.settimeout(max(until - time.monotonic(), 0.001))
+            if self.source_address:
+                sock.bind(self.source_address)
+            sock.connect(address)
+            sock.settimeout(self.timeout)
+        except BaseException:
+            self._forget()
+            sock.close()
+            raise
+        self.peer = address[0]
+        return sock
+
+    def connect(self: Any) -> None:
+        self.is_kept_alive = False
+        if self.lifeline is None:
+            return super().connect()  # type: ignore[misc,no-any-return]
+        with telling(self._take_over):
+            super().connect()  # type: ignore[misc]
+        if self._key is None and self.sock is not None:  # a socket that somebody else made: SOCKS
+            self._key = self.lifeline.opened(self.sock)
+        return None
+
+    def _take_over(self: Any, sock: socket.socket) -> None:
+        self._key = self.lifeline.opened(sock, replaces=self._key)
+
+    def request(self: Any, *args: Any, **kwargs: Any) -> None:
+        if self._key is not None:
+            self.lifeline.use(self._key)
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+    def close(self: Any) -> None:
+        self._forget()
+        super().close()  # type: ignore[misc]
+
+    def _forget(self: Any) -> None:
+        key, self._key = self._key, None
+        if key is not None and self.lifeline is not None:
+            self.lifeline.closing(key)
+
+
+class TrackedHTTPConnection(_Tracked, HTTPConnection):
+    """A plain connection whose socket the session's lifeline knows."""
+
+
+class TrackedHTTPSConnection(_Tracked, HTTPSConnection):
+    """A TLS connection whose socket the session's lifeline knows, in its handshake too."""
+
+
+def _with_lifeline(pool_class: Any, connection_class: Any) -> Any:
+    class Pool(pool_class):  # type: ignore[misc]
+        ConnectionCls = connection_class
+
+        def __init__(self, *args: Any, tracking: tuple[Lifeline, Mapping[Any, str]], **kwargs: Any) -> None:
+            self._tracking = tracking
+            super().__init__(*args, **kwargs)
+
+        def _new_conn(self) -> Any:
+            connection = super()._new_conn()
+            connection.lifeline, connection.resolve = self._tracking
+            return connection
+
+    Pool.__name__ = Pool.__qualname__ = pool_class.__name__
+    return Pool
+
+
+_HTTPPool = _with_lifeline(HTTPConnectionPool, TrackedHTTPConnection)
+_HTTPSPool = _with_lifeline(HTTPSConnectionPool, TrackedHTTPSConnection)
+_socks_pools: list[Any] = []
+
+
+def track(manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], str]) -> None:
+    """Make each connection that a urllib3 PoolManager opens from now on known to ``lifeline``.
+
+    Managers of pool classes that aren't urllib3's own are left alone: what a user built stays as it is.
+    """
+    from functools import partial
+
+    classes = manager.pool_classes_by_scheme
+    if classes.get("http") is HTTPConnectionPool and classes.get("https") is HTTPSConnectionPool:
+        http, https = _HTTPPool, _HTTPSPool
+    elif type(manager).__name__ == "SOCKSProxyManager":
+        if not _socks_pools:
+            from urllib3.contrib import socks
+
+            plain = type("TrackedSOCKSConnection", (_SocksTracked, socks.SOCKSConnection), {})
+            tls = type("TrackedSOCKSHTTPSConnection", (_SocksTracked, socks.SOCKSHTTPSConnection), {})
+            _socks_pools[:] = [
+                _with_lifeline(socks.SOCKSHTTPConnectionPool, plain),
+                _with_lifeline(socks.SOCKSHTTPSConnectionPool, tls),
+            ]
+        http, https = _socks_pools
+    else:
+        return
+    tracking = (lifeline, resolve)
+    manager.pool_classes_by_scheme = {"http": partial(http, tracking=tracking), "https": partial(https, tracking=tracking)}
+
+
+class _SocksTracked(_Tracked):
+    """A connection through a SOCKS proxy: PySocks makes the socket, the lifeline learns of it when it is connected."""
+
+    def _new_conn(self: Any) -> socket.socket:
+        sock: socket.socket = super(_Tracked, self)._new_conn()  # type: ignore[misc]
+        if self.lifeline is not None:
+            self._key = self.lifeline.opened(sock)
+        return sock

@@ -1,0 +1,120 @@
+"""Reading an answer's body whole: capped, decoded by our own decoder, cut short only with an error."""
+
+from __future__ import annotations
+
+import http.client
+from typing import TYPE_CHECKING, Any
+
+from urllib3.response import HTTPResponse
+
+from crawlpool.decode import Decoder, decode_body
+from crawlpool.errors import BodyTooLarge, TruncatedBody
+
+if TYPE_CHECKING:
+    import requests
+
+_PIECE_BYTES = 65536
+
+
+def read_body(response: requests.Response, max_body_bytes: int | None = None) -> bytes:
+    """Read the rest of ``response`` into ``response.content`` and give its connection back.
+
+    Args:
+        response: an unread response; one that was read already is left as it is.
+        max_body_bytes: cap on the decoded body, or ``None``.
+
+    Returns:
+        The decoded body, which is ``response.content`` from now on.
+
+    Raises:
+        TruncatedBody: when the connection or the compressed stream ends before its end.
+        UndecodableBody: when the body isn't what its Content-Encoding says.
+        BodyTooLarge: when it is larger than the cap; the connection is closed, not read to its end.
+        OSError: what the socket raises.
+    """
+    content: Any = response._content
+    if content is not False or response._content_consumed:
+        return response.content or b""
+    raw = response.raw
+    if type(raw) is not HTTPResponse or raw._fp is not raw._original_response:
+        return _read_any(response, max_body_bytes)  # a mock's, or another transport's: through its own interface
+    try:
+        body = _read_httplib(raw, response.headers.get("content-encoding"), max_body_bytes)
+    except BaseException:
+        # What is left on the wire belongs to this answer: the connection must not be used for another.
+        connection = raw._connection
+        if connection is not None:
+            connection.close()
+        raw.close()
+        response._content_consumed = True
+        raise
+    raw.release_conn()
+    response._content = body
+    response._content_consumed = True
+    return body
+
+
+def _read_httplib(raw: HTTPResponse, encoding: str | None, cap: int | None) -> bytes:
+    fp: Any = raw._original_response
+    length = fp.length
+    is_chunked = fp.chunked
+    try:
+        if cap is None:
+            body: bytes = fp.read()
+            wire_bytes = len(body)
+            if encoding:
+                body = decode_body(body, encoding)
+        else:
+            body, wire_bytes = _read_capped(fp, encoding, cap)
+    except http.client.IncompleteRead as error:
+        raise TruncatedBody(_cut(len(error.partial), length)) from None
+    except ValueError as error:  # http.client's int() of a chunk size
+        raise TruncatedBody(f"the chunked body is malformed: {error}") from None
+    if length is not None and not is_chunked and fp._method != "HEAD" and wire_bytes < length:
+        raise TruncatedBody(_cut(wire_bytes, length))  # read(n) of http.client ends early without a word
+    raw._fp_bytes_read = wire_bytes
+    raw.length_remaining = 0 if length is not None else None
+    wire = getattr(raw, "wire", None)
+    if wire is not None:
+        wire.wire_bytes = wire_bytes
+        wire.length_unverified = length is None and not is_chunked and wire_bytes > 0
+    return body
+
+
+def _read_capped(fp: Any, encoding: str | None, cap: int) -> tuple[bytes, int]:
+    length = fp.length
+    if length is not None and length > cap and not encoding:
+        raise BodyTooLarge(f"the body is {length:,} bytes long; the cap is {cap:,}")
+    if not encoding:
+        pieces, total = [], 0
+        while piece := fp.read(_PIECE_BYTES):
+            total += len(piece)
+            if total > cap:
+                raise BodyTooLarge(f"the body is longer than the cap of {cap:,} bytes")
+            pieces.append(piece)
+        return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), total
+    decoder, decoded, wire_bytes = Decoder(encoding, cap), [], 0
+    while piece := fp.read(_PIECE_BYTES):
+        wire_bytes += len(piece)
+        decoded.append(decoder.feed(piece))
+    decoded.append(decoder.finish())
+    return b"".join(decoded), wire_bytes
+
+
+def _read_any(response: requests.Response, cap: int | None) -> bytes:
+    if cap is None:
+        return response.content or b""
+    pieces, total = [], 0
+    for piece in response.iter_content(_PIECE_BYTES):
+        total += len(piece)
+        if total > cap:
+            response.close()
+            raise BodyTooLarge(f"the body is longer than the cap of {cap:,} bytes")
+        pieces.append(piece)
+    response._content = b"".join(pieces)
+    response._content_consumed = True
+    return response._content
+
+
+def _cut(got: int, length: int | None) -> str:
+    return f"the body was cut after {got:,} bytes" + ("" if length is None else f"; its length is {length:,}")

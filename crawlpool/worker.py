@@ -1,0 +1,147 @@
+"""The worker threads of a pool and their loop: take legs, start them, settle what completed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from crawlpool.events import logger
+from crawlpool.frontier import Frontier
+from crawlpool.leg import Leg
+from crawlpool.settle import begin, conclude, dropped
+from crawlpool.transport.base import Completion
+
+if TYPE_CHECKING:
+    from crawlpool.leg import Group
+    from crawlpool.models import Result
+    from crawlpool.pool import BlockingPool
+    from crawlpool.session import Session
+
+_log = logger("worker")
+
+
+class Workforce:
+    """Up to ``pool.threads`` worker threads over one frontier, started as work comes.
+
+    Thread-safe.
+    """
+
+    def __init__(self, pool: BlockingPool, size: int) -> None:
+        self._pool = pool
+        self._size = size
+        self.frontier = Frontier(pool._shared.clock)
+        self._local = threading.local()
+        # Guards _threads, _running and _is_closed; _ended is waited on by those who close.
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
+        self._threads: list[threading.Thread] = []
+        self._running: set[Leg] = set()
+        self._is_closed = False
+
+    @property
+    def threads(self) -> int:
+        """How many worker threads there are."""
+        return len(self._threads)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
+
+    def is_worker(self) -> bool:
+        """Tell whether the calling thread is one of these workers; it must never wait for room in the queue."""
+        return getattr(self._local, "is_worker", False)
+
+    def put(self, leg: Leg, *, block: bool = True) -> bool:
+        """Queue a leg and see that somebody works; return whether it was queued, as ``Frontier.put`` does."""
+        if self.frontier.put(leg, block=False):
+            self._ensure_worker()
+            return True
+        if not block:
+            return False
+        self._ensure_worker()
+        return self.frontier.put(leg)
+
+    def abort(self, is_wanted: object) -> None:
+        """End the running legs of a run, or the one leg, that ``is_wanted`` is."""
+        with self._lock:
+            legs = [leg for leg in self._running if leg is is_wanted or leg.run is is_wanted]
+        for leg in legs:
+            leg.abort()
+
+    def drain(self, group: Group, until: float | None) -> None:
+        """Wait until no leg of a group waits or runs, at most until the moment ``until`` (monotonic)."""
+        with self._lock:
+            while not self._is_closed and (group.queued or any(leg.run.group is group for leg in self._running)):
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    return
+                self._ended.wait(left)
+
+    def close(self) -> list[Leg]:
+        """Stop: no leg is taken any more. Return those that still waited; ``join`` waits for the threads."""
+        with self._lock:
+            self._is_closed = True
+            self._ended.notify_all()
+        return self.frontier.close()
+
+    def join(self) -> None:
+        """Wait until every worker has ended; a worker that calls this doesn't wait for itself."""
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def _ensure_worker(self) -> None:
+        if len(self._threads) >= self._size or self.frontier.idle > len(self.frontier):
+            return
+        with self._lock:
+            if self._is_closed or len(self._threads) >= self._size:
+                return
+            number = len(self._threads) + 1
+            thread = threading.Thread(target=self._work, name=f"crawlpool-worker-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        self._local.is_worker = True
+        session = self._pool.session
+        lane = session.lane()
+        frontier = self.frontier
+        while legs := frontier.take(lane.room()):
+            with self._lock:
+                self._running.update(legs)
+            ended: list[Completion] = []
+            for leg in legs:
+                exchange = begin(leg, session)
+                if isinstance(exchange, Completion):
+                    ended.append(exchange)
+                else:
+                    lane.start(exchange)
+            ended.extend(lane.completed())
+            self._settle(session, ended)
+
+    def _settle(self, session: Session, ended: list[Completion]) -> None:
+        follows: list[tuple[Leg, Leg | None]] = []
+        results: list[tuple[Leg, Result]] = []
+        for completion in ended:
+            leg: Leg = completion.exchange.token
+            verdict = conclude(leg, session, completion)
+            if isinstance(verdict, Leg):
+                follows.append((leg, verdict))
+            else:
+                follows.append((leg, None))
+                results.append((leg, verdict))
+        # The hosts are free from now on; what a handler does with the result isn't their time.
+        for again in self.frontier.settle(follows):
+            results.append((again, dropped(again, "interrupted")))
+        for leg, result in results:
+            try:
+                leg.run.settled(leg, result)
+            except BaseException:  # a worker outlives any target; a run that raises is a fault of ours, so say it
+                _log.exception("a run failed to take a result", host=leg.host)
+        with self._lock:
+            self._running.difference_update(leg for leg, _ in follows)
+            self._ended.notify_all()

@@ -1,0 +1,64 @@
+"""What holds for every test: nothing leaks out of it, and nothing of the machine decides it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+from tests.leaks import leaked_sockets, leaked_threads, open_sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+#: Variables that decide proxies, certificates and options; of both spellings.
+MACHINE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE", "NETRC")
+
+_FAILED = pytest.StashKey[bool]()
+
+# Bounded examples keep the suite fast; in CI the same ones each time, so that a red run means the change.
+hypothesis.settings.register_profile("crawlpool", deadline=None, max_examples=100, print_blob=True)
+hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("crawlpool"), derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "crawlpool")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_machine_settings() -> Iterator[None]:
+    """Take the machine's proxies, CA bundles and crawlpool options out of the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name in MACHINE_VARIABLES or name.lower().endswith("_proxy") or name.startswith("CRAWLPOOL_"):
+                patch.delenv(name)
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a thread or a socket behind.
+
+    Fixtures of a wider scope are set up before this one, so what they hold doesn't count. A test that failed anyway
+    isn't asked: its traceback may hold what it couldn't close.
+    """
+    threads, sockets = set(threading.enumerate()), open_sockets()
+    yield
+    if request.node.stash.get(_FAILED, False):
+        return
+    leaked = [
+        *(f"thread {thread.name}" for thread in leaked_threads(threads)),
+        *(f"socket {inode}" for inode in leaked_sockets(sockets)),
+    ]
+    if leaked:
+        pytest.fail(f"the test left behind: {', '.join(sorted(leaked))}", pytrace=False)

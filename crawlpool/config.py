@@ -50,16 +50,21 @@ def split_timeout(timeout: Any) -> tuple[float | None, float | None]:
     elif isinstance(timeout, tuple) and len(timeout) == 2:
         pair = timeout
     elif hasattr(timeout, "connect_timeout") and hasattr(timeout, "read_timeout"):  # urllib3.Timeout
-        pair = (timeout.connect_timeout, timeout.read_timeout)
-        return tuple(p if isinstance(p, (int, float)) else None for p in pair)  # type: ignore[return-value]
+        # Its read_timeout can't be asked before it was started. Where it has a total, that bounds each phase here.
+        phases = (timeout._connect, timeout._read)
+        pair = tuple(_least(phase, timeout.total) for phase in phases)
     else:
         raise ConfigError(
             f"Invalid timeout {timeout!r}. Pass a (connect, read) timeout tuple, or a single float to set both "
-            "timeouts to the same value."
+            "timeouts to the same value; each must be an int, float or None."
         )
     for part in pair:
         check(part is None or is_seconds(part), "timeout", timeout, "each part is a positive number of seconds or None")
     return pair
+
+
+def _least(*seconds: Any) -> float | None:
+    return min((s for s in seconds if isinstance(s, (int, float))), default=None)
 
 
 @dataclasses.dataclass(frozen=True)

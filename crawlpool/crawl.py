@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.books import Books, Progress
 from crawlpool.clock import SYSTEM_CLOCK, Clock
-from crawlpool.config import HostLimits, check, is_count
+from crawlpool.config import check, is_count
 from crawlpool.errors import Cancelled, HandlerFailed, PoolClosed, SinkError, UnwantedContentType
 from crawlpool.leg import Group, Leg, RunOptions, host_of
 from crawlpool.models import Outcome, Report, Result, Target
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from crawlpool.sinks import Sink
     from crawlpool.worker import Workforce
 
-# Legs of one crawl that wait in the frontier: enough that many hosts have their turn, few enough to forget about.
-_WAITING = 1000
-
 
 class Crawl:
     """One crawl over a pool's workers; it runs once.
@@ -36,7 +33,7 @@ class Crawl:
         workforce: who does the work.
         handler: called in a worker with each result and this crawl.
         options: how legs are sent.
-        limits: how hard a host may be asked.
+        group: what its legs are counted and limited by.
         sinks: where records and items go.
         content_types: media types wanted, such as ``text/html`` or ``image/*``; other bodies aren't read.
         max_per_host: targets of one host at most; the rest is skipped, reason ``max_per_host``.
@@ -46,12 +43,15 @@ class Crawl:
     Thread-safe: ``add``, ``emit``, ``drain``, ``stop`` and ``progress`` may be called from any thread.
     """
 
+    #: Legs of one crawl that wait in the frontier: enough that many hosts have their turn, few enough to forget about.
+    WAITING = 1000
+
     def __init__(
         self,
         workforce: Workforce,
         handler: Callable[[Result, Crawl], None] | None,
         options: RunOptions,
-        limits: HostLimits,
+        group: Group,
         sinks: tuple[Sink, ...] = (),
         *,
         content_types: Iterable[str] | None = None,
@@ -60,7 +60,7 @@ class Crawl:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         check(max_per_host is None or is_count(max_per_host), "max_per_host", max_per_host, "1 or more, or None")
-        self.group = Group(_WAITING, limits)
+        self.group = group
         self.options = options
         self._workforce = workforce
         self._handler = handler
@@ -196,6 +196,8 @@ class Crawl:
 
     def _finish(self, leg: Leg, result: Result) -> None:
         try:
+            if isinstance(result.error, PoolClosed):
+                self._fail(result.error)
             if self._is_draining and isinstance(result.error, (Cancelled, PoolClosed)):
                 result = dataclasses.replace(result, outcome=Outcome.SKIPPED, reason="interrupted", error=None)
             result = self._handled(result)
@@ -262,7 +264,9 @@ class Crawl:
             self._outstanding += 1
         leg = Leg.first(self, target)
         if not self._workforce.put(leg, block=block):
-            self.settled(leg, dropped(leg, "interrupted"))
+            self._finish(leg, dropped(leg, "interrupted"))
+            if not self._is_draining:
+                raise PoolClosed("the session pool was closed during the crawl")
 
     def _refuse(self, target: Target, outcome: Outcome, reason: str | None, error: BaseException | None) -> None:
         with self._lock:
@@ -271,7 +275,7 @@ class Crawl:
 
     def _refill(self) -> None:
         """Move added targets from the spill to the frontier, as far as there is room."""
-        while len(self._spill) and self.group.queued < _WAITING and not self._is_draining:
+        while len(self._spill) and self.group.queued < self.WAITING and not self._is_draining:
             target = self._spill.get_nowait()
             if target is None:
                 return

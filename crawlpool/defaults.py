@@ -149,7 +149,11 @@ class OwnHeaders(CaseInsensitiveDict[Any]):
         own = self._own or set()
         kept = {key: pair for key, pair in self._store.items() if key in own}
         self._store.clear()
-        self._store.update((key, pair) for key, pair in base._store.items() if key not in own)
+        for key, pair in base._store.items():  # the session's own in the place of the pool's: order is seen on the wire
+            if key not in own:
+                self._store[key] = pair
+            elif key in kept:
+                self._store[key] = kept[key]
         self._store.update(kept)
 
     def copy(self) -> CaseInsensitiveDict[Any]:
@@ -184,8 +188,19 @@ class OwnMapping(dict[str, Any]):
 
     def pop(self, key: str, *default: Any) -> Any:
         """Remove a key and return its value, or the default."""
-        self._own.add(key)
+        if key in self:
+            self._own.add(key)
         return super().pop(key, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the last key and return it with its value."""
+        key, value = super().popitem()
+        self._own.add(key)
+        return key, value
+
+    def __ior__(self, other: Any) -> OwnMapping:  # type: ignore[override,misc]
+        self.update(other)
+        return self
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return the value of a key, setting it first where it is missing."""

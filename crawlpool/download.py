@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import requests
 
@@ -17,7 +17,17 @@ from crawlpool.redact import redact_url
 from crawlpool.retry import Attempt, GiveUp
 
 if TYPE_CHECKING:
-    from crawlpool.pool import BlockingPool
+    from crawlpool.shared import Shared
+
+
+class Requester(Protocol):
+    """Whose sessions do the download: a pool."""
+
+    _shared: Shared
+
+    def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
+        """Send a request and wait for its answer."""
+
 
 _PIECE_BYTES = 1 << 16
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -28,7 +38,7 @@ class DownloadMismatch(RequestError):
 
 
 def download(
-    pool: BlockingPool,
+    pool: Requester,
     url: str,
     path: str | os.PathLike[str],
     *,
@@ -82,7 +92,7 @@ def download(
     return part.finish(sha256)
 
 
-def _fetch(pool: BlockingPool, url: str, part: _Part, limit: Deadline, options: dict[str, Any]) -> None:
+def _fetch(pool: Requester, url: str, part: _Part, limit: Deadline, options: dict[str, Any]) -> None:
     have, validator = part.state()
     headers: dict[str, Any] = {**(options.get("headers") or {}), "Accept-Encoding": "identity"}
     if have and validator:

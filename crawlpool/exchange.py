@@ -19,19 +19,19 @@ from crawlpool.errors import Cancelled, DeadlineExceeded, PoolClosed, RequestErr
 from crawlpool.events import RetryRefused, RetryScheduled, emit, logger
 from crawlpool.redact import redact_url
 from crawlpool.retry import Attempt, GiveUp, Retry, RetryPolicy
-from crawlpool.transport.base import Completion, Exchange
+from crawlpool.transport.base import Exchange
 from crawlpool.transport.lifeline import LegEnd
 from crawlpool.transport.reading import read_body
 
 if TYPE_CHECKING:
     from crawlpool.clock import Deadline
-    from crawlpool.session import Session
+    from crawlpool.layers import LayeredSession
     from crawlpool.shared import Call
 
 _log = logger("retry")
 
 
-def send_once(session: Session, exchange: Exchange) -> requests.Response:
+def send_once(session: LayeredSession, exchange: Exchange) -> requests.Response:
     """Send one request, take its cookies, run its hooks and read its body; no retry, no redirect.
 
     Raises:
@@ -86,7 +86,7 @@ def send_once(session: Session, exchange: Exchange) -> requests.Response:
 
 
 def send_with_retries(
-    session: Session, request: requests.PreparedRequest, call: Call, settings: dict[str, Any]
+    session: LayeredSession, request: requests.PreparedRequest, call: Call, settings: dict[str, Any]
 ) -> requests.Response:
     """Send a request until it succeeds, its policy gives up, or the call's deadline is near.
 
@@ -129,7 +129,7 @@ def send_with_retries(
 
 
 def decide(
-    session: Session,
+    session: LayeredSession,
     policy: RetryPolicy,
     request: requests.PreparedRequest,
     response: requests.Response | None,
@@ -173,41 +173,7 @@ def can_resend(request: requests.PreparedRequest) -> bool:
     return isinstance(request._body_position, int) and hasattr(body, "seek")
 
 
-class BlockingLane:
-    """The lane of a session whose transport blocks: its room is one, and starting an exchange is fetching it."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._done: list[Completion] = []
-
-    def room(self) -> int:
-        """Return 1, or 0 while a completion waits to be taken."""
-        return 0 if self._done else 1
-
-    def start(self, exchange: Exchange) -> None:
-        """Send the exchange and wait for its end."""
-        started = time.monotonic()
-        response: requests.Response | None = None
-        error: Exception | None = None
-        session = self._session
-        try:
-            session.lifeline.enter()
-            try:
-                response = session.send_leg(exchange)
-            finally:
-                if session.lifeline.leave():
-                    session.dispose()
-        except Exception as caught:
-            error = caught
-        self._done.append(Completion(exchange, response, error, time.monotonic() - started))
-
-    def completed(self) -> list[Completion]:
-        """Return what ended since the last call."""
-        done, self._done = self._done, []
-        return done
-
-
-def policy_of(session: Session, url: Any) -> RetryPolicy:
+def policy_of(session: LayeredSession, url: Any) -> RetryPolicy:
     """Return the retry policy for ``url``: its site's, or the pool's."""
     site = session._shared.sites.of(url) if session._shared.sites.current else None
     if site is None or site.retry is None or site.retry is True:
@@ -215,7 +181,7 @@ def policy_of(session: Session, url: Any) -> RetryPolicy:
     return RetryPolicy.never() if site.retry is False else site.retry
 
 
-def _take_cookies(session: Session, request: requests.PreparedRequest, response: requests.Response) -> None:
+def _take_cookies(session: LayeredSession, request: requests.PreparedRequest, response: requests.Response) -> None:
     jar = session.cookies
     for one in response.history:  # a hook that sent again: digest auth
         extract_cookies_to_jar(jar, one.request, one.raw)

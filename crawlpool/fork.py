@@ -45,6 +45,7 @@ def let_go(lifeline: Lifeline) -> None:
     Keeping them avoids destructors that would act on a connection that isn't the child's.
     """
     _kept.append(lifeline)
+    lifeline._lock = threading.Lock()  # a thread of the parent may have held it
     null = os.open(os.devnull, os.O_RDWR)
     try:
         for fd in lifeline.descriptors():

@@ -27,13 +27,19 @@ class _Host:
 
     def __init__(self, key: tuple[Group, str]) -> None:
         self.key = key
-        self.limit = key[0].limits.of_host(key[1])
+        self.limit = key[0].limit_of(key[1])
         self.queue: list[tuple[int, int, Leg]] = []  # a heap: higher priority first, then order of arrival
         self.running = 0
         self.is_in_ring = False
 
     def is_ready(self) -> bool:
         return bool(self.queue) and (self.limit is None or self.running < self.limit)
+
+
+class _Room(threading.Condition):
+    """The wait for room in one group."""
+
+    waiting = 0
 
 
 class Frontier:
@@ -51,7 +57,7 @@ class Frontier:
         # or written under it, and no user's code runs.
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)  # waited on by workers, for legs
-        self._room = threading.Condition(self._lock)  # waited on by feeders, for room in their group
+        self._rooms: dict[Group, _Room] = {}  # waited on by feeders; those of one group aren't woken for another's room
         self._hosts: dict[tuple[Group, str], _Host] = {}
         self._ring: collections.deque[_Host] = collections.deque()  # hosts that are ready, each once
         self._later: list[tuple[float, int, Leg]] = []  # a heap by the time before which a leg may not run
@@ -83,10 +89,10 @@ class Frontier:
         """
         group = leg.run.group
         with self._lock:
-            while not (self._is_closed or group.is_stopped) and group.capacity is not None and group.queued >= group.capacity:
+            while not (self._is_closed or group.is_stopped) and group.is_full:
                 if not block:
                     return False
-                self._room.wait()
+                self._wait_for_room(group)
             if self._is_closed or group.is_stopped:
                 return False
             self._put(leg)
@@ -105,7 +111,8 @@ class Frontier:
                 due_at = self._promote_due()
                 if self._ring:
                     legs = self._take(n)
-                    self._room.notify(len(legs))
+                    if self._idle and (self._ring or (self._later and not self._has_timekeeper)):
+                        self._work.notify()  # each who takes wakes the next, as long as there is something to do
                     return legs
                 self._wait_for_work(due_at)
 
@@ -130,26 +137,18 @@ class Frontier:
         return refused
 
     def drop(self, run: Run) -> list[Leg]:
-        """Stop a run: return every leg of it that waits; from now on none is queued. Those being sent aren't here.
+        """Stop a run and its group: return every leg of it that waits; from now on none is queued.
 
-        The run's group is stopped with it.
+        Those being sent aren't here.
         """
         with self._lock:
             run.group.is_stopped = True
-            dropped = [leg for _, _, leg in self._later if leg.run is run]
-            if dropped:
-                self._later = [entry for entry in self._later if entry[2].run is not run]
-                heapq.heapify(self._later)
-            for host in list(self._hosts.values()):
-                mine = [entry for entry in host.queue if entry[2].run is run]
-                if mine:
-                    host.queue = [entry for entry in host.queue if entry[2].run is not run]
-                    heapq.heapify(host.queue)
-                    dropped.extend(leg for _, _, leg in mine)
-                    self._look_at(host)
-            self._count_out(dropped)
-            self._room.notify_all()
-            return dropped
+            return self._take_back(run)
+
+    def take_back(self, run: Run) -> list[Leg]:
+        """Return every leg of a run that waits; they wait no more. Its group goes on."""
+        with self._lock:
+            return self._take_back(run)
 
     def close(self) -> list[Leg]:
         """Close the frontier: every wait ends, nothing is taken or queued any more. Return what still waited."""
@@ -158,15 +157,44 @@ class Frontier:
             left = [leg for _, _, leg in self._later]
             left.extend(leg for host in self._hosts.values() for _, _, leg in host.queue)
             self._later.clear()
+            self._ring.clear()
             for host in self._hosts.values():
                 host.queue.clear()
-            self._ring.clear()
+                host.is_in_ring = False
             self._count_out(left)
             self._work.notify_all()
-            self._room.notify_all()
+            for room in self._rooms.values():
+                room.notify_all()
             return left
 
     # Under the lock ----------------------------------------------------------------------------------------------
+
+    def _wait_for_room(self, group: Group) -> None:
+        room = self._rooms.setdefault(group, _Room(self._lock))
+        room.waiting += 1
+        try:
+            room.wait()
+        finally:
+            room.waiting -= 1
+            if not room.waiting:
+                del self._rooms[group]
+
+    def _take_back(self, run: Run) -> list[Leg]:
+        legs = [leg for _, _, leg in self._later if leg.run is run]
+        if legs:
+            self._later = [entry for entry in self._later if entry[2].run is not run]
+            heapq.heapify(self._later)
+        for host in list(self._hosts.values()):
+            mine = [entry for entry in host.queue if entry[2].run is run]
+            if mine:
+                host.queue = [entry for entry in host.queue if entry[2].run is not run]
+                heapq.heapify(host.queue)
+                legs.extend(leg for _, _, leg in sorted(mine, key=lambda entry: entry[:2]))
+                self._look_at(host)
+        self._count_out(legs)
+        if run.group.is_stopped and run.group in self._rooms:
+            self._rooms[run.group].notify_all()
+        return legs
 
     def _put(self, leg: Leg) -> None:
         leg.queued_at = self._clock.monotonic()
@@ -253,5 +281,8 @@ class Frontier:
 
     def _count_out(self, legs: Iterable[Leg]) -> None:
         for leg in legs:
+            group = leg.run.group
             self._queued -= 1
-            leg.run.group.queued -= 1
+            group.queued -= 1
+            if group in self._rooms:
+                self._rooms[group].notify()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from crawlpool.config import HostLimits
     from crawlpool.models import Hop, Result, Target
     from crawlpool.retry import RetryPolicy
+    from crawlpool.sites import Sites
     from crawlpool.transport.base import Exchange
     from crawlpool.transport.lifeline import Lifeline
 
@@ -35,6 +36,9 @@ class Run(Protocol):
     @property
     def options(self) -> RunOptions:
         """How its legs are sent."""
+
+    def is_wanted(self, leg: Leg) -> bool:
+        """Tell whether a leg that a worker took shall be sent; ``abort`` finds the leg from before this is asked."""
 
     def accept(self, leg: Leg, response: requests.Response) -> None:
         """Look at a final answer before its body is read; raise to refuse it."""
@@ -69,22 +73,33 @@ class RunOptions:
 
 
 class Group:
-    """Legs that share a bound on their number and the limits of their hosts.
+    """Legs that share a bound on how many of them wait, and the limits of their hosts.
 
     Args:
         capacity: legs that may wait at once before ``put`` blocks; ``None`` for any number.
         limits: how hard a host may be asked by this group.
+        sites: the pool's; limits set for one origin hold for its host, in place of ``limits``.
 
-    Its counters are the frontier's, guarded by the frontier's lock.
+    Its counters are the frontier's, guarded by the frontier's lock. ``is_stopped`` is only ever set; a destructor, which
+    may not wait for a lock, sets it without.
     """
 
-    __slots__ = ("capacity", "is_stopped", "limits", "queued")
+    __slots__ = ("capacity", "is_stopped", "limits", "queued", "sites")
 
-    def __init__(self, capacity: int | None, limits: HostLimits) -> None:
+    def __init__(self, capacity: int | None, limits: HostLimits, sites: Sites | None = None) -> None:
         self.capacity = capacity
         self.limits = limits
+        self.sites = sites
         self.queued = 0
         self.is_stopped = False
+
+    def limit_of(self, host: str) -> int | None:
+        """Return how many requests ``host`` may have at once by this group; ``None`` for any number."""
+        if self.sites is not None:
+            for site in self.sites.current.values():
+                if site.limits is not None and host_of(site.origin) == host:
+                    return site.limits.of_host(host)
+        return self.limits.of_host(host)
 
 
 @dataclasses.dataclass(eq=False)
@@ -92,7 +107,8 @@ class Leg:
     """One request for a target.
 
     A leg belongs to the thread that holds it: the feeder until it is put, the frontier, then the worker that took it.
-    ``exchange`` and ``lifeline`` are set by the worker before it sends, so that ``abort`` finds the socket.
+    ``exchange`` and ``lifeline`` are set by the worker before it sends, so that ``abort`` finds the socket. ``ordinal``
+    is the run's own; ``verdict`` is the result of a target that isn't to be sent at all.
     """
 
     __slots__ = (
@@ -105,12 +121,14 @@ class Leg:
         "legs",
         "lifeline",
         "not_before",
+        "ordinal",
         "queued_at",
         "request",
         "run",
         "started_at",
         "started_wall_s",
         "target",
+        "verdict",
         "waited_s",
     )
 
@@ -130,11 +148,32 @@ class Leg:
     waited_s: float
     started_at: float | None
     started_wall_s: float | None
+    ordinal: int
+    verdict: Result | None
 
     @classmethod
-    def first(cls, run: Run, target: Target) -> Leg:
+    def first(cls, run: Run, target: Target, ordinal: int = 0, verdict: Result | None = None) -> Leg:
         """Return the first leg of a target."""
-        return cls(run, target, host_of(target.url), None, None, None, None, 1, 0, (), (), 0.0, 0.0, 0.0, None, None)
+        return cls(
+            run=run,
+            target=target,
+            host=host_of(target.url),
+            request=None,
+            exchange=None,
+            lifeline=None,
+            deadline=None,
+            attempt=1,
+            legs=0,
+            hops=(),
+            history=(),
+            not_before=0.0,
+            queued_at=0.0,
+            waited_s=0.0,
+            started_at=None,
+            started_wall_s=None,
+            ordinal=ordinal,
+            verdict=verdict,
+        )
 
     def abort(self) -> None:
         """End the leg if it is being sent; from any thread."""

@@ -7,6 +7,7 @@ import enum
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import ConfigError, CrawlPoolError, ErrorKind, TargetSkipped, kind_of
+from crawlpool.record import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,8 +141,6 @@ class Result:
     @property
     def record(self) -> dict[str, Any]:
         """The record of this result as a new dict, JSON-ready; see ``crawlpool.record``."""
-        from crawlpool.record import record_of  # here: record.py is made of this module's words
-
         return record_of(self)
 
     def unwrap(self) -> requests.Response:

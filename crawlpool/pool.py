@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,7 +38,6 @@ from crawlpool.transport.watchdog import Watchdog
 from crawlpool.verbs import Verbs
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
 
     from requests.adapters import BaseAdapter
@@ -75,14 +75,18 @@ class Statistics:
 class _Token:
     """Dies with its thread: a thread's locals are the only thing that holds it."""
 
-    __slots__ = ("_died", "session")
+    __slots__ = ("_died", "_pid", "session")
 
     def __init__(self, session: Session, died: Callable[[Session], None]) -> None:
         self.session = session
         self._died = died
+        self._pid = os.getpid()
 
     def __del__(self) -> None:
-        self._died(self.session)
+        # A forked child ends the parent's other threads, and so their tokens, before any hook of ours runs there: the
+        # session lives on in the parent, and its connections are not to be shut.
+        if os.getpid() == self._pid:
+            self._died(self.session)
 
 
 class BlockingPool(Verbs):

@@ -13,8 +13,6 @@ from crawlpool.redact import one_line, redact_text, redact_url
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from crawlpool.models import Result
-
 SCHEMA_VERSION = 1
 MAX_INPUT_CHARS = 2048
 
@@ -58,11 +56,11 @@ EMPTY: dict[str, Any] = {
 }
 
 
-def record_of(result: Result, *, run: int = 1, headers: Container[str] | None = None) -> dict[str, Any]:
+def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = None) -> dict[str, Any]:
     """Build the record of ``result``.
 
     Args:
-        result: the settled result; the body of its response has been read.
+        result: a ``crawlpool.Result``; the body of its response has been read.
         run: the ordinal of the run that writes the record.
         headers: lower-case names of response headers to keep; ``None`` for none.
 

@@ -12,7 +12,8 @@ from requests.structures import CaseInsensitiveDict
 from crawlpool.clock import Deadline
 from crawlpool.config import check, is_count, is_seconds
 from crawlpool.cookies import CookieStore, RequestCookies
-from crawlpool.exchange import BlockingLane, send_once, send_with_retries
+from crawlpool.exchange import send_once, send_with_retries
+from crawlpool.lane import BlockingLane
 from crawlpool.layers import UNSET, LayeredSession
 from crawlpool.prepare import PLAIN_URL, checked, merged, prepare_plain
 from crawlpool.retry import RetryPolicy
@@ -21,7 +22,8 @@ from crawlpool.shared import Call
 if TYPE_CHECKING:
     from crawlpool.transport.base import Exchange
 
-_REQUESTS_SEND = requests.Session.send
+_PLAIN = requests.Session  # the class itself: what the name means may be replaced while we run
+_REQUESTS_SEND = _PLAIN.send
 
 
 class Session(LayeredSession):
@@ -202,7 +204,7 @@ class Session(LayeredSession):
             mine = {**found, **mine} if found else mine
         proxies = {**mine, **(proxies or {})} if proxies or mine else {}
         if verify is None or verify is True:
-            verify = self.verify if verify is None or self.verify is not True else True
+            verify = self.verify if verify is None else verify
             if verify is True and self.trust_env:
                 verify = self._shared.environment.ca_bundle or True
         return {
@@ -217,8 +219,8 @@ class Session(LayeredSession):
         if isinstance(request, requests.Request):
             raise ValueError("You can only send PreparedRequests.")
         call = kwargs.pop("call", None)
-        if requests.Session.send is not _REQUESTS_SEND:  # patched: by requests-mock, for one
-            return requests.Session.send(self, request, **kwargs)
+        if _PLAIN.send is not _REQUESTS_SEND:  # patched: by requests-mock, for one
+            return _PLAIN.send(self, request, **kwargs)
         if call is None:
             call = self.call(*(kwargs.pop(k, d) for k, d in (("deadline", UNSET), ("retry", None), ("max_body_bytes", UNSET))))
         allow_redirects = kwargs.pop("allow_redirects", True)
@@ -259,7 +261,8 @@ class Session(LayeredSession):
             for name, value in (after.headers if after is not None else {}).items():
                 headers.setdefault(name, value)
         if after is not None and after.auth is not None:
-            prepared_request.prepare_auth(after.auth)
+            if before is not after:  # else the header is the site's already, or the call's own
+                prepared_request.prepare_auth(after.auth)
         elif self.trust_env and self._shared.environment.has_logins:
             found = self._shared.environment.login_for(prepared_request.url)  # type: ignore[arg-type]
             if found is not None:
@@ -273,8 +276,10 @@ class Session(LayeredSession):
             found = environment.proxies_for(prepared_request.url, given.get("no_proxy"))  # type: ignore[arg-type]
             if not found and environment.has_proxies:
                 given = {k: v for k, v in given.items() if environment.proxies.get(k) != v}
-            for key, value in found.items():
-                given.setdefault(key, value)
+            scheme = str(prepared_request.url).partition(":")[0]
+            proxy = found.get(scheme, found.get("all"))
+            if proxy:
+                given.setdefault(scheme, proxy)
         trusted, self.trust_env = self.trust_env, False  # what follows must not read the environment of this moment
         try:
             return super().rebuild_proxies(prepared_request, given)
@@ -289,7 +294,7 @@ class Session(LayeredSession):
 
     def send_leg(self, exchange: Exchange) -> requests.Response:
         """Send one leg of a crawl: no redirect followed, no retry; a mock that replaced ``send`` gets it too."""
-        if requests.Session.send is not _REQUESTS_SEND or "send" in self.__dict__:
+        if _PLAIN.send is not _REQUESTS_SEND or "send" in self.__dict__:
             return self.send(exchange.request, allow_redirects=False, **exchange.settings)
         return send_once(self, exchange)
 
@@ -309,7 +314,7 @@ class Session(LayeredSession):
 
     def close(self) -> None:
         """Close every connection of this session; a session that stands alone can be used again, as in requests."""
-        for adapter in self.adapters.values():
+        for adapter in {id(adapter): adapter for adapter in self.adapters.values()}.values():
             adapter.close()
 
     def dispose(self) -> None:

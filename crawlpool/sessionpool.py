@@ -71,7 +71,7 @@ class SessionPool(BlockingPool):
     def _begin_work(self) -> None:
         settings = self._shared.settings
         self._workforce = Workforce(self, settings.threads)
-        self._submitted = Group(settings.queue_room, self._limits)
+        self._submitted = Group(settings.queue_room, self._limits, self._shared.sites)
 
     def submit(self, method: str, url: str, **options: Any) -> ResponseFuture:
         """Have a request sent by a worker; return its future.
@@ -136,7 +136,7 @@ class SessionPool(BlockingPool):
             raise PoolClosed("the session pool is closed")
         settings = self._shared.settings
         run_options = self._options_of(options, is_of_leg=True, max_wait_s=max_wait_s)
-        group = Group(None, limits or self._limits)
+        group = Group(None, limits or self._limits, self._shared.sites)
         window = settings.threads + settings.queue_room
         return MapRun(self._workforce, targets, group, run_options, window, ordered)
 
@@ -187,7 +187,8 @@ class SessionPool(BlockingPool):
         options["max_body_bytes"] = max_body_bytes
         run_options = self._options_of(options, is_of_leg=True, max_wait_s=max_wait_s, max_redirects=max_redirects)
         chosen = HostLimits() if limits is None else limits
-        return Crawl(self._workforce, handler, run_options, chosen, tuple(sinks), clock=self._shared.clock, **extra)
+        group = Group(Crawl.WAITING, chosen, self._shared.sites)
+        return Crawl(self._workforce, handler, run_options, group, tuple(sinks), clock=self._shared.clock, **extra)
 
     def statistics(self) -> Statistics:
         """Return a frozen snapshot of what the pool has and did."""

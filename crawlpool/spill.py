@@ -206,9 +206,17 @@ class SpillQueue:
                 raise CrawlPoolError(f"no room for waiting targets in {tempfile.gettempdir()}: {error}") from error
 
     def _write_tail(self) -> None:
-        if not self._segments or self._segments[-1].written >= self._segment_bytes:
-            self._segments.append(_Segment())
-        self._segments[-1].append(b"".join(self._tail))
+        block = b"".join(self._tail)
+        if self._segments and self._segments[-1].written < self._segment_bytes:
+            self._segments[-1].append(block)
+        else:
+            segment = _Segment()
+            try:
+                segment.append(block)
+            except OSError:
+                segment.close()
+                raise
+            self._segments.append(segment)
         self._tail.clear()
         self._tail_bytes = 0
 
@@ -222,13 +230,10 @@ class SpillQueue:
             return
         segment = self._segments[0]
         try:
-            if not segment.is_drained:
-                lines = segment.read_lines()
-                self._head.extend(lines)
-                self._head_bytes = sum(map(len, lines))
+            lines = segment.read_lines()
+            self._head.extend(lines)
+            self._head_bytes = sum(map(len, lines))
             if segment.is_drained:
                 self._segments.popleft().close()
         except OSError as error:
             raise CrawlPoolError(f"the temporary file of waiting targets can't be read: {error}") from error
-        if not self._head:
-            self._refill()  # a failed write can leave an empty segment behind

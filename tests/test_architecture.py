@@ -30,7 +30,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "_version errors clock config models record redact events",
         "cookies retry decode",
         "transport environment",
-        "session pool defaults headers exchange sites download fork wire prepare shared layers verbs",
+        "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane",
         "source spill frontier sinks worker crawl sessionpool leg settle books runs",
         "observe testing cli",
         "__main__",
@@ -44,10 +44,11 @@ ARROWS: dict[str, set[str]] = {
     "models": {"errors", "record"},
     "record": {"clock", "errors", "redact"},
     # floor 3
-    "exchange": {"shared"},
+    "download": {"shared"},
+    "exchange": {"layers", "shared"},
     "layers": {"defaults", "shared"},
     "pool": {"defaults", "download", "fork", "prepare", "session", "shared", "sites", "verbs"},
-    "session": {"exchange", "layers", "prepare", "shared"},
+    "session": {"exchange", "lane", "layers", "prepare", "shared"},
     "shared": {"defaults", "sites"},
     # floor 4
     "books": {"leg"},
@@ -67,6 +68,7 @@ SHORT = {
     f"{PACKAGE}._version",
     f"{PACKAGE}.__main__",
     f"{PACKAGE}.redact",
+    f"{PACKAGE}.retry.retry_after",
 }
 
 TOP_LEVEL = {

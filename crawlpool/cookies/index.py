@@ -53,7 +53,7 @@ class CookieIndex:
         paths = self.domains.get(cookie.domain)
         if paths is None:
             paths = self.domains[cookie.domain] = {}
-            self._rank[cookie.domain] = 0
+            self._rank[cookie.domain] = self._tick()
         names = paths.setdefault(cookie.path, {})
         if cookie.name not in names:
             self.count += 1

@@ -52,7 +52,7 @@ def check_inputs(inputs: Sequence[str], settings: SourceSettings | None = None) 
         try:
             mode = os.stat(given).st_mode
         except (OSError, ValueError) as error:
-            raise file_error(error if isinstance(error, OSError) else OSError(str(error)), place_of(given)) from error
+            raise file_error(error, place_of(given)) from error
         if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
             for _ in Source([given], settings):
                 break

@@ -16,6 +16,8 @@ from crawlpool.source.urls import PLAIN, hide, hide_cut, normalize, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+_NUL = "NUL byte (UTF-16 instead of UTF-8?)"
+
 
 def items_of(lines: Iterable[bytes | LongLine], name: str, settings: SourceSettings, ordinals: Iterator[int]) -> Any:
     """Return an iterator over the targets and bad lines of one input.
@@ -159,6 +161,9 @@ class _Rows:
             except (AttributeError, UnicodeDecodeError):
                 yield number, line, ""
                 continue
+            if "\0" in text:  # csv takes it from Python 3.11 on
+                yield number, text, _NUL
+                continue
             taken: list[tuple[int, bytes | LongLine]] = []
             try:
                 # A reader for each row costs about a microsecond, and forgets a broken row with certainty.
@@ -179,6 +184,8 @@ class _Rows:
             if isinstance(line, LongLine) or size + len(line) > self._max_bytes:
                 raise _OpenQuote(f"a quote opens here that doesn't close within {self._max_bytes} bytes")
             size += len(line) + 1
+            if b"\0" in line:
+                raise _OpenQuote(f"a quote opens here, and in its field is a {_NUL}")
             try:
                 yield f"{line.decode()}\n"
             except UnicodeDecodeError:

@@ -85,10 +85,15 @@ class StopSignal:
             os.close(reading)
 
 
-def file_error(error: OSError, place: str) -> InputFileError:
+def file_error(error: OSError | ValueError, place: str) -> InputFileError:
     """Return the error of one line for what the system said of an input."""
-    reasons = {FileNotFoundError: "no such file", PermissionError: "no permission to read it"}
-    reason = reasons.get(type(error)) or error.strerror or str(error)
+    if isinstance(error, FileNotFoundError):
+        return InputFileError("no such file", place)
+    if isinstance(error, PermissionError):
+        return InputFileError("no permission to read it", place)
+    if isinstance(error, ValueError):  # a NUL in it
+        return InputFileError("no file can have this name", place)
+    reason = error.strerror or str(error)
     return InputFileError(reason[:1].lower() + reason[1:], place)
 
 
@@ -118,8 +123,8 @@ def opened(name: str, signal: StopSignal, stdin_fd: int = 0) -> Iterator[Read]:
                 fd = os.open(name, _OPEN_FLAGS)  # not blocking: to open a pipe must not wait for its writer
                 stack.callback(os.close, fd)
             mode = os.fstat(fd).st_mode
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            raise file_error(error if isinstance(error, OSError) else OSError(str(error)), place) from error
+        except (OSError, ValueError) as error:
+            raise file_error(error, place) from error
         if stat.S_ISDIR(mode):
             raise InputFileError("is a directory", place)
         if stat.S_ISREG(mode) or sys.platform == "win32":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -16,6 +15,7 @@ from requests.utils import get_encoding_from_headers, select_proxy
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
+    InvalidHeader,
     LocationValueError,
     MaxRetryError,
     NameResolutionError,
@@ -73,9 +73,17 @@ class _Origin:
         connection.lifeline, connection.resolve = self.adapter.lifeline, self.adapter.resolve
         return connection
 
+    def close(self) -> None:
+        """Close the idle connections; urllib3's container calls this when the origin is evicted."""
+        idle, self.idle = self.idle, []
+        self.adapter.idle_count -= len(idle)
+        for connection in idle:
+            connection.close()
+
     def _put_conn(self, connection: Any) -> None:
         """Take a connection back; urllib3's response calls this when its body is read."""
         if connection.sock is None:
+            connection.close()  # it was the server's last answer on it; the guard of its socket goes now
             return
         self.idle.append(connection)
         self.adapter.gave_back(self)
@@ -106,7 +114,6 @@ class Urllib3Adapter(HTTPAdapter):
         self.idle_connections = idle_connections
         self.idle_count = 0
         self.resolve = resolve or {}
-        self._origins: OrderedDict[Any, _Origin] = OrderedDict()
         super().__init__(pool_connections=idle_connections, pool_maxsize=idle_connections)
 
     # What a requests adapter has ---------------------------------------------------------------------------------
@@ -114,6 +121,8 @@ class Urllib3Adapter(HTTPAdapter):
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         """Make the manager that requests' own way would use; it serves proxies here."""
         super().init_poolmanager(connections, maxsize, block, **kwargs)
+        # The origins stand in the manager's own container, least recently used first, where those who look expect them.
+        self._origins: Any = self.poolmanager.pools
         track(self.poolmanager, self.lifeline, self.resolve)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
@@ -137,13 +146,7 @@ class Urllib3Adapter(HTTPAdapter):
 
     def close(self) -> None:
         """Close every idle connection."""
-        origins, self._origins = list(self._origins.values()), OrderedDict()
-        self.idle_count = 0
-        for origin in origins:
-            idle, origin.idle = origin.idle, []
-            for connection in idle:
-                connection.close()
-        super().close()
+        super().close()  # clears the manager, which closes each origin
 
     # The way of a request ----------------------------------------------------------------------------------------
 
@@ -170,7 +173,7 @@ class Urllib3Adapter(HTTPAdapter):
             connect_s, read_s = split_timeout(timeout)
         except LocationValueError as error:
             raise requests.exceptions.InvalidURL(error, request=request) from error
-        path = request.path_url if url[-1] != "/" or "?" in url else self._path_of(url)
+        path = request.path_url
         connection = origin.take()
         try:
             response = self._exchange(connection, origin, request, path, connect_s, read_s)
@@ -208,18 +211,14 @@ class Urllib3Adapter(HTTPAdapter):
     def gave_back(self, origin: _Origin) -> None:
         """Note that ``origin`` has one idle connection more, and close the least recently used beyond the bound."""
         self.idle_count += 1
-        self._origins.setdefault(origin.key, origin)
-        self._origins.move_to_end(origin.key)
-        while self.idle_count > self.idle_connections:
-            oldest = next(iter(self._origins.values()))
-            if oldest.idle:
-                self.idle_count -= 1
-                oldest.idle.pop(0).close()
-            if not oldest.idle:
-                self._origins.pop(oldest.key, None)
-
-    def _path_of(self, url: str) -> str:
-        return "/" + url.split("/", 3)[3]
+        if self._origins.get(origin.key) is not origin:
+            self._origins[origin.key] = origin  # it was evicted while its connection was out
+        if self.idle_count > self.idle_connections:
+            with self._origins.lock:
+                in_order = list(self._origins._container.values())
+            oldest = next(one for one in in_order if isinstance(one, _Origin) and one.idle)
+            self.idle_count -= 1
+            oldest.idle.pop(0).close()
 
     def _origin_of(self, url: str, verify: Any, cert: Any) -> _Origin:
         # A URL that was prepared has a lower-case scheme; "scheme://authority" is all that tells origins apart.
@@ -233,6 +232,7 @@ class Urllib3Adapter(HTTPAdapter):
                 raise LocationValueError(f"No host specified in {key[0]!r}")
             tls = self.tls.get(verify, cert) if scheme == "https" else None
             origin = _Origin(self, key, scheme, host.strip("[]"), parts.port or _DEFAULT_PORTS[scheme], tls)
+            self._origins[key] = origin
         return origin
 
     def _exchange(
@@ -301,6 +301,8 @@ def _as_requests_error(
         return rex.ConnectTimeout(MaxRetryError(origin, path, error), request=request)  # type: ignore[arg-type]
     if isinstance(error, LocationValueError):
         return rex.InvalidURL(error, request=request)
+    if isinstance(error, InvalidHeader):
+        return rex.InvalidHeader(error, request=request)
     if isinstance(error, TimeoutError):
         why = ReadTimeoutError(origin, path, f"Read timed out. (read timeout={read_s})")  # type: ignore[arg-type]
         return rex.ReadTimeout(why, request=request)

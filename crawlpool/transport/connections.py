@@ -1,7 +1,9 @@
-"""urllib3's connections, told apart only by this: their session's lifeline knows each socket from before it connects."""
+"""urllib3's connections, made ours: the session's lifeline knows each socket, and answers are read with less trust."""
 
 from __future__ import annotations
 
+import http.client
+import re
 import socket
 import sys
 import time
@@ -24,6 +26,35 @@ if TYPE_CHECKING:
     from crawlpool.transport.lifeline import Lifeline
 
 _MAX_ADDRESSES = 8
+_MAX_INTERIM = 16
+_MAX_LINE_BYTES = 65536
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
+
+
+class _Answer(http.client.HTTPResponse):
+    """http.client's answer, read with less trust."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # http.client skips 100 and takes any other interim answer, such as 103, for the answer (RFC 9110 15.2).
+        for _ in range(_MAX_INTERIM):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 < status < 200 or status == 101:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise http.client.BadStatusLine("interim answers without end")
+
+    def _read_next_chunk_size(self) -> int:
+        # http.client's int() takes -5, +5, 0x5 and 5_0 for sizes.
+        found = _CHUNK_SIZE.fullmatch(self.fp.readline(_MAX_LINE_BYTES))
+        if found is None:
+            raise ValueError("a line that is no chunk size")
+        return int(found[1], 16)
+
+    def _safe_read(self, amt: int) -> bytes:
+        data: bytes = super()._safe_read(amt)  # type: ignore[misc]
+        if amt == 2 and getattr(self, "chunk_left", None) == 0 and data != b"\r\n":
+            raise ValueError("a chunk that doesn't end where its size says")
+        return data
 
 
 class _Tracked:
@@ -31,9 +62,10 @@ class _Tracked:
 
     lifeline: Lifeline | None = None
     resolve: Mapping[tuple[str, int], str] = {}
+    response_class = _Answer
     peer: str | None = None
     _key: int | None = None
-    is_kept_alive = False
+    _guard: Any = None
 
     def _new_conn(self: Any) -> socket.socket:
         if self.lifeline is None:
@@ -91,7 +123,7 @@ class _Tracked:
         return sock
 
     def connect(self: Any) -> None:
-        self.is_kept_alive = False
+        self._let_go()
         if self.lifeline is None:
             return super().connect()  # type: ignore[misc,no-any-return]
         with telling(self._take_over):
@@ -108,9 +140,25 @@ class _Tracked:
             self.lifeline.use(self._key)
         super().request(*args, **kwargs)  # type: ignore[misc]
 
+    def getresponse(self: Any) -> Any:
+        sock, key = self.sock, self._key
+        response = super().getresponse()  # type: ignore[misc]
+        if self.sock is None and key is not None and sock.fileno() >= 0:
+            # The server closes after this answer, and http.client has let go of the socket; the body is still to come
+            # over it. The guard keeps the descriptor ours until nobody else can reach it any more.
+            self._key = self.lifeline.opened(sock, replaces=key)
+            self._guard = sock.makefile("rb", buffering=0)
+        return response
+
     def close(self: Any) -> None:
-        self._forget()
+        self._let_go()
         super().close()  # type: ignore[misc]
+
+    def _let_go(self: Any) -> None:
+        self._forget()
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.close()
 
     def _forget(self: Any) -> None:
         key, self._key = self._key, None
@@ -138,6 +186,11 @@ def _with_lifeline(pool_class: Any, connection_class: Any) -> Any:
             connection = super()._new_conn()
             connection.lifeline, connection.resolve = self._tracking
             return connection
+
+        def _put_conn(self, conn: Any) -> None:
+            if conn is not None and conn.sock is None:
+                conn.close()  # nothing is open but the guard of its last answer's socket
+            super()._put_conn(conn)
 
     Pool.__name__ = Pool.__qualname__ = pool_class.__name__
     return Pool
@@ -172,7 +225,10 @@ def track(manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], st
     else:
         return
     tracking = (lifeline, resolve)
-    manager.pool_classes_by_scheme = {"http": partial(http, tracking=tracking), "https": partial(https, tracking=tracking)}
+    manager.pool_classes_by_scheme = {
+        "http": partial(http, tracking=tracking),
+        "https": partial(https, tracking=tracking),
+    }
 
 
 class _SocksTracked(_Tracked):

@@ -12,6 +12,7 @@ import enum
 import math
 import socket
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 from crawlpool.errors import PoolClosed
@@ -38,7 +39,8 @@ class Lifeline:
         # Guards every field below. Shutting a socket down happens under it too, against the rule: between a look at
         # the descriptor and the call the owner could close it, and its number could be another connection's by then.
         self._lock = threading.Lock()
-        self._sockets: dict[int, socket.socket] = {}
+        # Weak: a streamed response that its user dropped takes its connection with it, as in requests.
+        self._sockets: dict[int, weakref.ref[socket.socket]] = {}
         self._current: int | None = None
         self._depth = 0
         self._is_closed = False
@@ -55,6 +57,7 @@ class Lifeline:
     def counts(self) -> tuple[int, int]:
         """Return (connections opened so far, connections open now)."""
         with self._lock:
+            self._forget_dropped()
             return self._opened, len(self._sockets)
 
     # The owner's calls -----------------------------------------------------------------------------------------
@@ -77,7 +80,7 @@ class Lifeline:
             return self._is_closed and self._depth == 0
 
     def begin(self, deadline_at: float, token: object = None) -> None:
-        """Begin a leg that may run until ``deadline_at`` (monotonic seconds); ``token`` is what ``abort`` knows it by."""
+        """Begin a leg that may run until ``deadline_at`` (monotonic seconds); ``abort`` knows it by ``token``."""
         with self._lock:
             self._token = token
             self._deadline_at = deadline_at
@@ -90,7 +93,8 @@ class Lifeline:
             self._deadline_at = math.inf
             self._current = None
             self._token = None
-            return self._ended_by
+            ended, self._ended_by = self._ended_by, LegEnd.CLOSED if self._is_closed else None
+            return ended
 
     def opened(self, sock: socket.socket, replaces: int | None = None) -> int:
         """Register a socket of the session, before it connects; return the key to ``use`` and ``closing`` it.
@@ -100,22 +104,28 @@ class Lifeline:
             replaces: the key of the plain socket that ``sock`` took over (TLS handshake).
 
         Raises:
-            PoolClosed: when the session was closed; the socket is not registered.
+            PoolClosed: when the session was closed or the leg ended; the socket is not registered.
         """
         with self._lock:
-            if self._is_closed or self._ended_by is not None:
-                raise PoolClosed("the session pool is closed" if self._is_closed else "the request was ended")
+            self._check_running()
             key = replaces
             if key is None:
+                self._forget_dropped()
                 self._opened += 1
                 key = self._opened
-            self._sockets[key] = sock
+            self._sockets[key] = weakref.ref(sock)
             self._current = key
             return key
 
     def use(self, key: int) -> None:
-        """Say that the leg's bytes go over the socket ``key``."""
-        self._current = key
+        """Say that the leg's bytes go over the socket ``key``.
+
+        Raises:
+            PoolClosed: when the leg was ended, or the session closed, before there was a socket to shut.
+        """
+        with self._lock:
+            self._check_running()
+            self._current = key
 
     def closing(self, key: int) -> None:
         """Say that the owner closes the socket ``key`` now; after this no other thread touches it."""
@@ -148,28 +158,38 @@ class Lifeline:
                 return False
             self._is_closed = True
             self._ended_by = LegEnd.CLOSED
-            for sock in self._sockets.values():
-                _shutdown(sock)
+            for held in self._sockets.values():
+                _shutdown(held())
             return self._depth == 0
 
     def descriptors(self) -> Iterator[int]:
         """Yield the descriptors of all registered sockets; for a child after ``fork`` only."""
-        for sock in list(self._sockets.values()):
-            with contextlib.suppress(OSError):
-                fd = sock.fileno()
-                if fd >= 0:
-                    yield fd
+        for held in list(self._sockets.values()):
+            sock = held()
+            fd = -1 if sock is None else sock.fileno()
+            if fd >= 0:
+                yield fd
 
     def _end_leg(self, why: LegEnd) -> bool:
         self._ended_by = why
         self._deadline_at = math.inf
-        sock = self._sockets.get(self._current) if self._current is not None else None
-        if sock is not None:
-            _shutdown(sock)
+        held = self._sockets.get(self._current) if self._current is not None else None
+        if held is not None:
+            _shutdown(held())
         return True
 
+    def _check_running(self) -> None:
+        if self._is_closed or self._ended_by is not None:
+            raise PoolClosed("the session pool is closed" if self._is_closed else "the request was ended")
 
-def _shutdown(sock: socket.socket) -> None:
+    def _forget_dropped(self) -> None:
+        for key in [key for key, held in self._sockets.items() if held() is None]:
+            del self._sockets[key]
+
+
+def _shutdown(sock: socket.socket | None) -> None:
+    if sock is None:
+        return
     # socket.socket's own, not SSLSocket's: that one drops the TLS object under the owner's reading thread.
     with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)

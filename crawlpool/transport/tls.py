@@ -34,7 +34,7 @@ class TrackedSSLSocket(ssl.SSLSocket):
         super().do_handshake(block)
 
 
-class telling:  # noqa: N801 - it reads as the verb that it is
+class telling:
     """Within this block each TLS socket made by this thread is told to ``told`` before its handshake."""
 
     __slots__ = ("_told",)

@@ -1,0 +1,88 @@
+"""``--help`` that teaches: examples first, then the options by what they are for, then the exit codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from crawlpool.cli.exits import MEANINGS
+
+#: The groups of options, in the order of the help.
+GROUPS = (
+    "Input",
+    "Speed and politeness",
+    "Requests",
+    "Limits",
+    "Retries",
+    "Output",
+    "Telling",
+    "Ends",
+    "Settings",
+)
+
+EXAMPLES = (
+    ("Fetch each URL of a file; a record for each goes to pages.jsonl:", "crawlpool run urls.txt -o pages.jsonl"),
+    (
+        "Many hosts, two requests at once for each, and a way to reach you:",
+        "crawlpool run urls.txt --threads 64 --per-host 2 --contact you@example.org -o pages.jsonl",
+    ),
+    ("Fetch URLs as they come, for weeks:", "tail -f new-urls | crawlpool run - | your-program"),
+    (
+        "A column of a table; another one comes along in the records:",
+        "crawlpool run shop.csv --input-format csv --url-field link --carry sku -o shop.jsonl",
+    ),
+    (
+        "Logged in, with a token from the environment and curl's cookies:",
+        "crawlpool run urls.txt --header 'Authorization: env:TOKEN' --cookies cookies.txt",
+    ),
+    ("Which URLs failed, and why:", "jq -c 'select(.outcome == \"failed\") | [.url, .error.kind]' pages.jsonl"),
+)
+
+AFTER = (
+    "Each option can stand in a TOML file (--config FILE, names without the dashes: threads = 32) and in an "
+    "environment variable (CRAWLPOOL_THREADS=32). The command line counts over the variable, the variable over the "
+    "file. What may be secret (--header's value, --auth, --proxy) can be @FILE or env:NAME, and is never shown.",
+    "Records go to standard output or the files of -o, one line of JSON for each URL; all else goes to standard error. "
+    "Ctrl-C or SIGTERM finishes what is under way and ends; a second one stops at once.",
+)
+
+
+class GroupedOption(click.Option):
+    """An option that belongs to a group of the help."""
+
+    def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class TeachingCommand(click.Command):
+    """A command whose help teaches."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help."""
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        with formatter.section("Examples"):
+            for what, how in EXAMPLES:
+                formatter.write(f"{'':>{formatter.current_indent}}{what}\n")
+                formatter.write(f"{'':>{formatter.current_indent + 2}}{how}\n")
+        for group in GROUPS:
+            rows = [
+                row
+                for param in self.get_params(ctx)
+                if _group_of(param) == group and (row := param.get_help_record(ctx)) is not None
+            ]
+            with formatter.section(group):
+                formatter.write_dl(rows, col_max=26)
+        with formatter.section("Exit codes, the first that applies"):
+            formatter.write_dl([(str(int(code)), meaning) for code, meaning in MEANINGS])
+        for text in AFTER:
+            formatter.write_paragraph()
+            formatter.write_text(text)
+
+
+def _group_of(param: click.Parameter) -> str | None:
+    if isinstance(param, GroupedOption):
+        return param.group
+    return "Settings" if isinstance(param, click.Option) else None

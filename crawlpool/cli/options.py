@@ -1,0 +1,120 @@
+"""The options of ``crawlpool run``, as they stand in the help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crawlpool.cli.help import GroupedOption
+from crawlpool.cli.values import Lines, MaxFailures, Resolve, Seconds, Size, Statuses, Words
+from crawlpool.config import DEFAULT_THREADS
+from crawlpool.observe.display import KINDS
+from crawlpool.retry import RETRY_STATUSES, RetryPolicy
+from crawlpool.source.settings import FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_POLICY = RetryPolicy()
+
+#: Options whose values may be secrets: no message ever repeats them.
+SECRET = frozenset({"header", "auth", "proxy"})
+
+
+def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
+    """Return the parameters of ``crawlpool run``.
+
+    Args:
+        read_config: the callback of ``--config``.
+    """
+    found: list[click.Parameter] = [click.Argument(["inputs"], nargs=-1, metavar="[FILE|-|URL]...")]
+
+    def option(group: str, *names: str, **settings: Any) -> None:
+        found.append(GroupedOption(list(names), group=group, **settings))
+
+    # fmt: off
+    group = "Input"
+    option(group, "--input-format", type=click.Choice(FORMATS), default="lines", show_default=True,
+           help="A URL a line (blank lines and # comments are skipped), JSON Lines, or CSV with a header row.")
+    option(group, "--url-field", metavar="FIELD", default="url", show_default=True,
+           help="The field or column that holds the URL.")
+    option(group, "--carry", type=Words("FIELD"), help="Fields that come along in the records, as meta.")
+    option(group, "--default-scheme", type=click.Choice(["http", "https"]), help="For URLs that have no scheme.")
+
+    group = "Speed and politeness"
+    option(group, "--threads", type=click.IntRange(1, 4096), metavar="N", default=DEFAULT_THREADS, show_default=True,
+           help="Worker threads.")
+    option(group, "--per-host", type=click.IntRange(1), metavar="N", default=1, show_default=True,
+           help="Requests that a host gets at once. Loopback hosts have no limit unless this is given.")
+    option(group, "--user-agent", metavar="TEXT", help="Who asks.  [default: crawlpool/VERSION]")
+    option(group, "--contact", metavar="TEXT", help="An address or URL for the hosts, put into the User-Agent.")
+
+    group = "Requests"
+    option(group, "--method", metavar="METHOD", default="GET", show_default=True, help="The HTTP method.")
+    option(group, "--header", type=Lines(), multiple=True, metavar="'NAME: VALUE'",
+           help="A header for every request. VALUE can be @FILE or env:NAME. Repeat it for more.")
+    option(group, "--auth", type=Lines(), multiple=True, metavar="USER:PASS@HOST",
+           help="Basic auth for one host, with its port if it has one; @FILE and env:NAME work. Repeat it for more.")
+    option(group, "--cookies", type=click.Path(), metavar="FILE", help="Begin with the cookies of a cookies.txt.")
+    option(group, "--save-cookies", type=click.Path(), metavar="FILE",
+           help="Write all cookies there at the end, also of an interrupted run.")
+    option(group, "--proxy", type=Lines(), metavar="URL",
+           help="A proxy for all requests; @FILE and env:NAME work.  [default: as in the environment]")
+    option(group, "--resolve", type=Resolve(), multiple=True,
+           help="Connect to this address for a host and port instead of asking DNS. Repeat it for more.")
+    option(group, "--ca-bundle", type=click.Path(), metavar="PATH",
+           help="Trust the certificates of this file or folder.")
+    option(group, "--insecure", is_flag=True, help="Don't verify TLS certificates.")
+
+    group = "Limits"
+    option(group, "--connect-timeout", type=Seconds(zero_is_none=True), default=5, show_default=True,
+           help="For connecting; 0 for none here and below.")
+    option(group, "--read-timeout", type=Seconds(zero_is_none=True), default=30, show_default=True,
+           help="For each wait for bytes.")
+    option(group, "--max-time", type=Seconds(zero_is_none=True), default=60, show_default=True,
+           help="For one request, from its start to its last byte.")
+    option(group, "--max-wait", type=Seconds(zero_is_none=True),
+           help="That a URL may wait for its host and between retries.  [default: no limit]")
+    option(group, "--max-size", type=Size(), default="32M", show_default=True,
+           help="Of a decoded body: 500k, 32M, 1G; 0 for no limit.")
+    option(group, "--max-redirects", type=click.IntRange(0), metavar="N", default=30, show_default=True,
+           help="Redirects followed for a URL.")
+    option(group, "--content-type", type=Words("TYPE"),
+           help="Fetch only such bodies: text/html or image/*. Others fail, their bodies are not read.")
+    option(group, "--max-per-host", type=click.IntRange(1), metavar="N",
+           help="URLs of one host; the rest is skipped.  [default: no limit]")
+    option(group, "--run-for", type=Seconds(), help="Take no more input after that time.  [default: no limit]")
+
+    group = "Retries"
+    option(group, "--retries", type=click.IntRange(0), metavar="N", default=_POLICY.attempts - 1, show_default=True,
+           help="Further tries of a URL that failed in a way that may pass.")
+    option(group, "--retry-on", type=Statuses(), help=f"Statuses that are tried again.  [default: {_statuses()}]")
+    option(group, "--max-retry-after", type=Seconds(zero=True), default=_POLICY.max_retry_after_s, show_default=True,
+           help="The longest wait that a server's Retry-After gets.")
+
+    group = "Output"
+    option(group, "-o", "--output", type=Lines(), multiple=True, metavar="DEST",
+           help="Where records go: - for standard output, or a file that ends in .jsonl. Repeat it for more.  "
+           "[default: -, short lines for eyes on a terminal]")
+    option(group, "--record-headers", type=Words("NAME"), help="Response headers to keep in the records, or 'all'.")
+
+    group = "Telling"
+    option(group, "--progress", type=click.Choice(KINDS), default="auto", show_default=True,
+           help="A bar, a line every 30 s, or nothing; auto is a bar on a terminal.")
+    option(group, "-q", "--quiet", is_flag=True, help="Tell errors only.")
+    option(group, "-v", "--verbose", count=True, help="Tell of single requests; -vv tells all.")
+    option(group, "--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True,
+           help="Text, or one JSON object a line.")
+
+    option("Ends", "--max-failures", type=MaxFailures(),
+           help="Bear so many failures and HTTP errors: within it the exit code is 0, beyond the run ends with 4.")
+
+    option("Settings", "--config", type=click.Path(), metavar="FILE", is_eager=True, callback=read_config,
+           help='A TOML file with options, and [site."https://host"] tables with headers, auth, retries.')
+    # fmt: on
+    return found
+
+
+def _statuses() -> str:
+    return ",".join(str(status) for status in sorted(RETRY_STATUSES))

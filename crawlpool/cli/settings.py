@@ -1,0 +1,185 @@
+"""From the options as they were given to the settings of a run, each combination checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crawlpool._version import __version__
+from crawlpool.cli.config_file import PATH, SITES, SiteSettings
+from crawlpool.cli.secrets import BadSecret, auth_of, header_of, header_value, proxy_of
+from crawlpool.config import HostLimits
+from crawlpool.errors import ConfigError, MissingExtra
+from crawlpool.redact import one_line
+from crawlpool.retry import RetryPolicy
+from crawlpool.sites import origin_of
+from crawlpool.source.settings import SourceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from crawlpool.cli.exits import FailureBound
+
+ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """What one run was told, ready for use; times in seconds, sizes in bytes, ``None`` for no limit."""
+
+    inputs: tuple[str, ...]
+    source: SourceSettings
+    threads: int
+    limits: HostLimits
+    headers: Mapping[str, str] = dataclasses.field(repr=False)
+    sites: Mapping[str, SiteSettings] = dataclasses.field(repr=False)
+    proxy: str | None = dataclasses.field(repr=False)
+    cookies: str | None
+    save_cookies: str | None
+    resolve: Mapping[tuple[str, int], str]
+    ca_bundle: str | None
+    insecure: bool
+    connect_timeout_s: float | None
+    read_timeout_s: float | None
+    max_time_s: float | None
+    max_wait_s: float | None
+    max_size_bytes: int | None
+    max_redirects: int
+    content_types: tuple[str, ...] | None
+    max_per_host: int | None
+    run_for_s: float | None
+    retry: RetryPolicy
+    outputs: tuple[str, ...]
+    record_headers: tuple[str, ...] | None
+    progress: str
+    is_quiet: bool
+    verbosity: int
+    log_format: str
+    bound: FailureBound | None
+
+
+def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
+    """Return the settings that the options make.
+
+    Args:
+        ctx: the command's context.
+        given: the options by their names.
+
+    Raises:
+        click.UsageError: when something is missing, or doesn't go together; no message repeats a secret.
+        SecretFileError: when a file with a secret can't be read.
+    """
+    if not given["inputs"]:
+        raise click.UsageError("no input: give a file, URLs, or - for standard input", ctx)
+    if given["carry"] and given["input_format"] == "lines":
+        raise click.UsageError("--carry needs --input-format jsonl or csv: plain lines have no fields", ctx)
+    if given["insecure"] and given["ca_bundle"]:
+        raise click.UsageError("--insecure and --ca-bundle contradict each other", ctx)
+    if given["quiet"] and given["verbose"]:
+        raise click.UsageError("--quiet and --verbose contradict each other", ctx)
+    try:
+        source = SourceSettings(
+            input_format=given["input_format"],
+            url_field=given["url_field"],
+            carry=given["carry"] or (),
+            default_scheme=given["default_scheme"],
+            method=given["method"],
+        )
+        retry = RetryPolicy(attempts=given["retries"] + 1, max_retry_after_s=given["max_retry_after"])
+        if given["retry_on"] is not None:
+            retry = dataclasses.replace(retry, statuses=given["retry_on"])
+    except ConfigError as error:
+        raise click.UsageError(one_line(str(error)), ctx) from None
+    is_limit_given = ctx.get_parameter_source("per_host") is not click.core.ParameterSource.DEFAULT
+    return RunSettings(
+        inputs=tuple(given["inputs"]),
+        source=source,
+        threads=given["threads"],
+        limits=HostLimits(concurrency=given["per_host"], loopback_exempt=not is_limit_given),
+        headers=_headers(ctx, given),
+        sites=_sites(ctx, given),
+        proxy=_secret(ctx, "proxy", proxy_of, given["proxy"]) if given["proxy"] else None,
+        cookies=given["cookies"],
+        save_cookies=given["save_cookies"],
+        resolve={(host, port): address for host, port, address in given["resolve"]},
+        ca_bundle=given["ca_bundle"],
+        insecure=given["insecure"],
+        connect_timeout_s=given["connect_timeout"],
+        read_timeout_s=given["read_timeout"],
+        max_time_s=given["max_time"],
+        max_wait_s=given["max_wait"],
+        max_size_bytes=given["max_size"],
+        max_redirects=given["max_redirects"],
+        content_types=given["content_type"],
+        max_per_host=given["max_per_host"],
+        run_for_s=given["run_for"],
+        retry=retry,
+        outputs=_outputs(ctx, given["output"]),
+        record_headers=given["record_headers"],
+        progress=given["progress"],
+        is_quiet=given["quiet"],
+        verbosity=given["verbose"],
+        log_format=given["log_format"],
+        bound=given["max_failures"],
+    )
+
+
+def _secret(ctx: click.Context, name: str, read: Callable[[str], Any], value: str) -> Any:
+    """Return what ``read`` makes of the value of an option; its errors name the option and where it stood."""
+    try:
+        found = read(value)
+    except BadSecret as error:
+        source = ctx.get_parameter_source(name)
+        if source is click.core.ParameterSource.DEFAULT_MAP:
+            place = f"{ctx.meta.get(PATH)}: {name}"
+        elif source is click.core.ParameterSource.ENVIRONMENT:
+            place = f"CRAWLPOOL_{name.upper()}"
+        else:
+            place = f"--{name}"
+        raise click.UsageError(f"{place}: {error}", ctx) from None
+    if name == "proxy" and found.startswith("socks") and importlib.util.find_spec("socks") is None:
+        raise click.UsageError(f"--proxy: {MissingExtra('a SOCKS proxy', 'socks')}", ctx)
+    return found
+
+
+def _headers(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, str]:
+    agent = given["user_agent"] or f"crawlpool/{__version__}"
+    if given["contact"]:
+        agent = f"{agent} (+{given['contact']})"
+    try:
+        headers = {"User-Agent": header_value("User-Agent", agent)}
+    except BadSecret as error:
+        raise click.UsageError(f"--user-agent, --contact: {error}", ctx) from None
+    for text in given["header"]:
+        name, value = _secret(ctx, "header", header_of, text)
+        if name.lower() == "user-agent":
+            headers.pop("User-Agent", None)
+        headers[name] = value
+    return headers
+
+
+def _sites(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, SiteSettings]:
+    sites: dict[str, SiteSettings] = dict(ctx.meta.get(SITES, {}))
+    for text in given["auth"]:
+        host, login = _secret(ctx, "auth", auth_of, text)
+        for scheme in ("https", "http"):
+            try:
+                origin = origin_of(f"{scheme}://{host}")
+            except ConfigError:
+                raise click.UsageError("--auth: the part after the last '@' is no host", ctx) from None
+            sites[origin] = dataclasses.replace(sites.get(origin, SiteSettings()), auth=login)
+    return sites
+
+
+def _outputs(ctx: click.Context, outputs: tuple[str, ...]) -> tuple[str, ...]:
+    for output in outputs:
+        if output != "-" and not output.lower().endswith(".jsonl"):
+            raise click.UsageError(
+                f"--output {one_line(output)!r}: records go to '-' (standard output) or a file that ends in .jsonl", ctx
+            )
+        if outputs.count(output) > 1:
+            raise click.UsageError(f"--output {one_line(output)!r} is there twice", ctx)
+    return outputs

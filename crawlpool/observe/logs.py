@@ -1,0 +1,111 @@
+"""The library's log lines on stderr, for a command: structlog's rendering, on stdlib handlers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from crawlpool.redact import one_line, redact_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
+
+    from crawlpool.observe.telling import Telling
+
+LONGEST_VALUE = 1000
+_LEVELS = {0: logging.WARNING, 1: logging.INFO}
+_OWN = ("crawlpool", "py.warnings")
+_CHATTY = ("urllib3",)
+
+
+class TellingHandler(logging.Handler):
+    """Hands log lines to a ``Telling``. Thread-safe; a line that can't be rendered is told as such and never raises."""
+
+    def __init__(self, telling: Telling) -> None:
+        super().__init__()
+        self._telling = telling
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Render and tell one record."""
+        try:
+            line = self.format(record)
+        except Exception as error:  # a value whose repr raises must not put a traceback on the terminal
+            line = f"a log line of {record.name} can't be shown: {type(error).__name__}"
+        self._telling.line(redact_text(line))
+
+
+@contextlib.contextmanager
+def logs_to(telling: Telling, verbosity: int = 0) -> Iterator[None]:
+    """Have the log lines of crawlpool, and Python's warnings, told within this block; restore logging after it.
+
+    Args:
+        telling: where to; it says whether as text or JSON.
+        verbosity: 0 for warnings and errors, 1 for what happens to single requests, 2 for all, with tracebacks, and
+            urllib3's lines. A quiet ``telling`` gets errors only.
+    """
+    level = logging.ERROR if telling.is_quiet else _LEVELS.get(verbosity, logging.DEBUG)
+    handler = TellingHandler(telling)
+    handler.setFormatter(_formatter(telling, has_tracebacks=verbosity >= 2))
+    names = _OWN + (_CHATTY if level == logging.DEBUG else ())
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    logging.captureWarnings(True)
+    for logger in loggers:
+        logger.setLevel(level)
+        logger.propagate = False
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for logger, (old_level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(old_level)
+            logger.propagate = propagate
+
+
+def _formatter(telling: Telling, *, has_tracebacks: bool) -> logging.Formatter:
+    """Return the formatter; tracebacks are plain ones, as richer ones would show the values of variables."""
+    if telling.is_json:
+        renderers: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    else:
+        renderers = [
+            structlog.dev.ConsoleRenderer(
+                colors=telling.is_terminal, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.ExtraAdder(),
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _Cleaner(has_tracebacks),
+            *renderers,
+        ],
+    )
+
+
+class _Cleaner:
+    """A structlog processor: no control characters, no credentials, and tracebacks only for those who asked."""
+
+    def __init__(self, has_tracebacks: bool) -> None:
+        self._has_tracebacks = has_tracebacks
+
+    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if not self._has_tracebacks:
+            found = event.pop("exc_info", None)
+            error = found[1] if isinstance(found, tuple) else None
+            if error is not None:
+                event["error"] = f"{type(error).__name__}: {error}"
+            event.pop("stack_info", None)
+        for key, value in event.items():
+            if isinstance(value, str):
+                event[key] = one_line(redact_text(value), LONGEST_VALUE)
+        return event

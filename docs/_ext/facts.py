@@ -1,0 +1,146 @@
+"""The directive ``facts``: a table whose rows are what the code has, with the meanings that the page gives.
+
+The rows, their order and the values beside them are read from the code when the documentation is built. A row without
+a meaning, or a meaning without a row, is an error: the table can't drift from the code. Its content is a field list::
+
+    .. facts:: record
+
+       :v: The version of the schema.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sphinx.application import Sphinx
+
+
+def _record() -> dict[str, str]:
+    from crawlpool.record import EMPTY
+
+    return {key: json.dumps(value) for key, value in EMPTY.items()}
+
+
+def _pool() -> dict[str, str]:
+    from crawlpool import SessionPool
+    from crawlpool.pool import BlockingPool
+
+    return {**_defaults_of(BlockingPool), **_defaults_of(SessionPool)}
+
+
+def _defaults_of(function: Any) -> dict[str, str]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: repr(p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _fields_of(name: str) -> Callable[[], dict[str, str]]:
+    def read() -> dict[str, str]:
+        import crawlpool
+
+        return {field.name: _shown(field.default) for field in dataclasses.fields(getattr(crawlpool, name))}
+
+    return read
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, frozenset):
+        return ", ".join(str(one) for one in sorted(value))
+    return repr(value)
+
+
+def _values_of(name: str) -> Callable[[], dict[str, str]]:
+    def read() -> dict[str, str]:
+        import crawlpool
+
+        return {member.value: "" for member in getattr(crawlpool, name)}
+
+    return read
+
+
+def _exit_codes() -> dict[str, str]:
+    from crawlpool.cli.exits import MEANINGS
+
+    return {str(int(code)): meaning for code, meaning in MEANINGS}
+
+
+#: What a page may ask for: how to read it, and the heads of the columns.
+SOURCES: dict[str, tuple[Callable[[], dict[str, str]], tuple[str, str]]] = {
+    "record": (_record, ("key", "when unknown")),
+    "pool": (_pool, ("argument", "default")),
+    "retry": (_fields_of("RetryPolicy"), ("field", "default")),
+    "limits": (_fields_of("HostLimits"), ("field", "default")),
+    "source": (_fields_of("SourceSettings"), ("field", "default")),
+    "kinds": (_values_of("ErrorKind"), ("kind", "")),
+    "outcomes": (_values_of("Outcome"), ("outcome", "")),
+    "exits": (_exit_codes, ("code", "meaning")),
+}
+
+
+class Facts(SphinxDirective):
+    """A table of what the code has."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        if self.arguments[0] not in SOURCES:
+            raise self.error(f"facts: there is no {self.arguments[0]!r}, only {', '.join(SOURCES)}")
+        read, heads = SOURCES[self.arguments[0]]
+        facts = read()
+        meanings = self._meanings()
+        if not self.content:
+            return [_table(heads, [[nodes.literal(text=k), nodes.Text(v)] for k, v in facts.items()])]
+        missing, unknown = facts.keys() - meanings.keys(), meanings.keys() - facts.keys()
+        if missing or unknown:
+            wrong = [f"no meaning for {name}" for name in sorted(missing)]
+            wrong += [f"the code has no {name}" for name in sorted(unknown)]
+            raise self.error(f"facts {self.arguments[0]}: {'; '.join(wrong)}")
+        rows = []
+        for name, value in facts.items():
+            cells: list[Any] = [nodes.literal(text=name)]
+            if heads[1]:
+                cells.append(nodes.literal(text=value))
+            rows.append([*cells, meanings[name]])
+        return [_table((*filter(None, heads), "meaning"), rows)]
+
+    def _meanings(self) -> dict[str, list[nodes.Node]]:
+        holder = nodes.Element()
+        self.state.nested_parse(self.content, self.content_offset, holder)
+        found: dict[str, list[nodes.Node]] = {}
+        for field in holder.findall(nodes.field):
+            name, body = field.children
+            found[name.astext()] = list(body.children)  # type: ignore[attr-defined]
+        return found
+
+
+def _table(heads: tuple[str, ...], rows: list[list[Any]]) -> nodes.table:
+    # What tells one row from another is short; the meaning takes the room.
+    widths = [14] * (len(heads) - 1) + [60]
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in widths), cols=len(heads))
+    head = nodes.thead("", _row([nodes.Text(text) for text in heads]))
+    group += [head, nodes.tbody("", *(_row(row) for row in rows))]
+    return nodes.table("", group, classes=["colwidths-auto"])
+
+
+def _row(cells: list[Any]) -> nodes.row:
+    row = nodes.row()
+    for cell in cells:
+        inside = cell if isinstance(cell, list) else [nodes.paragraph("", "", cell)]
+        row += nodes.entry("", *inside)
+    return row
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Tell Sphinx of the directive."""
+    app.add_directive("facts", Facts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

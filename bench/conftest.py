@@ -14,6 +14,7 @@ A full run takes about ten minutes, and fails where crawlpool is not as much fas
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,17 @@ ROUNDS = 5
 _MEASURED = pytest.StashKey[dict[str, Measured]]()
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number of at least 1")
+    return int(text)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("crawlpool's benchmarks")
     group.addoption("--quick", action="store_true", help="one small round; promises are not held against it")
     group.addoption("--bundled-server", action="store_true", help="use the bundled server where nginx is, too")
-    group.addoption("--rounds", type=int, default=ROUNDS, help="rounds of each contender (%(default)s)")
+    group.addoption("--rounds", type=_count, default=ROUNDS, help="rounds of each contender (%(default)s)")
     group.addoption(
         "--workload", action="append", default=[], choices=[one.slug for one in WORKLOADS], help="only this one"
     )
@@ -44,8 +51,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--rounds") < 1:
-        raise pytest.UsageError(f"--rounds={config.getoption('--rounds')}: at least 1")
     config.stash[_MEASURED] = {}
 
 
@@ -53,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def measured(pytestconfig: pytest.Config) -> Callable[[Workload], Measured]:
     """Measure a workload when it is first asked for: all contenders, in turn."""
     done = pytestconfig.stash[_MEASURED]
-    failed: dict[str, RuntimeError] = {}
+    failed: dict[str, str] = {}
     is_quick = pytestconfig.getoption("--quick")
     contenders = [one for one in CONTENDERS if one in (pytestconfig.getoption("--contender") or CONTENDERS)]
     rounds = 1 if is_quick else pytestconfig.getoption("--rounds")
@@ -67,7 +72,7 @@ def measured(pytestconfig: pytest.Config) -> Callable[[Workload], Measured]:
         if workload.slug not in (pytestconfig.getoption("--workload") or [workload.slug]):
             pytest.skip("--workload leaves it out")
         if workload.slug in failed:
-            raise failed[workload.slug]
+            pytest.fail(failed[workload.slug], pytrace=False)
         if workload.slug not in done:
             try:
                 done[workload.slug] = measure(
@@ -78,8 +83,8 @@ def measured(pytestconfig: pytest.Config) -> Callable[[Workload], Measured]:
                     say=say,
                 )
             except RuntimeError as error:
-                failed[workload.slug] = error
-                raise
+                failed[workload.slug] = f"{workload.slug} could not be measured"  # said in full once
+                pytest.fail(f"{workload.slug}: {error}", pytrace=False)
         return done[workload.slug]
 
     return get

@@ -7,6 +7,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from urllib3.util import Timeout
+
 from crawlpool.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def split_timeout(timeout: Any) -> tuple[float | None, float | None]:
         pair: tuple[Any, ...] = (timeout, timeout)
     elif isinstance(timeout, tuple) and len(timeout) == 2:
         pair = timeout
-    elif hasattr(timeout, "connect_timeout") and hasattr(timeout, "read_timeout"):  # urllib3.Timeout
+    elif isinstance(timeout, Timeout):
         # Its read_timeout can't be asked before it was started. Where it has a total, that bounds each phase here.
         phases = (timeout._connect, timeout._read)
         pair = tuple(_least(phase, timeout.total) for phase in phases)

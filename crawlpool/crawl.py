@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.books import Books, Progress
 from crawlpool.clock import SYSTEM_CLOCK, Clock
 from crawlpool.config import check, is_count
-from crawlpool.errors import Cancelled, HandlerFailed, PoolClosed, SinkError, UnwantedContentType
+from crawlpool.errors import Cancelled, CrawlPoolError, HandlerFailed, PoolClosed, SinkError, UnwantedContentType
 from crawlpool.leg import Group, Leg, RunOptions, host_of
 from crawlpool.models import Outcome, Report, Result, Target
-from crawlpool.settle import dropped
+from crawlpool.settle import dropped, first_leg
 from crawlpool.source import BadLine
 from crawlpool.spill import SpillQueue
 
@@ -31,7 +31,7 @@ class Crawl:
 
     Args:
         workforce: who does the work.
-        handler: called in a worker with each result and this crawl.
+        handler: called in a worker with each result and this crawl, but for targets that a stop interrupted.
         options: how legs are sent.
         group: what its legs are counted and limited by.
         sinks: where records and items go.
@@ -71,11 +71,13 @@ class Crawl:
         self._clock = clock
         self._spill = SpillQueue()
         self._books = Books(clock)
-        # Guards _outstanding, _is_fed, _is_draining, _failure, _seen and _per_host; waited on by run() for the end.
+        # Guards all that follows; _quiet is waited on by run() for the end.
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)
         self._outstanding = 0
-        self._is_fed = False
+        self._lost = 0  # added targets that can't be read from disk any more; they are part of _outstanding for ever
+        self._is_started = False
+        self._is_over = False
         self._is_draining = False
         self._failure: BaseException | None = None
         self._seen: set[bytes] = set()
@@ -93,7 +95,12 @@ class Crawl:
             SinkError: when a sink failed; the crawl was stopped then.
             PoolClosed: when the pool was closed meanwhile.
             Exception: what iterating ``seeds`` raises, after what was begun has been settled.
+            CrawlPoolError: when it ran before.
         """
+        with self._lock:
+            if self._is_started:
+                raise CrawlPoolError("a crawl runs once; make another one")
+            self._is_started = True
         self._books.start()
         try:
             self._feed(seeds)
@@ -102,9 +109,9 @@ class Crawl:
                 self._failure = self._failure or error
             self.stop()
         with self._lock:
-            self._is_fed = True
-            while self._outstanding:
+            while self._outstanding > self._lost:
                 self._quiet.wait()
+            self._is_over = True  # under the same hold of the lock: what is added now isn't taken
             failure = self._failure
         self._spill.close()
         if failure is not None:
@@ -119,7 +126,8 @@ class Crawl:
             parent: the result that it was found in; gives ``depth`` and ``parent`` to a plain URL.
 
         Returns:
-            Whether it was new: a URL that this crawl has seen is not fetched again.
+            Whether it was taken: a URL that this crawl has seen is not fetched again, and a crawl that drains or is
+            over takes nothing.
 
         Raises:
             ConfigError: when the target can't be written as JSON.
@@ -128,7 +136,7 @@ class Crawl:
             depth, of = (0, None) if parent is None else (parent.target.depth + 1, parent.target.url)
             target = Target(target, depth=depth, parent=of)
         with self._lock:
-            if self._is_draining or self._is_seen(target):
+            if self._is_over or self._is_draining or self._is_seen(target):
                 return False
             self._outstanding += 1
         self._books.found()
@@ -160,9 +168,7 @@ class Crawl:
         self._books.interrupt()
         for leg in self._workforce.frontier.drop(self):
             self._finish(leg, dropped(leg, "interrupted"))
-        while (target := self._spill.get_nowait()) is not None:
-            leg = Leg.first(self, target)
-            self._finish(leg, dropped(leg, "interrupted"))
+        self._refill()
 
     def stop(self) -> None:
         """Drain, and end the running transfers too."""
@@ -179,6 +185,10 @@ class Crawl:
         return self._is_draining
 
     # The run's side ----------------------------------------------------------------------------------------------
+
+    def is_wanted(self, leg: Leg) -> bool:
+        """Tell whether the leg shall be sent: none of a crawl that drains."""
+        return not self._is_draining
 
     def accept(self, leg: Leg, response: requests.Response) -> None:
         """Refuse the body of an unwanted content type."""
@@ -205,6 +215,10 @@ class Crawl:
             self._books.settle(result, leg)
             if self._on_result is not None:
                 self._on_result(result)
+        except (
+            BaseException
+        ) as error:  # on_result must not raise; if it does, the crawl ends with that and doesn't hang
+            self._fail(error)
         finally:
             self._end_one()
 
@@ -225,8 +239,8 @@ class Crawl:
         try:
             for sink in self._sinks:
                 sink.write(result)
-        except SinkError as error:
-            self._fail(error)
+        except BaseException as error:  # a user's sink may raise anything
+            self._fail(error if isinstance(error, SinkError) else _sink_error(error))
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
@@ -245,49 +259,61 @@ class Crawl:
             except StopIteration:
                 return
             self._books.took()
-            if isinstance(seed, BadLine):
-                target = Target("", n=seed.n, input=seed.input)
-                self._refuse(target, Outcome.FAILED, None, seed.error)
-                continue
-            target = Target.of(seed)
-            if self._handler is not None:
-                with self._lock:
-                    self._is_seen(target)
-            if self._is_over_share(target):
-                self._refuse(target, Outcome.SKIPPED, "max_per_host", None)
-                continue
-            self._begin(target, block=True)
+            self._begin(self._leg_of(seed))
         # drained: what the source still holds was never taken, and is no part of the books
 
-    def _begin(self, target: Target, *, block: bool) -> None:
+    def _leg_of(self, seed: str | Target | BadLine) -> Leg:
+        if isinstance(seed, BadLine):
+            target = Target("", n=seed.n, input=seed.input)
+            return Leg.first(self, target, verdict=Result(target, Outcome.FAILED, None, seed.error))
+        leg = first_leg(self, seed)
+        if leg.verdict is None:
+            if self._handler is not None:
+                with self._lock:
+                    self._is_seen(leg.target)
+            leg.verdict = self._share_of(leg.target)
+        return leg
+
+    def _begin(self, leg: Leg) -> None:
         with self._lock:
             self._outstanding += 1
-        leg = Leg.first(self, target)
-        if not self._workforce.put(leg, block=block):
+        if not self._workforce.put(leg):
             self._finish(leg, dropped(leg, "interrupted"))
             if not self._is_draining:
                 raise PoolClosed("the session pool was closed during the crawl")
 
-    def _refuse(self, target: Target, outcome: Outcome, reason: str | None, error: BaseException | None) -> None:
-        with self._lock:
-            self._outstanding += 1
-        self.settled(Leg.first(self, target), Result(target, outcome, reason, error))
-
     def _refill(self) -> None:
-        """Move added targets from the spill to the frontier, as far as there is room."""
-        while len(self._spill) and self.group.queued < self.WAITING and not self._is_draining:
-            target = self._spill.get_nowait()
-            if target is None:
+        """Move added targets from the spill to the frontier, as far as there is room; settle them when draining.
+
+        No handler runs in here: it may be one that adds.
+        """
+        try:
+            while len(self._spill) and (self._is_draining or not self.group.is_full):
+                target = self._spill.get_nowait()
+                if target is not None:
+                    self._move(target)
+        except CrawlPoolError as error:  # the disk; what is on it is lost
+            self._fail(error)
+            lost = len(self._spill)
+            with self._lock:
+                self._lost = lost
+                self._quiet.notify_all()
+
+    def _move(self, target: Target) -> None:
+        leg = Leg.first(self, target)
+        if not self._is_draining:
+            leg.verdict = self._share_of(target)
+            if self._workforce.put(leg, block=False):
                 return
-            leg = Leg.first(self, target)
-            if self._is_over_share(target):
-                self._finish(leg, Result(target, Outcome.SKIPPED, "max_per_host"))
-            elif not self._workforce.put(leg, block=False):
-                if self._is_draining or self._workforce.is_closed:
-                    self._finish(leg, dropped(leg, "interrupted"))
-                else:
-                    self._spill.put(target)  # another thread took the room; its settling refills
-                    return
+            self._give_back_share(target)
+            if not self._is_draining and not self._workforce.is_closed:
+                try:
+                    self._spill.put(target)  # another thread took the room
+                except CrawlPoolError as error:
+                    self._finish(leg, Result(target, Outcome.FAILED, None, error))
+                    raise
+                return
+        self._finish(leg, dropped(leg, "interrupted"))
 
     def _is_seen(self, target: Target) -> bool:
         key = hashlib.blake2b(
@@ -298,19 +324,31 @@ class Crawl:
         self._seen.add(key)
         return False
 
-    def _is_over_share(self, target: Target) -> bool:
+    def _share_of(self, target: Target) -> Result | None:
+        """Count a target for its host; return its result if that has had its share."""
         if self._max_per_host is None:
-            return False
+            return None
         host = host_of(target.url)
         with self._lock:
             count = self._per_host[host] = self._per_host.get(host, 0) + 1
-        return count > self._max_per_host
+        return Result(target, Outcome.SKIPPED, "max_per_host") if count > self._max_per_host else None
+
+    def _give_back_share(self, target: Target) -> None:
+        if self._max_per_host is not None:
+            with self._lock:
+                self._per_host[host_of(target.url)] -= 1
 
     def _end_one(self) -> None:
         with self._lock:
             self._outstanding -= 1
-            if not self._outstanding:
+            if self._outstanding <= self._lost:
                 self._quiet.notify_all()
 
     def _running(self) -> int:
         return max(0, self._outstanding - self.group.queued - len(self._spill))
+
+
+def _sink_error(error: BaseException) -> SinkError:
+    failed = SinkError(f"a sink raised {type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed

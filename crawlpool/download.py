@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import requests
 
 from crawlpool.clock import Deadline
-from crawlpool.errors import CrawlPoolError, PoolClosed, RequestError, TruncatedBody
+from crawlpool.errors import CrawlPoolError, DeadlineExceeded, PoolClosed, RequestError, TruncatedBody
+from crawlpool.exchange import bounded
 from crawlpool.redact import redact_url
 from crawlpool.retry import Attempt, GiveUp
 
 if TYPE_CHECKING:
+    from crawlpool.layers import LayeredSession
     from crawlpool.shared import Shared
 
 
@@ -24,6 +26,10 @@ class Requester(Protocol):
     """Whose sessions do the download: a pool."""
 
     _shared: Shared
+
+    @property
+    def session(self) -> LayeredSession:
+        """The calling thread's session."""
 
     def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
         """Send a request and wait for its answer."""
@@ -93,12 +99,14 @@ def download(
 
 
 def _fetch(pool: Requester, url: str, part: _Part, limit: Deadline, options: dict[str, Any]) -> None:
+    if limit.is_past():
+        raise DeadlineExceeded("the deadline passed before the download was whole")
     have, validator = part.state()
     headers: dict[str, Any] = {**(options.get("headers") or {}), "Accept-Encoding": "identity"}
     if have and validator:
         headers |= {"Range": f"bytes={have}-", "If-Range": validator}
     # The verb's deadline ends with the header, as the body is read here: what is left goes to both.
-    left = limit.remaining_s() if limit.is_set else None
+    left = max(limit.remaining_s(), 0.001) if limit.is_set else None
     settings = {**options, "headers": headers, "stream": True, "deadline": left}
     with pool.request("GET", url, **settings) as response:
         if response.status_code == 416 and have:
@@ -113,10 +121,13 @@ def _fetch(pool: Requester, url: str, part: _Part, limit: Deadline, options: dic
                 raise TruncatedBody("the server resumed at the wrong place", request=response.request)
             expected = None if found[2] == "*" else int(found[2])
         else:
-            part.begin_anew(_validator_of(response))
+            # A server that encodes all the same: what is written is decoded, so its offsets aren't those of the wire.
+            is_plain = response.headers.get("content-encoding", "identity").lower() == "identity"
+            part.begin_anew(_validator_of(response) if is_plain else None)
             length = response.headers.get("content-length", "")
-            expected = int(length) if length.isdecimal() else None
-        got = part.append(response, limit)
+            expected = int(length) if length.isdecimal() and is_plain else None
+        with bounded(pool.session, response, limit):
+            got = part.append(response)
         if expected is not None and got != expected:
             raise TruncatedBody(f"got {got:,} of {expected:,} bytes", request=response.request)
 
@@ -156,19 +167,11 @@ class _Part:
             with open(self.note, "w", encoding="utf-8") as file:
                 json.dump({"url": self.url, "validator": validator}, file)
 
-    def append(self, response: requests.Response, limit: Deadline) -> int:
-        """Write the rest of the body behind what is there; return the size after it.
-
-        Raises:
-            DeadlineExceeded: when the deadline passes meanwhile.
-        """
-        from crawlpool.errors import DeadlineExceeded
-
+    def append(self, response: requests.Response) -> int:
+        """Write the rest of the body behind what is there; return the size after it."""
         with open(self.body, "ab") as file:
             for piece in response.iter_content(_PIECE_BYTES):
                 file.write(piece)
-                if limit.is_past():
-                    raise DeadlineExceeded("the deadline passed during the download", request=response.request)
             file.flush()
             os.fsync(file.fileno())
             return file.tell()

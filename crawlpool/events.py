@@ -54,6 +54,14 @@ class RetryRefused:
     cause: str
 
 
+@dataclasses.dataclass(frozen=True)
+class RetriesLeftToAdapter:
+    """An adapter that retries by itself was mounted; the pool doesn't retry under its ``prefix``."""
+
+    prefix: str
+    adapter: str
+
+
 def emit(log: Any, level: str, event: object) -> None:
     """Log an event record: its class name in words as the event, its fields as key and value."""
     name = "".join(f" {c.lower()}" if c.isupper() else c for c in type(event).__name__).strip()

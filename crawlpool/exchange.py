@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import time
@@ -24,6 +25,8 @@ from crawlpool.transport.lifeline import LegEnd
 from crawlpool.transport.reading import read_body
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from crawlpool.clock import Deadline
     from crawlpool.layers import LayeredSession
     from crawlpool.shared import Call
@@ -65,7 +68,7 @@ def send_once(session: LayeredSession, exchange: Exchange) -> requests.Response:
         if exchange.accept is not None:
             _accept(exchange, response)
         if not stream:
-            if session.get_redirect_target(response) is None:
+            if exchange.keeps_redirect or session.get_redirect_target(response) is None:
                 read_body(response, exchange.max_body_bytes)
             else:
                 _read_redirect_body(response)
@@ -98,11 +101,13 @@ def send_with_retries(
         PoolClosed: when the pool closes during a back-off.
     """
     shared = session._shared
-    exchange = Exchange(request, settings, call.deadline, call.max_body_bytes, call.accept)
+    exchange = Exchange(request, settings, call.deadline, call.max_body_bytes, call.accept, not call.follows)
     if call.deadline.is_past():
         raise DeadlineExceeded("the deadline passed before the request could be sent", request=request)
     policy = call.retry or policy_of(session, request.url)
-    shared.budget.deposit()
+    if not call.is_counted:  # a redirect's hops are part of the call that was counted
+        call.is_counted = True
+        shared.budget.deposit()
     number, waited_s, started_at = 1, 0.0, shared.clock.monotonic()
     while True:
         error: Exception | None = None
@@ -165,8 +170,41 @@ def decide(
     return decision
 
 
+@contextlib.contextmanager
+def bounded(session: LayeredSession, response: requests.Response, deadline: Deadline) -> Iterator[None]:
+    """Hold the reading of a streamed response to a deadline, and to the life of the pool, in the session's thread.
+
+    Raises:
+        DeadlineExceeded: in place of what the reading raised, when the deadline passed.
+        PoolClosed: in the same way, when the pool was closed; also when the body looks whole then.
+    """
+    lifeline, request = session.lifeline, response.request
+    lifeline.enter()
+    try:
+        lifeline.begin(deadline.at, response)
+        key = getattr(getattr(response.raw, "_connection", None), "_key", None)
+        try:
+            if key is not None:  # a mock's answer has no socket
+                lifeline.use(key)
+            yield
+        except Exception as error:
+            raised = _as_ended(error, lifeline.end(), deadline, request)
+            if raised is error:
+                raise
+            raise raised from error
+        except BaseException:
+            lifeline.end()
+            raise
+        ended = lifeline.end()
+        if ended is not None:
+            raise _as_ended(requests.ConnectionError("the connection was shut"), ended, deadline, request)
+    finally:
+        if lifeline.leave():
+            session.close()
+
+
 def can_resend(request: requests.PreparedRequest) -> bool:
-    """Tell whether the request's body can be sent a second time: bytes can, a file that seeks can, a generator can't."""
+    """Tell whether the request's body can be sent again: bytes can, a file that seeks can, a generator can't."""
     body = request.body
     if body is None or isinstance(body, (bytes, str)):
         return True

@@ -9,6 +9,7 @@ from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
 from crawlpool.defaults import OwnHeaders, OwnMapping, Snapshot
+from crawlpool.events import RetriesLeftToAdapter, emit, logger
 from crawlpool.shared import Shared
 from crawlpool.transport._urllib3 import Urllib3Adapter
 from crawlpool.transport.connections import track
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
 UNSET: Any = object()
+_log = logger("session")
 
 
 def _inherited(name: str) -> Any:
@@ -66,7 +68,7 @@ class LayeredSession(requests.Session):
         self._own_cookies: Any = None
         self._mounted: Any = ()
         self._self_mounted: set[str] = set()
-        self._quiet_prefixes: tuple[str, ...] = ()
+        self._quiet: set[str] = set()  # prefixes whose adapters retry by themselves
         self.lifeline = Lifeline()
         now = self._shared.defaults.current
         self._headers: Any = OwnHeaders(now.headers)
@@ -116,6 +118,7 @@ class LayeredSession(requests.Session):
         self._adopt(prefix, adapter)
 
     def _adopt(self, prefix: str, adapter: BaseAdapter) -> None:
+        replaced = self.adapters.get(prefix)
         manager = getattr(adapter, "poolmanager", None)
         if manager is not None and not isinstance(adapter, Urllib3Adapter):
             track(manager, self.lifeline, self._shared.settings.resolve)
@@ -124,8 +127,12 @@ class LayeredSession(requests.Session):
         is_retrying = retries is not None and any(
             getattr(retries, part, None) for part in ("total", "connect", "read", "status", "other")
         )
-        quiet = {p for p in self._quiet_prefixes if p != prefix.lower()}
-        self._quiet_prefixes = tuple(quiet | {prefix.lower()} if is_retrying else quiet)
+        self._quiet.discard(prefix)
+        if is_retrying:
+            self._quiet.add(prefix)
+            emit(_log, "info", RetriesLeftToAdapter(prefix, type(adapter).__name__))
+        if isinstance(replaced, Urllib3Adapter) and all(replaced is not one for one in self.adapters.values()):
+            replaced.close()  # nobody else has it
 
     def get_adapter(self, url: str) -> BaseAdapter:
         """Return the adapter for ``url``, as requests chooses it: the longest prefix that fits."""
@@ -140,4 +147,7 @@ class LayeredSession(requests.Session):
 
     def retries_by_itself(self, url: str) -> bool:
         """Tell whether the adapter for ``url`` retries by itself, so that the pool must not."""
-        return bool(self._quiet_prefixes) and url.lower().startswith(self._quiet_prefixes)
+        if not self._quiet:
+            return False
+        low = url.lower()
+        return next((prefix for prefix in self.adapters if low.startswith(prefix.lower())), None) in self._quiet

@@ -93,6 +93,11 @@ class Group:
         self.queued = 0
         self.is_stopped = False
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many legs wait as may."""
+        return self.capacity is not None and self.queued >= self.capacity
+
     def limit_of(self, host: str) -> int | None:
         """Return how many requests ``host`` may have at once by this group; ``None`` for any number."""
         if self.sites is not None:

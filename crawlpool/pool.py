@@ -309,7 +309,7 @@ class BlockingPool(Verbs):
         Raises:
             ConfigError: when an adapter is given instead of a factory.
         """
-        if not callable(factory) or hasattr(factory, "send"):
+        if not callable(factory) or (hasattr(factory, "send") and not isinstance(factory, type)):
             raise ConfigError(f"mount({prefix!r}): give a factory such as `lambda: MyAdapter()`, not an adapter")
         self._shared.mounts.put(prefix, factory)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import iso_utc
 from crawlpool.errors import describe, kind_of
-from crawlpool.redact import one_line, redact_text, redact_url
+from crawlpool.redact import one_line, redact_input, redact_text, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -71,7 +71,7 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
     record: dict[str, Any] = {
         **EMPTY,
         "n": target.n,
-        "input": _shortened(redact_text(target.url if target.input is None else target.input)),
+        "input": _shortened(redact_input(target.url if target.input is None else target.input, target.url)),
         "url": redact_url(target.url),
         "method": target.method,
         "meta": target.meta,
@@ -102,7 +102,7 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
         record["content_type"] = response.headers.get("content-type")
         record["not_modified"] = response.status_code == 304
         if headers is not None:
-            record["headers"] = {k.lower(): v for k, v in response.headers.items() if k.lower() in headers}
+            record["headers"] = {k.lower(): redact_text(v) for k, v in response.headers.items() if k.lower() in headers}
         content = response._content
         if isinstance(content, bytes):
             record["bytes"] = len(content)

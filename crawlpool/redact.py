@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import re
 
-# A URL's userinfo: from the scheme to the last "@" before the path. Browsers and curl both take the last one.
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.\-]*:)?//[^/?#\s\"'<>]*@")
+# A URL's userinfo: up to the last "@" before the path. Browsers and curl both take the last one. In a text it ends at a
+# blank, too, as the text goes on there; a quote may be part of a password, so rather too much is cut than too little.
+# "//" within a path begins nothing.
+_USERINFO = re.compile(r"(?:^|(?<=:))//([^/?#]*@)")
+_USERINFO_IN_TEXT = re.compile(r"(?:^|(?<=[\s:'\"(<=,]))//[^/?# \t\r\n]*@")
 
 
 def redact_url(url: str) -> str:
     """Return ``url`` without userinfo: ``https://user:pw@host/`` becomes ``https://host/``."""
-    return _USERINFO.sub(lambda m: f"{m.group(1) or ''}//", url) if "@" in url else url
+    return _USERINFO.sub("//", url) if "@" in url else url
 
 
 def redact_text(text: str) -> str:
     """Return ``text`` with ``***@`` in place of the userinfo of each URL in it, for messages and given input."""
-    return _USERINFO.sub(lambda m: f"{m.group(1) or ''}//***@", text) if "@" in text else text
+    return _USERINFO_IN_TEXT.sub("//***@", text) if "@" in text else text
+
+
+def redact_input(line: str, url: str) -> str:
+    """Return an input line without the userinfo of ``url``, which was made of it: ``user:pw@host`` has no scheme."""
+    found = _USERINFO.search(url)
+    return redact_text(line if found is None else line.replace(found[1], "***@"))
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import threading
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from crawlpool.errors import Cancelled, PoolClosed
 from crawlpool.leg import Group, Leg, RunOptions
 from crawlpool.models import Outcome, Result, Target
-from crawlpool.settle import dropped
+from crawlpool.settle import dropped, first_leg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     import requests
 
+    from crawlpool.config import HostLimits
+    from crawlpool.sites import Sites
     from crawlpool.worker import Workforce
 
 
@@ -29,7 +31,14 @@ class ResponseFuture(concurrent.futures.Future["requests.Response"]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._abort: Any = None
+        self._run: SubmitRun | None = None
+
+    def cancel(self) -> bool:
+        """Take the request back if no worker has begun with it; return whether the future is cancelled now."""
+        is_cancelled = super().cancel()
+        if is_cancelled and self._run is not None:
+            self._run.take_back()
+        return is_cancelled
 
     def abort(self) -> bool:
         """Give the request up, even in the middle of its transfer.
@@ -37,82 +46,114 @@ class ResponseFuture(concurrent.futures.Future["requests.Response"]):
         Returns:
             Whether the future was still undone. It ends as cancelled where it waited, else with ``Cancelled``.
         """
+        if self.done():
+            return False
         if self.cancel():
             return True
-        if self.done() or self._abort is None:
-            return False
-        self._abort()
+        if self._run is not None:
+            self._run.abort()
         return True
+
+
+class Submitted(Group):
+    """The group of all submitted requests of a pool; knows when each of them has its outcome."""
+
+    def __init__(self, capacity: int, limits: HostLimits, sites: Sites) -> None:
+        super().__init__(capacity, limits, sites)
+        # Guards _undone; _none_left is waited on by those who close the pool.
+        self._lock = threading.Lock()
+        self._none_left = threading.Condition(self._lock)
+        self._undone = 0
+
+    def began(self) -> None:
+        """Count a request that is about to be queued."""
+        with self._lock:
+            self._undone += 1
+
+    def ended(self) -> None:
+        """Count one that has its outcome."""
+        with self._lock:
+            self._undone -= 1
+            if not self._undone:
+                self._none_left.notify_all()
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait until every request has its outcome, at most ``timeout_s`` seconds; return whether they have."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._lock:
+            while self._undone:
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._none_left.wait(left)
+            return True
 
 
 class SubmitRun:
     """The run of one submitted request."""
 
-    def __init__(self, group: Group, options: RunOptions, future: ResponseFuture) -> None:
-        self.group = group
-        self.options = options
-        self.future = future
-
-    def accept(self, leg: Leg, response: requests.Response) -> None:
-        """Accept any answer; a cancelled future's is given up here."""
-        if self.future.cancelled():
-            raise Cancelled("the future was cancelled", request=response.request)
-
-    def settled(self, leg: Leg, result: Result) -> None:
-        """Hand the result to the future."""
-        future = self.future
-        if not future.running() and not future.set_running_or_notify_cancel():
-            return
-        if result.error is not None:
-            future.set_exception(result.error)
-        elif result.response is not None:
-            future.set_result(result.response)
-        else:
-            future.set_exception(PoolClosed("the session pool was closed before the request was sent"))
-
-
-class MapRun:
-    """The results of many targets, one after the other: input is read as needed, output is bounded.
-
-    Args:
-        workforce: who does the work.
-        targets: plain URLs or ``Target`` objects; read lazily, in the consumer's thread.
-        group: capacity ``None``: the window bounds it.
-        options: how the legs are sent.
-        window: targets that may be under way or wait to be consumed.
-        ordered: whether results come in the order of the input.
-
-    An iterator for one thread. When the consumer stops early, closes it or drops it, what waits is dropped and what
-    runs is aborted.
-    """
-
-    def __init__(
-        self,
-        workforce: Workforce,
-        targets: Iterable[str | Target],
-        group: Group,
-        options: RunOptions,
-        window: int,
-        ordered: bool,
-    ) -> None:
+    def __init__(self, workforce: Workforce, group: Submitted, options: RunOptions, future: ResponseFuture) -> None:
         self.group = group
         self.options = options
         self._workforce = workforce
-        self._source = iter(targets)
-        self._window = window
-        self._ordered = ordered
-        # Guards _ready and _is_over; its condition is waited on by the consumer.
+        self._future = future
+        self._is_begun = False  # belongs, as the leg does, to the worker that has it
+        self._is_aborted = False  # only ever set, before the leg is looked for
+        future._run = self
+
+    def is_wanted(self, leg: Leg) -> bool:
+        """Tell whether the leg shall be sent: not one of a future that was cancelled or aborted."""
+        return not self._is_aborted and self._begin()
+
+    def accept(self, leg: Leg, response: requests.Response) -> None:
+        """Accept any answer."""
+
+    def settled(self, leg: Leg, result: Result) -> None:
+        """Hand the result to the future."""
+        try:
+            if not self._begin():
+                return
+            if result.error is not None:
+                self._future.set_exception(result.error)
+            elif result.response is not None:
+                self._future.set_result(result.response)
+            else:
+                self._future.set_exception(Cancelled("the request was given up before it was sent"))
+        finally:
+            self.group.ended()
+
+    def take_back(self) -> None:
+        """Take the leg out of the queue if it waits there."""
+        for leg in self._workforce.frontier.take_back(self):
+            self.settled(leg, dropped(leg, "cancelled"))
+
+    def abort(self) -> None:
+        """End the request, wherever it is."""
+        self._is_aborted = True
+        self._workforce.abort(self)
+        self.take_back()  # a retry that backs off
+
+    def _begin(self) -> bool:
+        if not self._is_begun:
+            self._is_begun = True
+            return self._future.set_running_or_notify_cancel()
+        return not self._future.cancelled()
+
+
+class MapRun:
+    """The workers' side of a map: takes results and hands them over in batches. Thread-safe."""
+
+    def __init__(self, group: Group, options: RunOptions) -> None:
+        self.group = group
+        self.options = options
+        # Guards _ready; its condition is waited on by the consumer.
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._ready: collections.deque[tuple[Leg, Result]] = collections.deque()
-        self._is_over = False
-        # The consumer's own, without a lock: legs in order of input, results that came before their turn.
-        self._taken: collections.deque[tuple[Leg, Result]] = collections.deque()
-        self._sequence: collections.deque[Leg] = collections.deque()
-        self._early: dict[Leg, Result] = {}
-        self._first_of: dict[int, Leg] = {}
-        self._out = 0
-        self._is_exhausted = False
+
+    def is_wanted(self, leg: Leg) -> bool:
+        """Tell whether somebody waits for the result."""
+        return not self.group.is_stopped
 
     def accept(self, leg: Leg, response: requests.Response) -> None:
         """Accept any answer."""
@@ -120,14 +161,63 @@ class MapRun:
     def settled(self, leg: Leg, result: Result) -> None:
         """Take a result from a worker."""
         with self._lock:
-            if not self._is_over:
+            if not self.group.is_stopped:
                 self._ready.append((leg, result))
                 self._news.notify()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether results wait to be taken."""
+        return bool(self._ready)
+
+    def wait(self) -> collections.deque[tuple[Leg, Result]]:
+        """Return the results that came since the last call; wait for one."""
+        with self._lock:
+            while not self._ready:
+                self._news.wait()
+            taken, self._ready = self._ready, collections.deque()
+            return taken
+
+
+class MapResults(Iterator[Result]):
+    """The results of many targets, one after the other: input is read as needed, output is bounded.
+
+    Args:
+        workforce: who does the work.
+        targets: plain URLs or ``Target`` objects; read lazily, in the consumer's thread. What it raises ends the map.
+        run: its group has no capacity: the window bounds it.
+        window: targets that may be under way or wait to be consumed.
+        ordered: whether results come in the order of the input.
+
+    An iterator for one thread. When its loop is left early, it is closed or an exception comes out of it, what waits is
+    dropped and what runs is aborted. One that is just dropped, as by ``break``, has this done by another thread, within
+    a quarter of a second; nothing new is sent from the first moment on.
+    """
+
+    _is_over = True  # until there is anything to be closed
+
+    def __init__(
+        self, workforce: Workforce, targets: Iterable[str | Target], run: MapRun, window: int, ordered: bool
+    ) -> None:
+        self._source = iter(targets)
+        self._workforce = workforce
+        self._run = run
+        self._window = window
+        self._ordered = ordered
+        self._taken: collections.deque[tuple[Leg, Result]] = collections.deque()
+        self._early: dict[int, Result] = {}  # results that came before their turn, by ordinal
+        self._read = 0  # targets read, results handed out, targets under way or waiting to be consumed
+        self._given = 0
+        self._out = 0
+        self._is_exhausted = False
+        self._is_over = False
 
     def __iter__(self) -> Iterator[Result]:
         return self
 
     def __next__(self) -> Result:
+        if self._is_over:
+            raise StopIteration
         try:
             result = self._next()
         except BaseException:
@@ -138,64 +228,53 @@ class MapRun:
             raise StopIteration
         return result
 
+    def close(self) -> None:
+        """Stop: drop what waits, abort what runs. May be called again."""
+        if not self._is_over:
+            self._is_over = True
+            self._workforce.frontier.drop(self._run)
+            self._workforce.abort(self._run)
+
+    def __del__(self) -> None:
+        # Locks may be held here, by this very thread: a garbage collection can come in the middle of anything.
+        if not self._is_over:
+            self._workforce.abandon(self._run)
+
     def _next(self) -> Result | None:
         while True:
             self._fill()
-            if self._ordered and self._sequence:
-                result = self._early.pop(self._sequence[0], None)
-                if result is not None:
-                    self._sequence.popleft()
-                    self._out -= 1
-                    return result
+            if self._ordered and self._given in self._early:
+                return self._give(self._early.pop(self._given))
             if not self._taken:
                 if self._out == len(self._early):
                     return None
-                self._taken = self._wait()
+                self._taken = self._run.wait()
             leg, result = self._taken.popleft()
             if not self._ordered:
-                self._out -= 1
-                return result
-            self._early[self._first_of.pop(id(result.target))] = result
+                return self._give(result)
+            self._early[leg.ordinal] = result
+
+    def _give(self, result: Result) -> Result:
+        self._given += 1
+        self._out -= 1
+        return result
 
     def _fill(self) -> None:
         # While results wait to be consumed, only as much input is read as keeps the workers busy: input that blocks
         # must not hold back what is there.
         while not self._is_exhausted and self._out < self._window:
-            if (self._taken or self._ready) and self.group.queued >= self._window // 4:
+            if (self._taken or self._run.has_news) and self._run.group.queued >= self._window // 4:
                 return
             try:
-                target = Target.of(next(self._source))
+                given = next(self._source)
             except StopIteration:
                 self._is_exhausted = True
                 return
-            leg = Leg.first(self, target)
-            if self._ordered:
-                self._sequence.append(leg)
-                self._first_of[id(target)] = leg
+            leg = first_leg(self._run, given, self._read)
+            self._read += 1
             self._out += 1
             if not self._workforce.put(leg):
                 raise PoolClosed("the session pool is closed")
-
-    def _wait(self) -> collections.deque[tuple[Leg, Result]]:
-        with self._lock:
-            while not self._ready:
-                self._news.wait()
-            taken, self._ready = self._ready, collections.deque()
-            return taken
-
-    def close(self) -> None:
-        """Stop: drop what waits, abort what runs. May be called again."""
-        with self._lock:
-            if self._is_over:
-                return
-            self._is_over = True
-        self._is_exhausted = True
-        self._workforce.frontier.drop(self)
-        self._workforce.abort(self)
-
-    def __del__(self) -> None:
-        if not self._is_over:
-            self.close()
 
 
 def give_up(legs: Iterable[Leg]) -> None:

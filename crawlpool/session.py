@@ -29,8 +29,8 @@ _REQUESTS_SEND = _PLAIN.send
 class Session(LayeredSession):
     """A session of a pool, or one that stands alone.
 
-    Everything that works on a ``requests.Session`` works here. Beyond requests, each verb takes ``deadline=`` (wall-clock
-    seconds over redirects, retries, back-off and body), ``retry=`` (a ``RetryPolicy`` or ``False``) and
+    Everything that works on a ``requests.Session`` works here. Beyond requests, each verb takes ``deadline=``
+    (wall-clock seconds over redirects, retries, back-off and body), ``retry=`` (a ``RetryPolicy`` or ``False``) and
     ``max_body_bytes=``.
 
     Not thread-safe: it belongs to the thread that made it. ``pool.session`` gives each thread its own.
@@ -97,6 +97,7 @@ class Session(LayeredSession):
                 and type(jar) is CookieStore
                 and not self._params
                 and not (self.trust_env and shared.environment.has_logins)
+                and isinstance(self._headers, CaseInsensitiveDict)  # else a user's plain dict in its place
             ):
                 if self._seen is not now or self._own_headers_changed():
                     self._base = checked(self._headers)
@@ -193,20 +194,17 @@ class Session(LayeredSession):
         check(policy is None or isinstance(policy, RetryPolicy), "retry", retry, "a RetryPolicy, or False for none")
         return Call(Deadline(deadline_s, self._shared.clock), policy, cap, accept)
 
-    def merge_environment_settings(
-        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
-    ) -> dict[str, Any]:
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> dict[str, Any]:
         """Return the settings of a request: the call's, the session's, the environment's, in this order."""
         self._sync()
-        mine = self._proxies
+        mine = self._proxies or {}
         if self.trust_env and self._shared.environment.has_proxies:
             found = self._shared.environment.proxies_for(url, (proxies or {}).get("no_proxy"))
             mine = {**found, **mine} if found else mine
         proxies = {**mine, **(proxies or {})} if proxies or mine else {}
-        if verify is None or verify is True:
-            verify = self.verify if verify is None else verify
-            if verify is True and self.trust_env:
-                verify = self._shared.environment.ca_bundle or True
+        verify = self.verify if verify is None else verify
+        if verify is True and self.trust_env:
+            verify = self._shared.environment.ca_bundle or True
         return {
             "proxies": {k: v for k, v in proxies.items() if v is not None} if proxies else proxies,
             "stream": self.stream if stream is None else stream,
@@ -222,8 +220,11 @@ class Session(LayeredSession):
         if _PLAIN.send is not _REQUESTS_SEND:  # patched: by requests-mock, for one
             return _PLAIN.send(self, request, **kwargs)
         if call is None:
-            call = self.call(*(kwargs.pop(k, d) for k, d in (("deadline", UNSET), ("retry", None), ("max_body_bytes", UNSET))))
+            call = self.call(
+                kwargs.pop("deadline", UNSET), kwargs.pop("retry", None), kwargs.pop("max_body_bytes", UNSET)
+            )
         allow_redirects = kwargs.pop("allow_redirects", True)
+        call.follows = call.follows or allow_redirects
         if "proxies" not in kwargs or "verify" not in kwargs or "stream" not in kwargs or "cert" not in kwargs:
             found = self.merge_environment_settings(request.url, None, None, None, None)
             kwargs = {**found, **kwargs}
@@ -322,12 +323,16 @@ class Session(LayeredSession):
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        # requests' sessions can be pickled, and its tests ask for it. What crosses over is plain: settings and cookies.
-        state = {name: getattr(self, name, None) for name in self.__attrs__ if name != "adapters"}
+        # requests' sessions can be pickled, and its tests ask for it. What crosses over: settings, cookies, and the
+        # adapters that the user mounted.
+        state = {name: getattr(self, name, None) for name in (*self.__attrs__, "timeout")}
         state["cookies"] = self.cookies.copy()
+        state["adapters"] = {prefix: self.adapters[prefix] for prefix in self._self_mounted}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         type(self).__init__(self)
+        for prefix, adapter in state.pop("adapters").items():
+            self.mount(prefix, adapter)
         for name, value in state.items():
             setattr(self, name, value)

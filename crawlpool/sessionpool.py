@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.config import CRAWL_MAX_BODY_BYTES, NO_LIMITS, HostLimits, check, is_count, is_seconds
@@ -12,11 +11,11 @@ from crawlpool.leg import Group, Leg, RunOptions
 from crawlpool.models import Report, Result, Target
 from crawlpool.pool import BlockingPool, Statistics
 from crawlpool.retry import RetryPolicy
-from crawlpool.runs import MapRun, ResponseFuture, SubmitRun, give_up
+from crawlpool.runs import MapResults, MapRun, ResponseFuture, Submitted, SubmitRun, give_up
 from crawlpool.worker import Workforce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from crawlpool.sinks import Sink
     from crawlpool.source import BadLine
@@ -71,7 +70,7 @@ class SessionPool(BlockingPool):
     def _begin_work(self) -> None:
         settings = self._shared.settings
         self._workforce = Workforce(self, settings.threads)
-        self._submitted = Group(settings.queue_room, self._limits, self._shared.sites)
+        self._submitted = Submitted(settings.queue_room, self._limits, self._shared.sites)
 
     def submit(self, method: str, url: str, **options: Any) -> ResponseFuture:
         """Have a request sent by a worker; return its future.
@@ -92,12 +91,17 @@ class SessionPool(BlockingPool):
         if unknown:
             raise ConfigError(f"submit() takes no {unknown[0]!r}")
         future = ResponseFuture()
-        run = SubmitRun(self._submitted, self._options_of(options, is_of_leg=False), future)
+        workforce, group = self._workforce, self._submitted
+        run = SubmitRun(workforce, group, self._options_of(options, is_of_leg=False), future)
         leg = Leg.first(run, Target(url, method))
-        workforce = self._workforce
-        future._abort = lambda: workforce.abort(run)
-        must_not_wait = workforce.is_worker()
-        if not workforce.put(leg, block=not must_not_wait):
+        group.began()
+        try:
+            is_queued = workforce.put(leg, block=not workforce.is_worker())
+        except BaseException:
+            group.ended()
+            raise
+        if not is_queued:
+            group.ended()
             if self._is_closed:
                 raise PoolClosed("the session pool is closed")
             raise QueueFull(f"{self._submitted.queued} requests wait already, and a worker must not wait for room")
@@ -111,12 +115,12 @@ class SessionPool(BlockingPool):
         limits: HostLimits | None = None,
         max_wait_s: float | None = None,
         **options: Any,
-    ) -> Iterator[Result]:
+    ) -> MapResults:
         """Fetch many targets; return an iterator of their results, as they come.
 
         Lazy in, bounded out: the input, however long, is read in the consumer's thread as workers get free, and only
-        so many results wait to be consumed. Each target has one result, whatever happens to it. Leaving the loop early
-        stops the work.
+        so many results wait to be consumed. Each target has one result, whatever happens to it; so has what is no
+        target. Leaving the loop early stops the work; ``close()`` of the iterator does so at once.
 
         Args:
             targets: URLs or ``Target`` objects.
@@ -138,7 +142,7 @@ class SessionPool(BlockingPool):
         run_options = self._options_of(options, is_of_leg=True, max_wait_s=max_wait_s)
         group = Group(None, limits or self._limits, self._shared.sites)
         window = settings.threads + settings.queue_room
-        return MapRun(self._workforce, targets, group, run_options, window, ordered)
+        return MapResults(self._workforce, targets, MapRun(group, run_options), window, ordered)
 
     def crawl(
         self,
@@ -212,16 +216,19 @@ class SessionPool(BlockingPool):
         """
         workforce = self._workforce
         if not cancel and not workforce.is_worker() and not self._is_closed:
-            until = None if timeout_s is None else time.monotonic() + timeout_s
-            workforce.drain(self._submitted, until)
+            self._submitted.wait(timeout_s)
         with self._lock:
             self._is_closed = True
         self._shared.shutdown.set()
         left = workforce.close()
         super().close(cancel, timeout_s)
+        give_up(left)  # before the workers are waited for: a handler may wait for one of these
         workforce.join()
-        give_up(left)
         self._reap()
+
+    def _lifelines(self) -> list[Any]:
+        self._workforce.end_abandoned()  # the watchdog looks here four times a second, and holds no lock then
+        return super()._lifelines()
 
     def _options_of(self, given: dict[str, Any], *, is_of_leg: bool, **more: Any) -> RunOptions:
         given = dict(given)

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from crawlpool.clock import Deadline
-from crawlpool.errors import Cancelled, ConfigError, CrawlPoolError, DeadlineExceeded, PoolClosed
+from crawlpool.errors import Cancelled, ConfigError, CrawlPoolError, DeadlineExceeded, InputError, PoolClosed
 from crawlpool.exchange import decide, policy_of
 from crawlpool.leg import Leg, host_of
-from crawlpool.models import Hop, Outcome, Result
+from crawlpool.models import Hop, Outcome, Result, Target
 from crawlpool.redact import redact_url
 from crawlpool.retry import GiveUp
 from crawlpool.transport.base import Completion, Exchange
 
 if TYPE_CHECKING:
+    from crawlpool.leg import Run
     from crawlpool.session import Session
 
 _PREPARED = ("params", "data", "headers", "cookies", "files", "auth", "hooks", "json")
@@ -23,11 +24,14 @@ _SETTINGS = ("proxies", "verify", "cert")
 
 
 def begin(leg: Leg, session: Session) -> Exchange | Completion:
-    """Prepare a leg for its session: return the exchange to start, or the completion of one that can't be sent.
+    """Prepare a leg for its session: return the exchange to start, or the completion of one that isn't to be sent.
 
-    Never raises an ``Exception``.
+    Never raises: what the caller's auth or hooks raise, ``SystemExit`` included, ends the target and not the worker.
     """
     options = leg.run.options
+    nothing: Any = None
+    if leg.verdict is not None:
+        return Completion(Exchange(nothing, {}, Deadline(None), token=leg), None, None, 0.0)
     leg.started_at = session._shared.clock.monotonic()
     leg.started_wall_s = session._shared.clock.wall()
     try:
@@ -45,31 +49,45 @@ def begin(leg: Leg, session: Session) -> Exchange | Completion:
         settings = session.merge_environment_settings(
             request.url, given.get("proxies") or {}, False, given.get("verify"), given.get("cert")
         )
-        settings["timeout"] = given["timeout"] if "timeout" in given else session.timeout
+        settings["timeout"] = given.get("timeout", session.timeout)
         exchange = Exchange(
             request,
             settings,
             deadline,
             options.max_body_bytes,
             lambda response: _accept(leg, session, response),
-            leg,
+            keeps_redirect=not options.allow_redirects,
+            token=leg,
         )
-    except Exception as error:
-        nothing: Any = leg.request
+    except BaseException as error:
+        nothing = leg.request
         return Completion(Exchange(nothing, {}, Deadline(None), token=leg), None, _as_request_error(error), 0.0)
-    leg.legs += 1
     leg.exchange, leg.lifeline = exchange, session.lifeline
+    if not leg.run.is_wanted(leg):
+        return Completion(exchange, None, Cancelled("the request was given up before it was sent"), 0.0)
+    leg.legs += 1
     return exchange
+
+
+def first_leg(run: Run, given: object, ordinal: int = 0) -> Leg:
+    """Return the first leg for what an input gave: of a target, of a URL, or of the failure that anything else is."""
+    if isinstance(given, (str, Target)):
+        return Leg.first(run, Target.of(given), ordinal)
+    error = InputError(f"a target is a URL as text or a Target, and no {type(given).__name__}")
+    target = Target("", input=f"<{type(given).__name__}>")
+    return Leg.first(run, target, ordinal, Result(target, Outcome.FAILED, None, error))
 
 
 def conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Result:
     """Decide what a completed leg means: another leg (a retry, a redirect hop), or the target's result.
 
-    Never raises an ``Exception``.
+    Never raises, whatever the caller's retry strategy does.
     """
+    if leg.verdict is not None:
+        return leg.verdict
     try:
         return _conclude(leg, session, completion)
-    except Exception as error:
+    except BaseException as error:
         return _result(leg, completion, Outcome.FAILED, error=error)
 
 
@@ -114,8 +132,8 @@ def _accept(leg: Leg, session: Session, response: requests.Response) -> None:
 
 def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Result:
     response, error, exchange = completion.response, completion.error, completion.exchange
-    if error is not None and leg.exchange is None:
-        return _result(leg, completion, Outcome.FAILED, error=error)  # it was never sent
+    if error is not None and (leg.exchange is None or not isinstance(error, Exception)):
+        return _result(leg, completion, Outcome.FAILED, error=error)  # it was never sent, or isn't to be sent again
     shared, options = session._shared, leg.run.options
     policy = options.retry or policy_of(session, exchange.request.url)
     if error is not None or policy.asks_every_response or policy.is_failure(response.status_code):  # type: ignore[union-attr]
@@ -182,10 +200,12 @@ def _next(leg: Leg, request: requests.PreparedRequest, attempt: int, not_before:
         leg.waited_s,
         None,
         None,
+        leg.ordinal,
+        None,
     )
 
 
-def _result(leg: Leg, completion: Completion, outcome: Outcome, error: Exception | None = None) -> Result:
+def _result(leg: Leg, completion: Completion, outcome: Outcome, error: BaseException | None = None) -> Result:
     reason = None
     if isinstance(error, (Cancelled, PoolClosed)):
         reason = "cancelled"
@@ -203,12 +223,10 @@ def _result(leg: Leg, completion: Completion, outcome: Outcome, error: Exception
     )
 
 
-def _as_request_error(error: Exception) -> Exception:
+def _as_request_error(error: BaseException) -> BaseException:
     """Return an error of preparing as requests says it; its parsers let bare ValueErrors through."""
     if isinstance(error, (requests.RequestException, CrawlPoolError)) and not isinstance(error, ConfigError):
         return error
     if isinstance(error, (ValueError, TypeError)):
         return requests.exceptions.InvalidURL(f"the request can't be prepared: {error}")
     return error
-
-

@@ -87,9 +87,13 @@ class Call:
         retry: the policy of this call; ``None`` for the site's or the pool's.
         max_body_bytes: cap on the decoded body.
         accept: called with each final response before its body is read; raises to refuse it.
+        is_counted: whether the retry budget knows of the call; its redirects are no further requests.
+        follows: whether redirects are followed: then nobody looks at their bodies, and a broken one does no harm.
     """
 
     deadline: Deadline
     retry: RetryPolicy | None = None
     max_body_bytes: int | None = None
     accept: Any = None
+    is_counted: bool = False
+    follows: bool = False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import threading
-import time
 from typing import TYPE_CHECKING
 
+from crawlpool.errors import PoolClosed
 from crawlpool.events import logger
 from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
@@ -13,7 +14,7 @@ from crawlpool.settle import begin, conclude, dropped
 from crawlpool.transport.base import Completion
 
 if TYPE_CHECKING:
-    from crawlpool.leg import Group
+    from crawlpool.leg import Run
     from crawlpool.models import Result
     from crawlpool.pool import BlockingPool
     from crawlpool.session import Session
@@ -32,12 +33,13 @@ class Workforce:
         self._size = size
         self.frontier = Frontier(pool._shared.clock)
         self._local = threading.local()
-        # Guards _threads, _running and _is_closed; _ended is waited on by those who close.
+        # Guards _threads, _running and _is_closed.
         self._lock = threading.Lock()
-        self._ended = threading.Condition(self._lock)
         self._threads: list[threading.Thread] = []
         self._running: set[Leg] = set()
         self._is_closed = False
+        # Runs whose consumer is gone. A deque and no lock: told from a destructor, which must not wait.
+        self._abandoned: collections.deque[Run] = collections.deque()
 
     @property
     def threads(self) -> int:
@@ -70,29 +72,35 @@ class Workforce:
         for leg in legs:
             leg.abort()
 
-    def drain(self, group: Group, until: float | None) -> None:
-        """Wait until no leg of a group waits or runs, at most until the moment ``until`` (monotonic)."""
-        with self._lock:
-            while not self._is_closed and (group.queued or any(leg.run.group is group for leg in self._running)):
-                left = None if until is None else until - time.monotonic()
-                if left is not None and left <= 0:
-                    return
-                self._ended.wait(left)
+    def abandon(self, run: Run) -> None:
+        """Have a run stopped whose consumer is gone, and nobody waits for its results. Takes no lock.
+
+        Of what waits nothing is sent any more; ``end_abandoned`` ends what runs.
+        """
+        run.group.is_stopped = True
+        self._abandoned.append(run)
+
+    def end_abandoned(self) -> None:
+        """Drop and abort what is left of runs that were abandoned; the pool's watchdog calls this."""
+        while self._abandoned:
+            run = self._abandoned.popleft()
+            self.frontier.drop(run)
+            self.abort(run)
 
     def close(self) -> list[Leg]:
         """Stop: no leg is taken any more. Return those that still waited; ``join`` waits for the threads."""
         with self._lock:
             self._is_closed = True
-            self._ended.notify_all()
         return self.frontier.close()
 
     def join(self) -> None:
-        """Wait until every worker has ended; a worker that calls this doesn't wait for itself."""
+        """Wait until every worker has ended. A worker doesn't wait: two that close the pool would for each other."""
+        if self.is_worker():
+            return
         with self._lock:
             threads = list(self._threads)
         for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join()
+            thread.join()
 
     def _ensure_worker(self) -> None:
         if len(self._threads) >= self._size or self.frontier.idle > len(self.frontier):
@@ -102,12 +110,20 @@ class Workforce:
                 return
             number = len(self._threads) + 1
             thread = threading.Thread(target=self._work, name=f"crawlpool-worker-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no thread left; those that there are will do it
+                if not self._threads:
+                    raise
+                return
             self._threads.append(thread)
-            thread.start()
 
     def _work(self) -> None:
         self._local.is_worker = True
-        session = self._pool.session
+        try:
+            session = self._pool.session
+        except PoolClosed:
+            return  # closed before this thread came to anything; ``close`` settles what waits
         lane = session.lane()
         frontier = self.frontier
         while legs := frontier.take(lane.room()):
@@ -118,8 +134,11 @@ class Workforce:
                 exchange = begin(leg, session)
                 if isinstance(exchange, Completion):
                     ended.append(exchange)
-                else:
+                    continue
+                try:
                     lane.start(exchange)
+                except BaseException as error:  # SystemExit of a response hook, for one: it ends the target, not us
+                    ended.append(Completion(exchange, None, error, 0.0))
             ended.extend(lane.completed())
             self._settle(session, ended)
 
@@ -144,4 +163,3 @@ class Workforce:
                 _log.exception("a run failed to take a result", host=leg.host)
         with self._lock:
             self._running.difference_update(leg for leg, _ in follows)
-            self._ended.notify_all()

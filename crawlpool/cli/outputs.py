@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from crawlpool.cli.settings import ALL
 from crawlpool.errors import ConfigError, SinkError
 from crawlpool.redact import one_line
-from crawlpool.sinks import HumanSink, Sink, open_sink
+from crawlpool.sinks import HumanSink, JsonlSink, Sink, open_sink
 from crawlpool.source import is_url
 
 if TYPE_CHECKING:
@@ -20,17 +19,11 @@ if TYPE_CHECKING:
 STDOUT = "-"
 
 
-class EveryName(Collection[str]):
-    """The names of all headers there are: everything is in it, and nothing can be counted."""
+class EveryName:
+    """The names of all headers there are: everything is in it."""
 
     def __contains__(self, name: object) -> bool:
         return True
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 1
 
 
 def check_outputs(settings: RunSettings) -> None:
@@ -54,14 +47,15 @@ def open_sinks(settings: RunSettings, telling: Telling) -> list[Sink]:
     Raises:
         SinkError: when one can't be opened; those opened before are closed.
     """
-    names = settings.record_headers
-    headers: Collection[str] | None = EveryName() if names == (ALL,) else names
     if not settings.outputs and is_terminal():
         return [HumanSink(telling.beside(sys.stdout) if _is_where_told() else sys.stdout)]
     sinks: list[Sink] = []
     try:
         for output in settings.outputs or (STDOUT,):
-            sinks.append(open_sink(output, headers=headers))
+            sink = open_sink(output, headers=settings.record_headers)
+            if settings.record_headers == (ALL,) and isinstance(sink, JsonlSink):
+                sink._headers = EveryName()  # type: ignore[assignment]  # all that a record asks of it is "in"
+            sinks.append(sink)
     except BaseException:
         close_sinks(sinks)
         raise

@@ -99,18 +99,37 @@ def is_indexable(policy: CookiePolicy) -> bool:
     return method is DefaultCookiePolicy.domain_return_ok
 
 
-def rules_for(policy: CookiePolicy, request: Any, now_s: int) -> Rules:
-    """Return the rules by which ``policy`` judges cookies for ``request`` at ``now_s`` (whole seconds since 1970).
+class Facts:
+    """What the standard policy wants to know of one request, worked out once for all of its cookies.
 
     Args:
-        policy: any policy. One that is exactly the standard library's is worked out here; others are asked.
         request: what ``http.cookiejar`` takes as a request, such as requests' ``MockRequest``.
-        now_s: the time for expiry; it is also stored where the standard policy looks for it.
+        now_s: the time by which cookies have expired, whole seconds since 1970.
     """
-    policy._now = now_s  # type: ignore[attr-defined]
+
+    __slots__ = ("dotted", "dotted_effective", "effective_host", "now_s", "path", "request")
+
+    def __init__(self, request: Any, now_s: int) -> None:
+        stdlib: Any = http.cookiejar
+        host, self.effective_host = stdlib.eff_request_host(request)
+        self.dotted = host if host.startswith(".") else f".{host}"
+        effective = self.effective_host
+        self.dotted_effective = effective if effective.startswith(".") else f".{effective}"
+        self.path = stdlib.request_path(request)
+        self.request = request
+        self.now_s = now_s
+
+
+def rules_for(policy: CookiePolicy, facts: Facts) -> Rules:
+    """Return the rules by which ``policy`` judges cookies for a request.
+
+    A policy that is exactly the standard library's is worked out here; others are asked. The time is also stored
+    where the standard policy looks for it.
+    """
+    policy._now = facts.now_s  # type: ignore[attr-defined]
     if type(policy) is DefaultCookiePolicy and _ASKED.isdisjoint(vars(policy)):
-        return _StandardRules(policy, request, now_s)
-    return _AskedRules(policy, request)
+        return _StandardRules(policy, facts)
+    return _AskedRules(policy, facts.request)
 
 
 def select(rules: Rules, domains: Iterable[tuple[str, Paths]]) -> list[Cookie]:
@@ -156,18 +175,17 @@ class _AskedRules:
 
 
 class _StandardRules:
-    """The standard policy's rules, with what concerns only the request worked out once instead of for each cookie."""
+    """The standard policy's rules, with what concerns no single cookie worked out once."""
 
-    def __init__(self, policy: Any, request: Any, now_s: int) -> None:
-        self._policy = policy
-        self._request = request
-        self._now_s = now_s
+    def __init__(self, policy: Any, facts: Facts) -> None:
         stdlib: Any = http.cookiejar
-        host, self._effective_host = stdlib.eff_request_host(request)
-        self._dotted = host if host.startswith(".") else f".{host}"
-        dotted_effective = self._effective_host if self._effective_host.startswith(".") else f".{self._effective_host}"
-        self._dotted_effective = dotted_effective
-        self._path = stdlib.request_path(request)
+        self._policy = policy
+        self._request = request = facts.request
+        self._now_s = facts.now_s
+        self._effective_host: str = facts.effective_host
+        self._dotted: str = facts.dotted
+        self._dotted_effective: str = facts.dotted_effective
+        self._path: str = facts.path
         self._has_lists = bool(policy.blocked_domains()) or policy.allowed_domains() is not None
         self._is_secure = request.type in policy.secure_protocols
         # Version 0 is each cookie that browsers know; other versions and ports (RFC 2965) are left to the policy.

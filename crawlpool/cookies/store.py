@@ -14,6 +14,7 @@ from crawlpool.cookies import netscape
 from crawlpool.cookies.index import CookieIndex
 from crawlpool.cookies.jar import JudgedJar, cookie_of
 from crawlpool.cookies.match import (
+    Facts,
     Paths,
     candidate_domains,
     copy_paths,
@@ -264,7 +265,7 @@ class CookieStore(JudgedJar):
     def _judged_for(self, request: Any, policy: CookiePolicy) -> list[Cookie]:
         now_s = int(time.time())
         part = [(domain, paths) for _, domain, paths in self._part_for(request, policy)]
-        return select(rules_for(policy, request, now_s), part) if part else []
+        return select(rules_for(policy, Facts(request, now_s)), part) if part else []
 
     # For the views: what a RequestCookies asks of its store
 

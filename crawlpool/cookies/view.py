@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from requests.cookies import RequestsCookieJar
 
 from crawlpool.cookies.jar import JudgedJar, cookie_of
-from crawlpool.cookies.match import Domains, Paths, rules_for, select, walk
+from crawlpool.cookies.match import Domains, Facts, Paths, rules_for, select, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ class RequestCookies(JudgedJar):
         self._cookies_lock = threading.RLock()
         self._cookies: Domains = {}  # the own part
         self._hidden: set[Key] = set()  # the store's cookies that were removed here
-        # Store domains below this rank stand before the own part's in a header, younger ones after: as in a merged copy.
+        # Store domains below this rank stand before the own part's in a header, others after: as in a merged copy.
         self._rank = store._next_rank
         if own:
             self._add(own)
@@ -69,15 +69,18 @@ class RequestCookies(JudgedJar):
             for cookie in own:
                 self.set_cookie(copy.copy(cookie))
         else:
-            for name, value in own.items():
-                self.set_cookie(cookie_of(name, value))
+            for name in own:
+                self.set_cookie(cookie_of(name, own[name]))
 
     # Reading
 
     def _merge(self, shared: list[tuple[float, str, Paths]]) -> Domains:
         """Return the own cookies laid over ``shared``, in the order of a merged copy. ``shared`` is used up."""
-        merged: Domains = {domain: paths for rank, domain, paths in shared if rank < self._rank}
-        younger: Domains = {domain: paths for rank, domain, paths in shared if rank >= self._rank}
+        merged: Domains = {}
+        younger: Domains = {}
+        for rank, domain, paths in shared:
+            if any(paths.values()):  # a merged copy doesn't have the places that the store keeps for emptied domains
+                (merged if rank < self._rank else younger)[domain] = paths
         for domain in self._cookies:
             if domain not in merged:
                 merged[domain] = younger.pop(domain, {})
@@ -110,14 +113,14 @@ class RequestCookies(JudgedJar):
         return not self._cookies and (self._store is None or self._store._has_nothing_for(request))
 
     def _cookies_for_request(self, request: Any) -> list[Cookie]:
-        now_s = int(time.time())
         if self._store is not None and not self._cookies and not self._hidden:
             return self._store._judged_for(request, self._policy)
+        facts = Facts(request, int(time.time()))
         shared = self._store._part_for(request, self._policy) if self._store is not None else []
-        going = select(rules_for(self._own_policy, request, now_s), self._cookies.items())
+        going = select(rules_for(self._own_policy, facts), self._cookies.items())
         if shared:
             part = ((domain, paths) for _, domain, paths in shared)
-            going += select(rules_for(self._policy, request, now_s), part)
+            going += select(rules_for(self._policy, facts), part)
         ids = {id(cookie) for cookie in going}
         in_order = [cookie for cookie in walk(self._merge(shared)) if id(cookie) in ids]
         self._purge_own()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import operator
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +56,7 @@ class _Origin:
         return f"{self.scheme}://{self.host}:{self.port}"
 
     def take(self) -> Any:
-        """Return a connection: the last used of the idle ones that is still open and has nothing to say, or a new one."""
+        """Return a connection: the last used of the idle ones that is open and has nothing to say, or a new one."""
         while self.idle:
             connection = self.idle.pop()
             self.adapter.idle_count -= 1
@@ -64,7 +66,8 @@ class _Origin:
         return self.make()
 
     def make(self) -> Any:
-        """Return a new connection, not yet connected."""
+        """Return a new connection, not yet connected; an idle one goes where the bound is reached."""
+        self.adapter.evict(self.adapter.idle_connections - 1)
         connection: Any
         if self.scheme == "https":
             connection = TrackedHTTPSConnection(self.host, self.port, ssl_context=self.tls)
@@ -82,7 +85,7 @@ class _Origin:
 
     def _put_conn(self, connection: Any) -> None:
         """Take a connection back; urllib3's response calls this when its body is read."""
-        if connection.sock is None:
+        if connection.sock is None or self.adapter.lifeline.is_closed:
             connection.close()  # it was the server's last answer on it; the guard of its socket goes now
             return
         self.idle.append(connection)
@@ -123,6 +126,7 @@ class Urllib3Adapter(HTTPAdapter):
         super().init_poolmanager(connections, maxsize, block, **kwargs)
         # The origins stand in the manager's own container, least recently used first, where those who look expect them.
         self._origins: Any = self.poolmanager.pools
+        self._origins.dispose_func = operator.methodcaller("close")  # by itself it leaves closing to the collector
         track(self.poolmanager, self.lifeline, self.resolve)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
@@ -213,7 +217,11 @@ class Urllib3Adapter(HTTPAdapter):
         self.idle_count += 1
         if self._origins.get(origin.key) is not origin:
             self._origins[origin.key] = origin  # it was evicted while its connection was out
-        if self.idle_count > self.idle_connections:
+        self.evict(self.idle_connections)
+
+    def evict(self, most: int) -> None:
+        """Close idle connections, the least recently used origin's first, until at most ``most`` are left."""
+        while self.idle_count > most:
             with self._origins.lock:
                 in_order = list(self._origins._container.values())
             oldest = next(one for one in in_order if isinstance(one, _Origin) and one.idle)
@@ -223,8 +231,8 @@ class Urllib3Adapter(HTTPAdapter):
     def _origin_of(self, url: str, verify: Any, cert: Any) -> _Origin:
         # A URL that was prepared has a lower-case scheme; "scheme://authority" is all that tells origins apart.
         end = url.find("/", 8)
-        key = (url if end < 0 else url[:end], verify, cert)
-        origin = self._origins.get(key)
+        key = (url if end < 0 else url[:end], verify, tuple(cert) if isinstance(cert, list) else cert)
+        origin: _Origin | None = self._origins.get(key)
         if origin is None:
             parts = parse_url(url)
             scheme, host = parts.scheme or "http", parts.host
@@ -250,7 +258,8 @@ class Urllib3Adapter(HTTPAdapter):
             connection.connect()
         connection.timeout = read_s
         body = request.body
-        try:
+        # A server may answer and close before it has read all: its answer can still be read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(
                 request.method,
                 path,
@@ -261,8 +270,6 @@ class Urllib3Adapter(HTTPAdapter):
                 decode_content=False,
                 enforce_content_length=True,
             )
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # a server may answer and close before it has read all: its answer can still be read
         response = connection.getresponse()
         response._connection = connection
         response._pool = origin

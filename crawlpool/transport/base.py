@@ -27,6 +27,7 @@ class Exchange:
         deadline: when it must have ended.
         max_body_bytes: cap on the decoded body, or ``None``.
         accept: called with the response before its body is read; it raises to refuse the body.
+        keeps_redirect: whether a redirect isn't followed, so that its body must be whole like any other's.
         token: the caller's own, handed back with the completion.
         is_aborted: set by ``abort`` from another thread, before the lifeline is told.
     """
@@ -36,6 +37,7 @@ class Exchange:
     deadline: Deadline
     max_body_bytes: int | None = None
     accept: Callable[[requests.Response], None] | None = None
+    keeps_redirect: bool = False
     token: Any = None
     is_aborted: bool = False
 
@@ -46,7 +48,7 @@ class Completion:
 
     exchange: Exchange
     response: requests.Response | None
-    error: Exception | None
+    error: BaseException | None
     elapsed_s: float
 
 

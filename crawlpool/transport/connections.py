@@ -31,8 +31,39 @@ _MAX_LINE_BYTES = 65536
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 
 
+class _Lines:
+    """A stream that is read line by line, and what its last line was."""
+
+    __slots__ = ("fp", "last")
+
+    def __init__(self, fp: Any) -> None:
+        self.fp, self.last = fp, b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        line: bytes = self.fp.readline(limit)
+        self.last = line
+        return line
+
+    def close(self) -> None:
+        self.fp.close()
+
+
 class _Answer(http.client.HTTPResponse):
     """http.client's answer, read with less trust."""
+
+    def begin(self) -> None:
+        if self.headers is not None:  # as http.client: it was called before
+            return
+        # http.client takes the end of the stream for the end of the header, and the answer for a whole one.
+        lines: Any = _Lines(self.fp)
+        self.fp = lines
+        try:
+            super().begin()
+        finally:
+            if self.fp is lines:
+                self.fp = lines.fp
+        if not lines.last:
+            raise http.client.HTTPException("the connection ended in the middle of the header")
 
     def _read_status(self) -> tuple[str, int, str]:
         # http.client skips 100 and takes any other interim answer, such as 103, for the answer (RFC 9110 15.2).
@@ -62,7 +93,7 @@ class _Tracked:
 
     lifeline: Lifeline | None = None
     resolve: Mapping[tuple[str, int], str] = {}
-    response_class = _Answer
+    response_class: Any = _Answer
     peer: str | None = None
     _key: int | None = None
     _guard: Any = None
@@ -146,7 +177,11 @@ class _Tracked:
         if self.sock is None and key is not None and sock.fileno() >= 0:
             # The server closes after this answer, and http.client has let go of the socket; the body is still to come
             # over it. The guard keeps the descriptor ours until nobody else can reach it any more.
-            self._key = self.lifeline.opened(sock, replaces=key)
+            try:
+                self._key = self.lifeline.opened(sock, replaces=key)
+            except BaseException:
+                response.close()
+                raise
             self._guard = sock.makefile("rb", buffering=0)
         return response
 

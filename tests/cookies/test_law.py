@@ -83,14 +83,19 @@ cookies = st.fixed_dictionaries(
 )
 attributes = st.lists(
     st.sampled_from(
-        ["Path=/", "Path=/a", "Domain=example.com", "Domain=.www.example.com", "Domain=other.org", "Domain=com"]
-        + ["Max-Age=0", "Max-Age=7", "Max-Age=junk", "Secure", "HttpOnly", "Version=1", "Port", "Domain"]
-        + ["expires=Thu, 01-Jan-1970 00:00:01 GMT", "expires=Wed, 01-Jan-2098 00:00:01 GMT"]
+        [
+            *("Path=/", "Path=/a", "Domain=example.com", "Domain=.www.example.com", "Domain=other.org", "Domain=com"),
+            *("Max-Age=0", "Max-Age=7", "Max-Age=junk", "Secure", "HttpOnly", "Version=1", "Port", "Domain"),
+            *("expires=Thu, 01-Jan-1970 00:00:01 GMT", "expires=Wed, 01-Jan-2098 00:00:01 GMT"),
+        ]
     ),
     max_size=3,
 )
 set_cookie = st.builds(
-    lambda name, value, rest: "; ".join([f"{name}={value}", *rest]), st.sampled_from(NAMES), st.integers(0, 3), attributes
+    lambda name, value, rest: "; ".join([f"{name}={value}", *rest]),
+    st.sampled_from(NAMES),
+    st.integers(0, 3),
+    attributes,
 )
 maybe_domain, maybe_path = st.sampled_from([None, *DOMAINS]), st.sampled_from([None, *PATHS])
 operations = st.one_of(

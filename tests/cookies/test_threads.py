@@ -104,7 +104,7 @@ EACH_OPERATION: list[Callable[[CookieStore], Any]] = [
     copy.deepcopy,
     pickle.dumps,
     lambda store: store == OTHER,
-    lambda store: OTHER == store,
+    lambda store: OTHER.__eq__(store),
     lambda store: "c1" in store,
     lambda store: store["c1"],
     lambda store: store.get("c1", domain="example.com"),

@@ -1,0 +1,144 @@
+"""The command line: a group whose only command so far is ``run``; and how its errors are told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from typing import Any
+
+import click
+
+from crawlpool._version import __version__
+from crawlpool.cli.config_file import ConfigFileError, read_config
+from crawlpool.cli.exits import Exit
+from crawlpool.cli.help import TeachingCommand
+from crawlpool.cli.network import NetworkFileError
+from crawlpool.cli.options import run_options
+from crawlpool.cli.run import run, tell_fault
+from crawlpool.cli.secrets import SecretFileError
+from crawlpool.cli.settings import settings_of
+from crawlpool.errors import ConfigError, CookieFileError, SinkError
+from crawlpool.observe import Telling
+from crawlpool.redact import one_line
+from crawlpool.source import InputFileError
+from crawlpool.source.urls import hide
+
+PREFIX = "CRAWLPOOL"
+_FILE_TROUBLE = (InputFileError, SinkError, CookieFileError, ConfigFileError, SecretFileError, NetworkFileError)
+_LONGEST = 1000
+
+
+def _run(**given: Any) -> Exit:
+    context = click.get_current_context()
+    settings = settings_of(context, given)
+    telling = Telling(settings.log_format, is_quiet=settings.is_quiet)
+    try:
+        return run(settings, telling)
+    except ConfigError as error:
+        raise click.UsageError(str(error), context) from None
+    except _FILE_TROUBLE as error:
+        telling.fail("files", one_line(str(error), _LONGEST))
+        return Exit.FILES
+    except Exception as error:
+        tell_fault(telling, error, settings.verbosity)
+        return Exit.FAULT
+
+
+def make_command() -> click.Group:
+    """Return the command ``crawlpool`` with its subcommands."""
+    group = click.Group(
+        "crawlpool",
+        help="Fetch lists of URLs with many threads, politely, with exactly one record for each URL.",
+        epilog="'crawlpool run --help' shows examples, all options and the exit codes.",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    click.version_option(__version__, prog_name="crawlpool", message="%(prog)s %(version)s")(group)
+    group.add_command(
+        TeachingCommand(
+            "run",
+            callback=_run,
+            params=run_options(read_config),
+            help="Fetch each URL of files, standard input (-) or the command line; write one record for each.",
+            short_help="Fetch each URL of a list; write one record for each.",
+            # Without this the variables would be called CRAWLPOOL_RUN_…
+            context_settings={"auto_envvar_prefix": PREFIX},
+        )
+    )
+    return group
+
+
+def run_command(argv: list[str] | None) -> int:
+    """Run the command; see ``crawlpool.cli.main``."""
+    is_process = argv is None
+    if is_process:
+        _guard_streams()
+        _silence_tracebacks()
+    code = _code_of(argv)
+    if is_process:
+        code = _flush(code)
+    return code
+
+
+def _code_of(argv: list[str] | None) -> int:
+    telling = Telling()
+    try:
+        return int(make_command().main(argv, prog_name="crawlpool", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        telling.line(error.format_message())
+        return Exit.USAGE
+    except click.UsageError as error:
+        if error.ctx is not None:
+            telling.line(error.ctx.get_usage())
+            telling.line(f"Try '{error.ctx.command_path} --help' for help.")
+        telling.fail("usage", one_line(hide(error.format_message()), _LONGEST))
+        return Exit.USAGE
+    except _FILE_TROUBLE as error:
+        telling.fail("files", one_line(str(error), _LONGEST))
+        return Exit.FILES
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return Exit.WORK_LEFT
+    except SystemExit:  # click's answer to a pipe that was closed while it wrote the help
+        return Exit.FILES
+    except Exception as error:
+        tell_fault(telling, error, 0)
+        return Exit.FAULT
+
+
+def _guard_streams() -> None:
+    """See that descriptors 0 to 2 are taken: else the next socket would get such a number, and records for stdout."""
+    with contextlib.suppress(OSError):
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(fd)
+
+
+def _silence_tracebacks() -> None:
+    """Have exceptions that nobody caught told in one line: in threads, in destructors, at the interpreter's end."""
+
+    def tell(error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, (SystemExit, KeyboardInterrupt)):
+            tell_fault(Telling(), error, 0)
+
+    threading.excepthook = lambda args: tell(args.exc_value)
+    sys.unraisablehook = lambda args: tell(args.exc_value)
+    sys.excepthook = lambda kind, error, trace: tell(error)
+
+
+def _flush(code: int) -> int:
+    """Flush the standard streams; where nobody reads any more, have the interpreter's own flush go nowhere."""
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            code = code or (Exit.FILES if number == 1 else code)
+    return int(code)

@@ -1,0 +1,140 @@
+"""What is told at the end: what happened, whether the books balance, and what to do next."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.cli.exits import Ending
+from crawlpool.observe.pace import duration
+from crawlpool.sinks.human import in_bytes
+
+if TYPE_CHECKING:
+    from crawlpool.books import Progress
+    from crawlpool.cli.exits import Exit
+    from crawlpool.cli.settings import RunSettings
+    from crawlpool.cli.watch import Watch
+    from crawlpool.models import Report
+
+_HOW = {
+    Ending.DONE: "done",
+    Ending.INTERRUPTED: "interrupted",
+    Ending.OUT_OF_TIME: "stopped by --run-for",
+    Ending.TOO_MANY_FAILURES: "stopped by --max-failures",
+}
+
+#: What may help against the errors of a kind.
+HINTS = {
+    "invalid_url": "correct the lines, or give --default-scheme for URLs without one",
+    "dns": "check the names; --resolve gives addresses by hand",
+    "connect": "the hosts refuse or can't be reached; try again later",
+    "tls": "--ca-bundle trusts further certificates",
+    "proxy": "check --proxy and the environment's proxies",
+    "timeout": "raise --connect-timeout or --read-timeout, or ask less at once (--threads, --per-host)",
+    "deadline": "raise --max-time for big or slow pages, --max-wait for busy hosts",
+    "truncated": "the connections broke; try again, with more --retries",
+    "too_large": "raise --max-size",
+    "redirect": "the redirects have no end, or --max-redirects is low",
+    "internal": "a fault of crawlpool: please report it",
+}
+STATUS_HINTS = {
+    401: "a login is needed: --auth, --header or --cookies",
+    403: "the server refuses; look at what it wants before asking again",
+    407: "the proxy wants a login: --proxy http://USER:PASS@HOST:PORT, as @FILE or env:NAME",
+    429: "the server asks for fewer requests: lower --per-host and --threads",
+    503: "the server is overloaded: try again later, with a lower --per-host",
+}
+SHOWN = 6
+
+
+def books_of(report: Report) -> str:
+    """Return the books as one line: ``12 inputs + 0 found = 10 ok + …``."""
+    sign = "=" if report.is_balanced else "≠"
+    ends = (
+        f"{report.ok:,} ok + {report.http_error:,} http_error + {report.failed:,} failed"
+        f" + {report.disallowed:,} disallowed + {report.skipped:,} skipped"
+    )
+    return f"{report.inputs:,} inputs + {report.found:,} found {sign} {ends}"
+
+
+def summary_of(
+    settings: RunSettings, progress: Progress, watch: Watch, ending: Ending, *, is_work_left: bool, code: Exit
+) -> str:
+    """Return the text of the summary.
+
+    Args:
+        settings: of the run.
+        progress: the last snapshot of the crawl.
+        watch: what else was counted.
+        ending: why the run took no further input.
+        is_work_left: whether it left some.
+        code: what the command ends with.
+    """
+    report = progress.report
+    elapsed_s = max(report.elapsed_s, 1e-9)
+    lines = [
+        f"{_HOW[ending]} after {duration(report.elapsed_s)}: {books_of(report)}",
+        f"{report.settled / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies, "
+        f"{in_bytes(round(report.body_bytes / elapsed_s))}/s; "
+        f"{report.legs:,} requests, {report.retries:,} of them retries",
+    ]
+    if progress.statuses:
+        lines.append(f"HTTP errors: {_counts(progress.statuses)}")
+    if progress.kinds:
+        lines.append(f"errors: {_counts(progress.kinds)}")
+    if progress.slowest and report.elapsed_s >= 1:
+        lines.append("slowest hosts: " + ", ".join(f"{h.host} {h.mean_s:.2f} s" for h in progress.slowest[:3]))
+    lines += [f"next: {advice}" for advice in advice_of(settings, progress, watch, is_work_left=is_work_left)]
+    if code:
+        lines.append(f"exit code {int(code)}")
+    return "\n".join(lines)
+
+
+def fields_of(progress: Progress, ending: Ending, code: Exit) -> dict[str, Any]:
+    """Return the same as fields, for the log as JSON."""
+    return {
+        **dataclasses.asdict(progress.report),
+        "ending": ending.value,
+        "error_kinds": dict(progress.kinds),
+        "http_errors": {str(status): count for status, count in progress.statuses.items()},
+        "exit_code": int(code),
+    }
+
+
+def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_work_left: bool) -> list[str]:
+    """Return what may be done next, most pressing first; nothing when all went well."""
+    advice: list[str] = []
+    report = progress.report
+    if is_work_left:
+        dropped = f"{watch.dropped:,} URLs have a record as skipped, " if watch.dropped else ""
+        advice.append(f"{dropped}input lines without a record were not read: give those to the next run")
+    for kind in sorted(progress.kinds, key=lambda k: -progress.kinds[k])[:3]:
+        if kind in HINTS:
+            advice.append(f"{kind}: {HINTS[kind]}")
+    for status in sorted(progress.statuses, key=lambda s: -progress.statuses[s])[:3]:
+        if status in STATUS_HINTS:
+            advice.append(f"{status}: {STATUS_HINTS[status]}")
+    if report.failed or report.http_error:
+        files = [output for output in settings.outputs if output != "-"]
+        where = f"in {files[0]}" if files else "in the records"
+        word = "failed" if report.failed else "http_error"
+        advice.append(f'which ones: look for "outcome":"{word}" {where}')
+    in_flight = watch.busy_s / max(report.elapsed_s, 1e-9)
+    if (
+        settings.limits.concurrency is not None
+        and report.elapsed_s >= 5
+        and in_flight < settings.threads / 2
+        and watch.waited_s > watch.busy_s
+    ):
+        advice.append(
+            f"on average {in_flight:.1f} of {settings.threads} threads were busy: --per-host "
+            f"{settings.limits.concurrency} sets the pace; raise it for hosts that allow more"
+        )
+    return advice
+
+
+def _counts(found: dict[Any, int]) -> str:
+    ranked = sorted(found.items(), key=lambda item: (-item[1], str(item[0])))
+    shown = ", ".join(f"{what} ×{count:,}" for what, count in ranked[:SHOWN])
+    rest = sum(count for _, count in ranked[SHOWN:])
+    return f"{shown}, others ×{rest:,}" if rest else shown

@@ -1,0 +1,96 @@
+"""Targets, results and reports: what they refuse, and what they tell."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import requests
+
+from crawlpool.errors import ConfigError, CrawlPoolError, DeadlineExceeded, ErrorKind, TargetSkipped
+from crawlpool.models import Outcome, Report, Result, Target
+
+
+def response(status: int) -> requests.Response:
+    """Return an answer that was read."""
+    answer = requests.Response()
+    answer.status_code, answer.url, answer._content = status, "http://h.example/", b"body"
+    return answer
+
+
+def test_a_target_is_made_of_a_url_or_is_one() -> None:
+    """A plain URL becomes a GET; a target stays the very object."""
+    target = Target.of("http://h.example/")
+    assert (target.url, target.method, target.depth, target.n) == ("http://h.example/", "GET", 0, None)
+    assert Target.of(target) is target
+
+
+def test_methods_are_upper_case() -> None:
+    """However a method was written, it is sent upper-case."""
+    assert Target("http://h.example/", "post").method == "POST"
+
+
+@pytest.mark.parametrize("url", [None, b"http://h/", 7])
+def test_a_url_that_is_no_text_is_named(url: object) -> None:
+    """That is a fault of the caller's code, told at once."""
+    with pytest.raises(ConfigError, match="url="):
+        Target(url)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["", None, 7])
+def test_a_method_that_is_no_word_is_named(method: object) -> None:
+    """The same for the method."""
+    with pytest.raises(ConfigError, match="method="):
+        Target("http://h.example/", method)  # type: ignore[arg-type]
+
+
+def test_a_bad_url_is_no_exception_here() -> None:
+    """Whether a URL can be fetched is found when it is prepared: one bad line must not end a crawl."""
+    assert Target("not a url").url == "not a url"
+
+
+def test_targets_and_results_are_frozen() -> None:
+    """What is handed between threads can't change."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Target("http://h.example/").url = "x"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Result(Target("http://h.example/"), Outcome.OK).reason = "x"  # type: ignore[misc]
+
+
+def test_unwrap_gives_the_response_or_raises() -> None:
+    """ok gives the response; an HTTP error, a failure and a skip raise, each its own."""
+    target = Target("http://h.example/")
+    fine = response(200)
+    assert Result(target, Outcome.OK, response=fine).unwrap() is fine
+    with pytest.raises(requests.HTTPError, match="404"):
+        Result(target, Outcome.HTTP_ERROR, response=response(404)).unwrap()
+    error = DeadlineExceeded("late")
+    with pytest.raises(DeadlineExceeded) as caught:
+        Result(target, Outcome.FAILED, error=error).unwrap()
+    assert caught.value is error
+    with pytest.raises(TargetSkipped, match="skipped: duplicate"):
+        Result(target, Outcome.SKIPPED, reason="duplicate").unwrap()
+
+
+def test_a_result_knows_its_kind_and_record() -> None:
+    """Its error's kind is told, and its record has its outcome."""
+    result = Result(Target("http://h.example/"), Outcome.FAILED, error=DeadlineExceeded("late"))
+    assert (result.is_ok, result.error_kind) == (False, ErrorKind.DEADLINE)
+    assert (result.record["outcome"], result.record["error"]["kind"]) == ("failed", "deadline")
+    fine = Result(Target("http://h.example/"), Outcome.OK, response=response(200))
+    assert (fine.is_ok, fine.error_kind) == (True, None)
+
+
+def test_outcomes_are_their_words() -> None:
+    """An outcome prints and compares as the record's word."""
+    assert [str(outcome) for outcome in Outcome] == ["ok", "http_error", "failed", "disallowed", "skipped"]
+    assert Outcome.OK == "ok"
+
+
+def test_books_that_do_not_balance_are_a_fault() -> None:
+    """inputs + found = the sum of outcomes, or check raises."""
+    fine = Report(inputs=3, found=2, ok=1, http_error=1, failed=1, disallowed=1, skipped=1)
+    assert fine.check() is fine
+    assert fine.settled == 5
+    with pytest.raises(CrawlPoolError, match=r"3 \+ 0 != 2"):
+        Report(inputs=3, ok=2).check()

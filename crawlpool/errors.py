@@ -202,6 +202,8 @@ def describe(error: BaseException) -> str:
 
     The path of a URL, which may hold secrets, isn't in it where requests and urllib3 would put it.
     """
+    if isinstance(error, rex.InvalidHeader) and not str(error).startswith("header "):
+        return "a header has a name or a value that HTTP can't carry"  # requests' own message shows the value
     if not isinstance(error, CrawlPoolError):
         chain = list(causes(error))
         for one in chain:

@@ -50,6 +50,7 @@ def send_once(session: LayeredSession, exchange: Exchange) -> requests.Response:
     stream = settings["stream"]
     lifeline.begin(deadline.at, exchange)
     started = time.perf_counter()
+    response: requests.Response | None = None
     try:
         if exchange.is_aborted:  # looked at after begin(): from here on abort() reaches the socket
             raise Cancelled("the request was aborted", request=request)
@@ -66,19 +67,21 @@ def send_once(session: LayeredSession, exchange: Exchange) -> requests.Response:
             response = dispatch_hook("response", request.hooks, response, **{**settings, "timeout": timeout})
         _take_cookies(session, request, response)
         if exchange.accept is not None:
-            _accept(exchange, response)
+            exchange.accept(response)
         if not stream:
             if exchange.keeps_redirect or session.get_redirect_target(response) is None:
                 read_body(response, exchange.max_body_bytes)
             else:
                 _read_redirect_body(response)
     except Exception as error:
+        _discard(response)
         ended = lifeline.end()
         raised = _as_ended(error, ended, deadline, request)
         if raised is error:
             raise
         raise raised from error
     except BaseException:
+        _discard(response)
         lifeline.end()
         raise
     ended = lifeline.end()
@@ -227,16 +230,13 @@ def _take_cookies(session: LayeredSession, request: requests.PreparedRequest, re
         extract_cookies_to_jar(jar, request, response.raw)
 
 
-def _accept(exchange: Exchange, response: requests.Response) -> None:
-    try:
-        exchange.accept(response)  # type: ignore[misc]
-    except BaseException:
-        raw = response.raw
-        connection = getattr(raw, "_connection", None)
+def _discard(response: requests.Response | None) -> None:
+    """Close an answer that its caller will never see; what is left of it is still on its connection."""
+    if response is not None:
+        connection = getattr(response.raw, "_connection", None)
         if connection is not None:
             connection.close()
         response.close()
-        raise
 
 
 def _read_redirect_body(response: requests.Response) -> None:

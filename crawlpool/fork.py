@@ -24,7 +24,6 @@ class Forkable(Protocol):
 
 _lock = threading.Lock()  # guards _pools
 _pools: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_kept: list[object] = []
 
 
 def register(pool: Forkable) -> None:
@@ -40,17 +39,17 @@ def unregister(pool: Forkable) -> None:
 
 
 def let_go(lifeline: Lifeline) -> None:
-    """In a child: put /dev/null in the place of each socket of the parent's session, and keep the objects for ever.
+    """In a child: put /dev/null in the place of each socket of the parent's session, and part it from its object.
 
-    Keeping them avoids destructors that would act on a connection that isn't the child's.
+    The descriptor stays taken, for ever: a TLS object that somebody still holds knows it by its number.
     """
-    _kept.append(lifeline)
     lifeline._lock = threading.Lock()  # a thread of the parent may have held it
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        for fd in lifeline.descriptors():
+        for sock in lifeline.sockets():
             with contextlib.suppress(OSError):
-                os.dup2(null, fd, inheritable=False)
+                os.dup2(null, sock.fileno(), inheritable=False)
+                sock.detach()
     finally:
         os.close(null)
 

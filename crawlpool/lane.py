@@ -26,7 +26,13 @@ class LaneOwner(Protocol):
 
 
 class BlockingLane:
-    """The lane of a session whose transport blocks: its room is one, and starting an exchange is fetching it."""
+    """The lane of a session whose transport blocks: its room is one, and starting an exchange is fetching it.
+
+    Args:
+        session: whose lane it is.
+
+    Only the session's own thread calls it.
+    """
 
     def __init__(self, session: LaneOwner) -> None:
         self._session = session

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from requests.exceptions import InvalidHeader
 from requests.models import PreparedRequest
 from requests.structures import CaseInsensitiveDict
 from requests.utils import check_header_validity
+
+from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +58,7 @@ def checked(headers: Mapping[str, Any]) -> CaseInsensitiveDict[Any]:
     kept: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
     for name, value in headers.items():
         if value is not None:
-            check_header_validity((name, value))
+            check_header(name, value)
             kept[_native(name)] = value
     return kept
 
@@ -75,10 +78,24 @@ def merged(base: CaseInsensitiveDict[Any], *layers: Mapping[str, Any] | None) ->
             if value is None:
                 store.pop(_native(name).lower(), None)
             else:
-                check_header_validity((name, value))
+                check_header(name, value)
                 name = _native(name)
                 store[name.lower()] = (name, value)
     return result
+
+
+def check_header(name: Any, value: Any) -> None:
+    """Raise unless HTTP can carry the header; the message names it and doesn't show its value, which may be a secret.
+
+    Raises:
+        requests.exceptions.InvalidHeader: where requests' own check does.
+    """
+    try:
+        check_header_validity((name, value))
+    except InvalidHeader:
+        shown = name if isinstance(name, str) else repr(name)
+        what = "a value" if isinstance(value, (str, bytes)) else f"a value of type {type(value).__name__}"
+        raise InvalidHeader(f"header {one_line(shown, 80)!r}: its name, or {what}, is nothing that HTTP can carry") from None
 
 
 def _native(name: str | bytes) -> str:

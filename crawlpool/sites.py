@@ -6,11 +6,11 @@ import dataclasses
 import threading
 from typing import TYPE_CHECKING, Any
 
-from requests.utils import check_header_validity
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from crawlpool.errors import ConfigError
+from crawlpool.prepare import check_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ class Site:
 
     def __post_init__(self) -> None:
         for header in self.headers.items():
-            check_header_validity(header)
+            check_header(*header)
 
     def __repr__(self) -> str:
         return f"<Site {self.origin}>"  # headers and auth are often secrets

@@ -43,8 +43,8 @@ class Workforce:
 
     @property
     def threads(self) -> int:
-        """How many worker threads there are."""
-        return len(self._threads)
+        """How many worker threads live."""
+        return sum(thread.is_alive() for thread in list(self._threads))
 
     @property
     def is_closed(self) -> bool:

@@ -105,7 +105,7 @@ def read_head(connection: socket.socket) -> bytes:
 
 
 def answering(*answers: bytes, close: bool = False) -> Callable[[socket.socket, int], None]:
-    """Return a script that gives the bytes of each answer in turn, then the last one again; ``close`` ends after one."""
+    """Return a script that gives the bytes of each answer in turn, then the last again; ``close`` ends after one."""
 
     def script(connection: socket.socket, number: int) -> None:
         served = 0

@@ -50,6 +50,7 @@ ARROWS: dict[str, set[str]] = {
     "pool": {"defaults", "download", "fork", "prepare", "session", "shared", "sites", "verbs"},
     "session": {"exchange", "lane", "layers", "prepare", "shared"},
     "shared": {"defaults", "sites"},
+    "sites": {"prepare"},
     # floor 4
     "books": {"leg"},
     "crawl": {"books", "leg", "settle", "sinks", "source", "spill", "worker"},
@@ -59,6 +60,7 @@ ARROWS: dict[str, set[str]] = {
     "settle": {"leg"},
     "worker": {"frontier", "leg", "settle"},
     # floor 5
+    "cli": {"observe"},
     "testing": {"cli"},
 }
 

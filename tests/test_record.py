@@ -16,9 +16,9 @@ from crawlpool.models import Hop, Outcome, Result, Target, Wire
 from crawlpool.record import EMPTY, MAX_INPUT_CHARS, record_of, to_line
 
 DESIGN_KEYS = (
-    "v n input url method meta depth parent outcome reason status final_url redirects attempts error content_type bytes "
-    "wire_bytes sha256 length_unverified http_version ip proxy headers robots blocked duplicate_of not_modified change "
-    "started_at elapsed_s waited_s timings body run"
+    "v n input url method meta depth parent outcome reason status final_url redirects attempts error content_type "
+    "bytes wire_bytes sha256 length_unverified http_version ip proxy headers robots blocked duplicate_of "
+    "not_modified change started_at elapsed_s waited_s timings body run"
 ).split()
 
 json_values = st.recursive(

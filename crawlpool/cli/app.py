@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import threading
 from typing import Any
@@ -21,13 +22,14 @@ from crawlpool.cli.secrets import SecretFileError
 from crawlpool.cli.settings import settings_of
 from crawlpool.errors import ConfigError, CookieFileError, SinkError
 from crawlpool.observe import Telling
-from crawlpool.redact import one_line
+from crawlpool.redact import one_line, redact_text
 from crawlpool.source import InputFileError
 from crawlpool.source.urls import hide
 
 PREFIX = "CRAWLPOOL"
 _FILE_TROUBLE = (InputFileError, SinkError, CookieFileError, ConfigFileError, SecretFileError, NetworkFileError)
 _LONGEST = 1000
+_LOGIN = re.compile(r"[^\s/:]+:[^\s/]*@")
 
 
 def _run(**given: Any) -> Exit:
@@ -39,7 +41,7 @@ def _run(**given: Any) -> Exit:
     except ConfigError as error:
         raise click.UsageError(str(error), context) from None
     except _FILE_TROUBLE as error:
-        telling.fail("files", one_line(str(error), _LONGEST))
+        telling.fail("files", _shown(error))
         return Exit.FILES
     except Exception as error:
         tell_fault(telling, error, settings.verbosity)
@@ -92,10 +94,13 @@ def _code_of(argv: list[str] | None) -> int:
         if error.ctx is not None:
             telling.line(error.ctx.get_usage())
             telling.line(f"Try '{error.ctx.command_path} --help' for help.")
-        telling.fail("usage", one_line(hide(error.format_message()), _LONGEST))
+        message = error.format_message()
+        if error.ctx is not None and isinstance(error.ctx.command, click.Group) and "@" in message:
+            message = "no such command (what was given isn't shown: it may hold a login)"
+        telling.fail("usage", one_line(redact_text(message), _LONGEST))
         return Exit.USAGE
     except _FILE_TROUBLE as error:
-        telling.fail("files", one_line(str(error), _LONGEST))
+        telling.fail("files", _shown(error))
         return Exit.FILES
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -106,6 +111,12 @@ def _code_of(argv: list[str] | None) -> int:
     except Exception as error:
         tell_fault(telling, error, 0)
         return Exit.FAULT
+
+
+def _shown(error: Exception) -> str:
+    """Return the message of trouble with a file; a file's name may be a URL with a login that lacks its scheme."""
+    text = str(error)
+    return one_line(hide(text) if _LOGIN.search(text) else text, _LONGEST)
 
 
 def _guard_streams() -> None:

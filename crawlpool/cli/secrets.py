@@ -150,8 +150,8 @@ def proxy_of(given: str) -> str:
         parts = parse_url("")
     if parts.scheme not in _PROXY_SCHEMES or not parts.host or (parts.path or "/") != "/" or parts.query:
         raise BadSecret(
-            "a proxy is http://HOST:PORT or http://USER:PASS@HOST:PORT; https and socks5h work, too "
-            "(what was given isn't shown)"
+            "a proxy is http://HOST:PORT, with USER:PASS@ before the host where it wants a login; https and socks5h "
+            "work, too (what was given isn't shown)"
         )
     return full
 

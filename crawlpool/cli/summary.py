@@ -40,7 +40,7 @@ HINTS = {
 STATUS_HINTS = {
     401: "a login is needed: --auth, --header or --cookies",
     403: "the server refuses; look at what it wants before asking again",
-    407: "the proxy wants a login: --proxy http://USER:PASS@HOST:PORT, as @FILE or env:NAME",
+    407: "the proxy wants a login: USER:PASS@ before its host in --proxy",
     429: "the server asks for fewer requests: lower --per-host and --threads",
     503: "the server is overloaded: try again later, with a lower --per-host",
 }

@@ -162,13 +162,12 @@ class Lifeline:
                 _shutdown(held())
             return self._depth == 0
 
-    def descriptors(self) -> Iterator[int]:
-        """Yield the descriptors of all registered sockets; for a child after ``fork`` only."""
+    def sockets(self) -> Iterator[socket.socket]:
+        """Yield the registered sockets that are open; for a child after ``fork`` only."""
         for held in list(self._sockets.values()):
             sock = held()
-            fd = -1 if sock is None else sock.fileno()
-            if fd >= 0:
-                yield fd
+            if sock is not None and sock.fileno() >= 0:
+                yield sock
 
     def _end_leg(self, why: LegEnd) -> bool:
         self._ended_by = why

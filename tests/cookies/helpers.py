@@ -6,20 +6,39 @@ import contextlib
 import http.client
 import http.cookiejar
 import io
+import sys
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from requests.cookies import MockRequest, MockResponse, get_cookie_header
+from requests.cookies import MockRequest, MockResponse, RequestsCookieJar, get_cookie_header
 
 from crawlpool.cookies import index, netscape, store, view
+from crawlpool.cookies.match import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 NOW_S = 1_800_000_000.5
+
+
+class PlainJar(RequestsCookieJar):
+    """``RequestsCookieJar`` as it is on CPython 3.11 and later: 3.10 iterates sorted by domain, path and name.
+
+    The store keeps the order of arrival on each version (RFC 6265, section 5.4, step 2).
+    """
+
+    if sys.version_info < (3, 11):
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter(list(walk(self._cookies)))
+
+        def copy(self) -> PlainJar:
+            new = PlainJar(self.get_policy())
+            new.update(self)
+            return new
 
 
 class PosedTime:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from requests.cookies import RequestsCookieJar, create_cookie
+from requests.cookies import create_cookie
 
 from crawlpool.cookies import CookieStore
-from tests.cookies.helpers import NOW_S, contents, extract, plain_header, posed_time, prepared
+from tests.cookies.helpers import NOW_S, PlainJar, contents, extract, plain_header, posed_time, prepared
 
 HOSTS = (
     "example.com",
@@ -117,7 +117,7 @@ histories = st.builds(
 )
 
 
-def perform(jar: RequestsCookieJar, operation: tuple[Any, ...]) -> Any:
+def perform(jar: PlainJar, operation: tuple[Any, ...]) -> Any:
     """Do one operation on a jar; return what it gave, or the type of what it raised."""
     name, *arguments = operation
     try:
@@ -142,7 +142,7 @@ def perform(jar: RequestsCookieJar, operation: tuple[Any, ...]) -> Any:
 def test_store_is_a_plain_jar_to_its_caller(settings: dict[str, Any], history: list[tuple[Any, ...]]) -> None:
     """After any history the headers, the outcomes and the contents in their order are those of a plain jar."""
     with posed_time() as clock:
-        plain = RequestsCookieJar(DefaultCookiePolicy(**settings))
+        plain = PlainJar(DefaultCookiePolicy(**settings))
         store = CookieStore(DefaultCookiePolicy(**settings))
         for operation in history:
             if operation[0] == "tick":
@@ -172,7 +172,7 @@ def test_unknown_policy_is_asked_about_each_domain(
 ) -> None:
     """The law holds for a policy whose domain matching is its own, which no index can know."""
     with posed_time() as clock:
-        plain, store = RequestsCookieJar(Asking()), CookieStore(Asking())
+        plain, store = PlainJar(Asking()), CookieStore(Asking())
         for operation in [*history, ("header", asked)]:
             if operation[0] == "tick":
                 clock.now_s += operation[1]
@@ -197,7 +197,7 @@ def test_replaced_method_of_a_policy_object_is_asked() -> None:
 @pytest.mark.parametrize("url", ["http://" + "a." * 5000 + "example.com/", "http://" + "x" * 9000 + "/"])
 def test_endless_host_is_matched_without_its_suffixes(url: str) -> None:
     """A host of thousands of labels gets the same cookies, without thousands of suffixes being made of it."""
-    store, plain = CookieStore(), RequestsCookieJar()
+    store, plain = CookieStore(), PlainJar()
     for jar in (store, plain):
         jar.set("a", "1", domain=".example.com")
         jar.set("b", "1")

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import requests
-from requests.cookies import CookieConflictError, MockRequest, RequestsCookieJar, create_cookie, merge_cookies
+from requests.cookies import CookieConflictError, MockRequest, create_cookie, merge_cookies
 
 from crawlpool.cookies import CookieStore
 from crawlpool.cookies.index import MAX_HOLLOW
-from tests.cookies.helpers import NOW_S, contents, message, plain_header, posed_time, prepared, raw
+from tests.cookies.helpers import NOW_S, PlainJar, contents, message, plain_header, posed_time, prepared, raw
 
 
 def filled(jar: Any) -> Any:
@@ -54,8 +54,8 @@ def filled(jar: Any) -> Any:
         lambda jar: jar.list_domains(),
         lambda jar: jar.list_paths(),
         lambda jar: jar.multiple_domains(),
-        lambda jar: jar == filled(RequestsCookieJar()),
-        lambda jar: filled(RequestsCookieJar()) == jar,
+        lambda jar: jar == filled(PlainJar()),
+        lambda jar: filled(PlainJar()) == jar,
         lambda jar: jar == {"sid": "1"},
         lambda jar: requests.utils.dict_from_cookiejar(jar),
         lambda jar: (jar.pop("only"), contents(jar)),
@@ -70,7 +70,7 @@ def filled(jar: Any) -> Any:
         lambda jar: (jar.update({"sid": "7", "only": None}), contents(jar)),
         lambda jar: (jar.update([("p", "7")]), contents(jar)),
         lambda jar: (jar.update(http.cookies.SimpleCookie("m=1; n=2")), contents(jar)),
-        lambda jar: (jar.update(filled(RequestsCookieJar())), contents(jar)),
+        lambda jar: (jar.update(filled(PlainJar())), contents(jar)),
         lambda jar: contents(merge_cookies(jar, {"sid": "no", "new": "yes"})),
         lambda jar: jar.clear("nowhere"),
         lambda jar: jar.clear("example.com", "/nowhere"),
@@ -95,7 +95,7 @@ def test_answers_as_a_plain_jar(ask: Any) -> None:
         except (KeyError, ValueError, TypeError, CookieConflictError) as error:
             return type(error), str(error)
 
-    assert outcome(filled(CookieStore())) == outcome(filled(RequestsCookieJar()))
+    assert outcome(filled(CookieStore())) == outcome(filled(PlainJar()))
 
 
 def test_popitem_takes_each_cookie_once() -> None:
@@ -174,7 +174,7 @@ def test_responses_cookies_are_taken_in_each_form(form: Any) -> None:
     """urllib3's raw response and bare ``Set-Cookie`` values give the cookies that requests extracts."""
     lines = ["sid=1; Path=/; HttpOnly", "foreign=1; Domain=other.org", "b=2; Max-Age=60", "old=1; Max-Age=0", "bare"]
     with posed_time():
-        plain = RequestsCookieJar()
+        plain = PlainJar()
         requests.cookies.extract_cookies_to_jar(plain, prepared("http://example.com/a/b"), raw(lines))
         by_raw, by_lines = CookieStore(), CookieStore()
         by_raw.take_from(raw(lines), form)

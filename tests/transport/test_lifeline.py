@@ -9,11 +9,15 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import requests
 
+from crawlpool.clock import Deadline
 from crawlpool.errors import Cancelled, PoolClosed
-from crawlpool.shared import Shared
+from crawlpool.exchange import send_once
 from crawlpool.session import Session
+from crawlpool.shared import Shared
 from crawlpool.testing.certificates import temporary_certificates
+from crawlpool.transport.base import Exchange
 from crawlpool.transport.lifeline import LegEnd, Lifeline
 from tests.kit import RawServer, read_head
 
@@ -167,7 +171,7 @@ def test_a_tls_socket_takes_the_place_of_its_plain_one(pair: tuple[socket.socket
     key = lifeline.opened(near)
     assert lifeline.opened(far, replaces=key) == key
     assert lifeline.counts() == (1, 1)
-    assert list(lifeline.descriptors()) == [far.fileno()]
+    assert list(lifeline.sockets()) == [far]
 
 
 def test_shut_ends_a_read_of_another_thread(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -225,10 +229,6 @@ def test_shut_ends_a_handshake_that_hangs() -> None:
 
 def test_abort_ends_a_request_whose_answer_never_comes() -> None:
     """Another thread ends it by the exchange that it is; the session lives on."""
-    from crawlpool.clock import Deadline
-    from crawlpool.exchange import send_once
-    from crawlpool.transport.base import Exchange
-
     session = Session(Shared.alone())
     reached = threading.Event()
 
@@ -241,8 +241,6 @@ def test_abort_ends_a_request_whose_answer_never_comes() -> None:
 
     with RawServer(script) as server:
         url = server.url()
-        import requests
-
         request = session.prepare_request(requests.Request("GET", url))
         settings = {**session.merge_environment_settings(url, {}, False, None, None), "timeout": 50}
         exchange = Exchange(request, settings, Deadline(None))

@@ -69,7 +69,7 @@ def test_a_bundle_is_trusted_where_it_is_given(
     pool.verify = certificates.authority
     assert pool.get(server.url()).ok
     with SessionPool(retry=False, trust_env=False, resolve={("other.example", server.port): "127.0.0.1"}) as other:
-        with pytest.raises(requests.exceptions.SSLError, match="other.example"):
+        with pytest.raises(requests.exceptions.SSLError, match=r"other\.example"):
             other.get(server.url(host="other.example"), verify=str(certificates.authority))
 
 

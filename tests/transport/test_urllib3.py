@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import socket
@@ -49,7 +50,7 @@ def test_the_response_is_what_requests_own_adapter_gives(adapter: Urllib3Adapter
     headers = [("Content-Type", "text/html; charset=latin-1"), ("X-A", "1"), ("Set-Cookie", "a=1"), ("x-a", "2")]
     headers += [("Set-Cookie", "b=2; Path=/")]
     with SiteServer({"/": Answer(299, headers, "ä".encode("latin-1"))}) as server:
-        with HTTPAdapter() as plain:
+        with contextlib.closing(HTTPAdapter()) as plain:
             theirs = plain.send(prepared(server.url()))
             ours = adapter.send(prepared(server.url()))
             for name in ("status_code", "reason", "encoding", "url", "text", "ok"):
@@ -74,7 +75,7 @@ def test_the_response_is_what_requests_own_adapter_gives(adapter: Urllib3Adapter
 def test_any_headers_come_out_as_from_requests(pairs: list[tuple[str, str]]) -> None:
     """Order, spelling of names and joining of repeated ones are requests' own."""
     adapter = Urllib3Adapter(Lifeline(), TLSContexts())
-    with SiteServer({"/": Answer(200, pairs)}) as server, HTTPAdapter() as plain:
+    with SiteServer({"/": Answer(200, pairs)}) as server, contextlib.closing(HTTPAdapter()) as plain:
         theirs = plain.send(prepared(server.url()))
         assert list(adapter.send(prepared(server.url())).headers.items()) == list(theirs.headers.items())
         adapter.close()

@@ -42,7 +42,7 @@ def test_a_drip_ends_at_the_deadline(head: bytes, byte: bytes, pool: SessionPool
     server: RawServer
     with RawServer(dripping(lambda: server.shutdown, head, byte)) as server:
         started = time.monotonic()
-        with pytest.raises(Exception, match="deadline|interim") as caught:
+        with pytest.raises(Exception, match=r"deadline|interim") as caught:
             pool.get(server.url(), deadline=DEADLINE_S)
         took = time.monotonic() - started
     if not head:

@@ -63,10 +63,13 @@ def measured(pytestconfig: pytest.Config) -> Callable[[Workload], Measured]:
     contenders = [one for one in CONTENDERS if one in (pytestconfig.getoption("--contender") or CONTENDERS)]
     rounds = 1 if is_quick else pytestconfig.getoption("--rounds")
     reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
     def say(line: str) -> None:
         if reporter is not None and pytestconfig.getoption("verbose") >= 0:
-            reporter.write_line(line)
+            with capture.global_and_fixture_disabled():  # a run takes minutes: say at once how it goes
+                reporter.ensure_newline()
+                reporter.write_line(line)
 
     def get(workload: Workload) -> Measured:
         if workload.slug not in (pytestconfig.getoption("--workload") or [workload.slug]):

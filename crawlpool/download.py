@@ -35,7 +35,8 @@ class Requester(Protocol):
         """Send a request and wait for its answer."""
 
 
-_PIECE_BYTES = 1 << 16
+# What urllib3 has gathered of a piece when the connection breaks is lost: so not too large.
+_PIECE_BYTES = 1 << 14
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 

@@ -108,6 +108,14 @@ class TruncatedBody(RequestError, rex.ChunkedEncodingError):
     """The body ended before the length, the last chunk or the compressed stream said so."""
 
 
+class CutHeader(RequestError, rex.ConnectionError, rex.ChunkedEncodingError):
+    """The connection ended in the middle of the header.
+
+    A ``ConnectionError`` by what happened, and a ``ChunkedEncodingError`` because that is what requests raises where
+    the half header announced a chunked body.
+    """
+
+
 class UndecodableBody(RequestError, rex.ContentDecodingError):
     """The body can't be decoded by the Content-Encoding that it claims."""
 
@@ -128,6 +136,7 @@ _BY_TYPE: tuple[tuple[type[BaseException], ErrorKind], ...] = (
     (DeadlineExceeded, ErrorKind.DEADLINE),
     (BodyTooLarge, ErrorKind.TOO_LARGE),
     (UnwantedContentType, ErrorKind.CONTENT_TYPE),
+    (CutHeader, ErrorKind.PROTOCOL),
     (TruncatedBody, ErrorKind.TRUNCATED),
     (UndecodableBody, ErrorKind.DECODE),
     (ProtocolError, ErrorKind.PROTOCOL),

@@ -1,7 +1,8 @@
 """What a forked child must do so that it starts with empty pools and never harms the parent's connections.
 
 The child inherits copies of the parent's descriptors. Closing a copy is harmless for TCP, but a TLS library may write
-a farewell on it, and ``shutdown()`` ends the connection for both. So the child first puts /dev/null in the place of each.
+a farewell on it, and ``shutdown()`` ends the connection for both. So the child first puts /dev/null in the place of
+each.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ class RunOptions:
         retry: a policy, or ``None`` for the site's or the pool's.
         max_redirects: redirects followed at most; ``None`` for the session's.
         allow_redirects: whether redirects are followed.
-        request: more of what ``Session.request`` takes: auth, cookies, files, hooks, json, timeout, verify, cert, proxies.
+        request: more of what ``Session.request`` takes: auth, cookies, files, hooks, json, timeout, verify,
+            cert, proxies.
     """
 
     deadline_s: float | None = None
@@ -80,8 +81,8 @@ class Group:
         limits: how hard a host may be asked by this group.
         sites: the pool's; limits set for one origin hold for its host, in place of ``limits``.
 
-    Its counters are the frontier's, guarded by the frontier's lock. ``is_stopped`` is only ever set; a destructor, which
-    may not wait for a lock, sets it without.
+    Its counters are the frontier's, guarded by the frontier's lock. ``is_stopped`` is only ever set; a destructor,
+    which may not wait for a lock, sets it without.
     """
 
     __slots__ = ("capacity", "is_stopped", "limits", "queued", "sites")

@@ -261,7 +261,7 @@ class BlockingPool(Verbs):
         """The one cookie store of all sessions."""
         return self._shared.cookies
 
-    def _default(name: str, doc: str) -> Any:  # type: ignore[misc]  # noqa: N805 - makes a property, isn't one
+    def _default(name: str, doc: str) -> Any:  # type: ignore[misc]
         def get(self: Any) -> Any:
             return getattr(self._shared.defaults.current, name)
 
@@ -271,9 +271,9 @@ class BlockingPool(Verbs):
         return property(get, put, doc=doc)
 
     auth = _default("auth", "Default auth, sent with each first request to any origin; see ``site`` for one origin's.")
-    verify = _default("verify", "TLS verification: ``True``, ``False``, or the path of a bundle or folder.")
+    verify = _default("verify", "``True``, ``False``, or the path of a CA bundle or folder, as in requests.")
     cert = _default("cert", "Client certificate, as in requests.")
-    timeout = _default("timeout", "Default timeout in seconds: one number, or (connect, read).")
+    timeout = _default("timeout", "Default timeout in seconds, one number or (connect, read).")
     max_redirects = _default("max_redirects", "Redirects followed at most.")
 
     def site(
@@ -341,7 +341,7 @@ class BlockingPool(Verbs):
         return self._is_closed
 
     def close(self, cancel: bool = False, timeout_s: float | None = None) -> None:
-        """Close the pool: shut every socket of every thread at once; each thread's running call ends with ``PoolClosed``.
+        """Close the pool: shut every socket of every thread at once; running calls end with ``PoolClosed``.
 
         Args:
             cancel: give up queued and running work of ``submit``, ``map`` and ``crawl`` instead of finishing it first.

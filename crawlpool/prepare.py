@@ -95,7 +95,8 @@ def check_header(name: Any, value: Any) -> None:
     except InvalidHeader:
         shown = name if isinstance(name, str) else repr(name)
         what = "a value" if isinstance(value, (str, bytes)) else f"a value of type {type(value).__name__}"
-        raise InvalidHeader(f"header {one_line(shown, 80)!r}: its name, or {what}, is nothing that HTTP can carry") from None
+        message = f"header {one_line(shown, 80)!r}: its name, or {what}, is nothing that HTTP can carry"
+        raise InvalidHeader(message) from None
 
 
 def _native(name: str | bytes) -> str:

@@ -18,6 +18,7 @@ from crawlpool.layers import UNSET, LayeredSession
 from crawlpool.prepare import PLAIN_URL, checked, merged, prepare_plain
 from crawlpool.retry import RetryPolicy
 from crawlpool.shared import Call
+from crawlpool.transport.reading import read_body
 
 if TYPE_CHECKING:
     from crawlpool.transport.base import Exchange
@@ -296,7 +297,11 @@ class Session(LayeredSession):
     def send_leg(self, exchange: Exchange) -> requests.Response:
         """Send one leg of a crawl: no redirect followed, no retry; a mock that replaced ``send`` gets it too."""
         if _PLAIN.send is not _REQUESTS_SEND or "send" in self.__dict__:
-            return self.send(exchange.request, allow_redirects=False, **exchange.settings)
+            response = self.send(exchange.request, allow_redirects=False, **{**exchange.settings, "stream": True})
+            if exchange.accept is not None:
+                exchange.accept(response)
+            read_body(response, exchange.max_body_bytes)
+            return response
         return send_once(self, exchange)
 
     def next_hop(self, response: requests.Response, exchange: Exchange) -> requests.PreparedRequest | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from crawlpool.config import CRAWL_MAX_BODY_BYTES, NO_LIMITS, HostLimits, check, is_count, is_seconds
 from crawlpool.crawl import Crawl
@@ -11,22 +12,57 @@ from crawlpool.leg import Group, Leg, RunOptions
 from crawlpool.models import Report, Result, Target
 from crawlpool.pool import BlockingPool, Statistics
 from crawlpool.retry import RetryPolicy
-from crawlpool.runs import MapResults, MapRun, ResponseFuture, Submitted, SubmitRun, give_up
+from crawlpool.runs import MapResults, MapRun, ResponseFuture, SubmitRun, Submitted, give_up
+from crawlpool.verbs import BodyOptions, SubmitOptions
 from crawlpool.worker import Workforce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    import os
+    from collections.abc import Callable, Iterable, Mapping
 
+    import requests
+    from typing_extensions import Unpack
+
+    from crawlpool.config import TimeoutValue
+    from crawlpool.cookies import CookieStore
     from crawlpool.sinks import Sink
     from crawlpool.source import BadLine
 
-_UNSET: Any = object()
-_OF_SUBMIT = frozenset(
-    {
-        "allow_redirects", "auth", "cert", "cookies", "data", "deadline", "files", "headers", "hooks", "json",
-        "max_body_bytes", "params", "proxies", "retry", "timeout", "verify",
-    }
-)  # fmt: skip
+_OF_SUBMIT = SubmitOptions.__optional_keys__
+
+
+class PoolOptions(TypedDict, total=False):
+    """The settings of a pool; ``SessionPool`` tells what each of them means."""
+
+    threads: int
+    headers: Mapping[str, str] | None
+    params: Mapping[str, Any] | None
+    timeout: TimeoutValue
+    deadline: float | None
+    retry: RetryPolicy | bool | None
+    cookies: CookieStore | Mapping[str, str] | None
+    auth: tuple[str, str] | Callable[[requests.PreparedRequest], requests.PreparedRequest] | None
+    proxies: Mapping[str, str] | None
+    verify: bool | str | os.PathLike[str]
+    cert: str | tuple[str, str] | None
+    hooks: Any
+    max_body_bytes: int | None
+    max_redirects: int
+    idle_connections: int
+    queue_size: int | None
+    trust_env: bool
+    netrc: bool
+    resolve: Mapping[tuple[str, int], str] | None
+
+
+class CrawlOptions(BodyOptions, total=False):
+    """What ``SessionPool.crawl`` takes beside its named arguments; see ``SessionPool.new_crawl``."""
+
+    max_wait_s: float | None
+    max_redirects: int | None
+    content_types: Iterable[str] | None
+    max_per_host: int | None
+    on_result: Callable[[Result], None] | None
 
 
 class SessionPool(BlockingPool):
@@ -61,7 +97,7 @@ class SessionPool(BlockingPool):
     submitted and closes every connection; leaving it by an exception cancels instead.
     """
 
-    def __init__(self, *, limits: HostLimits | None = None, **settings: Any) -> None:
+    def __init__(self, *, limits: HostLimits | None = None, **settings: Unpack[PoolOptions]) -> None:
         super().__init__(**settings)
         check(limits is None or isinstance(limits, HostLimits), "limits", limits, "a HostLimits, or None")
         self._limits = limits or NO_LIMITS
@@ -72,7 +108,7 @@ class SessionPool(BlockingPool):
         self._workforce = Workforce(self, settings.threads)
         self._submitted = Submitted(settings.queue_room, self._limits, self._shared.sites)
 
-    def submit(self, method: str, url: str, **options: Any) -> ResponseFuture:
+    def submit(self, method: str, url: str, **options: Unpack[SubmitOptions]) -> ResponseFuture:
         """Have a request sent by a worker; return its future.
 
         Blocks while the queue is full. The deadline begins when a worker takes the request up.
@@ -114,7 +150,7 @@ class SessionPool(BlockingPool):
         ordered: bool = False,
         limits: HostLimits | None = None,
         max_wait_s: float | None = None,
-        **options: Any,
+        **options: Unpack[SubmitOptions],
     ) -> MapResults:
         """Fetch many targets; return an iterator of their results, as they come.
 
@@ -152,17 +188,18 @@ class SessionPool(BlockingPool):
         limits: HostLimits | None = None,
         sinks: Iterable[Sink] = (),
         max_body_bytes: int | None = CRAWL_MAX_BODY_BYTES,
-        **options: Any,
+        **options: Unpack[CrawlOptions],
     ) -> Report:
         """Fetch seeds and what their handlers add; return the balanced books.
 
         Args:
             seeds: URLs or ``Target`` objects, read lazily in the calling thread.
-            handler: called in a worker with each result and the crawl, whose ``add(url)`` and ``emit(item)`` it may call.
+            handler: called in a worker with each result and the crawl, whose ``add(url)`` and ``emit(item)`` it may
+                call.
             limits: how hard a host may be asked; one request at a time unless given, loopback hosts excepted.
             sinks: where records and items go.
             max_body_bytes: cap on a decoded body.
-            **options: as ``Crawl`` takes them.
+            **options: as ``new_crawl`` takes them.
 
         Raises:
             SinkError: when a sink can't write any more; what it wrote before stands.
@@ -179,25 +216,48 @@ class SessionPool(BlockingPool):
         max_body_bytes: int | None = CRAWL_MAX_BODY_BYTES,
         max_wait_s: float | None = None,
         max_redirects: int | None = None,
-        **options: Any,
+        content_types: Iterable[str] | None = None,
+        max_per_host: int | None = None,
+        on_result: Callable[[Result], None] | None = None,
+        **options: Unpack[BodyOptions],
     ) -> Crawl:
-        """Return a crawl that isn't started: for those who want to watch it or stop it from another thread."""
-        extra = {name: options.pop(name) for name in ("content_types", "max_per_host", "on_result") if name in options}
+        """Return a crawl that isn't started: for those who want to watch it or stop it from another thread.
+
+        Args:
+            handler: as in ``crawl``, and so are ``limits``, ``sinks`` and ``max_body_bytes``.
+            max_wait_s: how long a target may wait in the queue and in back-off, all in all.
+            max_redirects: redirects followed at most; the pool's unless given.
+            content_types: media types wanted, such as ``text/html`` or ``image/*``; other bodies aren't read.
+            max_per_host: targets of one host at most; the rest is skipped.
+            on_result: called in a worker with each settled result, after handler and sinks; must not raise.
+            **options: what ``Session.request`` takes, for all targets; ``deadline`` is of each leg.
+
+        Raises:
+            PoolClosed: when the pool is closed.
+            ConfigError: for an option that can't be.
+        """
         unknown = sorted(options.keys() - _OF_SUBMIT)
         if unknown:
             raise ConfigError(f"crawl() takes no {unknown[0]!r}")
         if self._is_closed:
             raise PoolClosed("the session pool is closed")
-        options["max_body_bytes"] = max_body_bytes
-        run_options = self._options_of(options, is_of_leg=True, max_wait_s=max_wait_s, max_redirects=max_redirects)
+        given = {**options, "max_body_bytes": max_body_bytes}
+        run_options = self._options_of(given, is_of_leg=True, max_wait_s=max_wait_s, max_redirects=max_redirects)
         chosen = HostLimits() if limits is None else limits
-        group = Group(Crawl.WAITING, chosen, self._shared.sites)
-        return Crawl(self._workforce, handler, run_options, group, tuple(sinks), clock=self._shared.clock, **extra)
+        return Crawl(
+            self._workforce,
+            handler,
+            run_options,
+            Group(Crawl.WAITING, chosen, self._shared.sites),
+            tuple(sinks),
+            content_types=content_types,
+            max_per_host=max_per_host,
+            on_result=on_result,
+            clock=self._shared.clock,
+        )
 
     def statistics(self) -> Statistics:
         """Return a frozen snapshot of what the pool has and did."""
-        import dataclasses
-
         found = super().statistics()
         return dataclasses.replace(found, threads=self._workforce.threads, queued=len(self._workforce.frontier))
 
@@ -230,8 +290,8 @@ class SessionPool(BlockingPool):
         self._workforce.end_abandoned()  # the watchdog looks here four times a second, and holds no lock then
         return super()._lifelines()
 
-    def _options_of(self, given: dict[str, Any], *, is_of_leg: bool, **more: Any) -> RunOptions:
-        given = dict(given)
+    def _options_of(self, options: Mapping[str, Any], *, is_of_leg: bool, **more: Any) -> RunOptions:
+        given = dict(options)
         settings = self._shared.settings
         deadline_s = given.pop("deadline", settings.deadline_s)
         check(deadline_s is None or is_seconds(deadline_s), "deadline", deadline_s, "a positive number of seconds")

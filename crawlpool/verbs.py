@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from crawlpool.retry import RetryPolicy
 
 
-class PostOptions(TypedDict, total=False):
-    """What each verb takes beside the URL: all that requests takes, and ``deadline``, ``retry``, ``max_body_bytes``."""
+class LegOptions(TypedDict, total=False):
+    """What every way of asking takes beside the URL: most that requests takes, and ``deadline`` and ``retry``."""
 
     params: Mapping[str, Any] | Iterable[tuple[str, Any]] | str | bytes | None
     headers: Mapping[str, str | None] | None
@@ -28,11 +28,16 @@ class PostOptions(TypedDict, total=False):
     allow_redirects: bool
     proxies: Mapping[str, str] | None
     hooks: Any
-    stream: bool | None
     verify: bool | str | None
     cert: str | tuple[str, str] | None
     deadline: float | None
     retry: RetryPolicy | bool | None
+
+
+class PostOptions(LegOptions, total=False):
+    """What each verb takes."""
+
+    stream: bool | None
     max_body_bytes: int | None
 
 
@@ -46,6 +51,19 @@ class CallOptions(PutOptions, total=False):
     """The same, with any body."""
 
     data: Any
+
+
+class BodyOptions(LegOptions, total=False):
+    """What requests that workers send take: no ``stream``, for a streamed response would belong to a worker."""
+
+    data: Any
+    json: Any
+
+
+class SubmitOptions(BodyOptions, total=False):
+    """What ``submit`` and ``map`` take."""
+
+    max_body_bytes: int | None
 
 
 class Verbs(abc.ABC):

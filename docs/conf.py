@@ -26,6 +26,7 @@ html_theme = "furo"
 html_title = f"crawlpool {version}"
 html_copy_source = False
 default_role = None
+smartquotes = False  # they would make dashes of an option's
 today_fmt = "%Y-%m-%d"
 
 # The API, from its docstrings.
@@ -37,7 +38,7 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 python_maximum_signature_line_length = 100
 
-# A reference into crawlpool must lead somewhere. Other projects' documentation would have to be downloaded to be linked.
+# A reference into crawlpool must lead somewhere. Other projects' pages would have to be downloaded to be linked.
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(requests|urllib3|tenacity|http|concurrent|collections|threading|os|ssl|pathlib|cookiejar)\..*"),
@@ -45,8 +46,10 @@ nitpick_ignore_regex = [
     # Names that the sources import for type checkers only, and so are read here as they are written there.
     (r"py:class", r"(Any|Callable|Iterable|Iterator|Mapping|Sequence|Collection|CookieJar|CookiePolicy|Cookie|Morsel)"),
     (r"py:class", r"(Unpack|BaseAdapter|PreparedRequest|TracebackType|TextIO|optional|re\.Pattern|Literal|Self)"),
-    # Types of the options; the text of the reference says what they are.
-    (r"py:class", r"(crawlpool\.verbs\.)?(CallOptions|PostOptions|PutOptions)"),
+    (r"py:exc", r"CookieConflictError"),
+    # Types of the options, and of what isn't for users; the text of the reference says what they are.
+    (r"py:class", r"(MapResults|Deadline|Clock|HasFileno|Site)"),
+    (r"py:class", r"(crawlpool\.\w+\.)?\w+Options"),
     (r"py:class", r"(crawlpool\.config\.)?TimeoutValue"),
 ]
 

@@ -109,6 +109,24 @@ class ListRun:
         return leg
 
 
+class ListSink:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+        self.items: list[dict[str, Any]] = []
+
+    def write(self, result: Result) -> None:
+        self.results.append(result)
+
+    def emit(self, item: Any) -> None:
+        self.items.append(dict(item))
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Threads:
     """Threads of a test: started at once, joined at the end of the block; what one raised is raised there."""
 

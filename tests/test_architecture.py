@@ -44,7 +44,7 @@ ARROWS: dict[str, set[str]] = {
     "models": {"errors", "record"},
     "record": {"clock", "errors", "redact"},
     # floor 3
-    "download": {"shared"},
+    "download": {"exchange", "layers", "shared"},
     "exchange": {"layers", "shared"},
     "layers": {"defaults", "shared"},
     "pool": {"defaults", "download", "fork", "prepare", "session", "shared", "sites", "verbs"},

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import requests
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crawlpool import books
 from crawlpool.books import Books
@@ -52,7 +53,9 @@ def test_legs_retries_bytes_and_items() -> None:
     """Legs are counted with retries and redirects; a redirect is no retry; bytes are the bodies'."""
     kept, target = Books(TickClock()), Target("http://h/")
     hops = (Hop("http://h/", 302),)
-    kept.settle(Result(target, Outcome.OK, response=response(200, b"12345"), redirects=hops, attempts=4), leg_of("http://h/"))
+    kept.settle(
+        Result(target, Outcome.OK, response=response(200, b"12345"), redirects=hops, attempts=4), leg_of("http://h/")
+    )
     kept.settle(Result(target, Outcome.SKIPPED), leg_of("http://h/"))
     kept.emitted()
     report = kept.report()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crawlpool import (
     ConfigError,
@@ -28,29 +29,11 @@ from crawlpool import (
 )
 from crawlpool.source import BadLine
 from crawlpool.testing import Answer, Request, SiteServer
-from tests.gates import PATIENCE_S, Gate, Threads
+from tests.gates import Gate, ListSink, Threads
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
-
-
-class ListSink:
-    """A sink that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.results: list[Result] = []
-        self.items: list[dict[str, Any]] = []
-
-    def write(self, result: Result) -> None:
-        self.results.append(result)
-
-    def emit(self, item: Any) -> None:
-        self.items.append(dict(item))
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def page(request: Request) -> str:
@@ -130,7 +113,7 @@ def test_the_books_always_balance(seeds: list[Any], adds: list[str], has_share: 
     sink = ListSink()
     with SiteServer(routes) as server, SessionPool(threads=3, retry=policy, max_redirects=2) as pool:
         given = [
-            BadLine(n, "junk", InputError("junk", f"f:{n}")) if seed == "bad line"
+            BadLine(n, "junk", f"f:{n}", InputError("junk", f"f:{n}")) if seed == "bad line"
             else server.url(seed) if seed is not None and seed[0] == "/" else seed
             for n, seed in enumerate(seeds, 1)
         ]  # fmt: skip
@@ -142,9 +125,9 @@ def test_the_books_always_balance(seeds: list[Any], adds: list[str], has_share: 
 
 
 def test_bad_lines_are_failed_inputs() -> None:
-    """A line that is no URL, and a seed that is no target, are inputs that failed; what they were is in their record."""
+    """A line that is no URL, and a seed that is no target, are failed inputs; what they were is in their record."""
     sink = ListSink()
-    seeds: list[Any] = [BadLine(3, "line\0", InputError("has a NUL", "urls.txt:3")), 5]
+    seeds: list[Any] = [BadLine(3, "line\0", "urls.txt:3", InputError("has a NUL", "urls.txt:3")), 5]
     with SessionPool() as pool:
         report = pool.crawl(seeds, sinks=[sink])
     assert (report.inputs, report.failed) == (2, 2)
@@ -182,7 +165,12 @@ def test_handlers_see_failures_too() -> None:
         seen.append((result.outcome, threading.current_thread().name.rpartition("-")[0]))
 
     with SiteServer({"/": b"x"}) as server, SessionPool() as pool:
-        seeds: list[Any] = [server.url("/"), server.url("/"), "nothing", BadLine(1, "x", InputError("bad"))]
+        seeds: list[Any] = [
+            server.url("/"),
+            server.url("/"),
+            "nothing",
+            BadLine(1, "x", "f:1", InputError("bad", "f:1")),
+        ]
         pool.crawl(seeds, handler, max_per_host=1)
     assert {worker for _, worker in seen} == {"crawlpool-worker"}
     assert sorted(outcome for outcome, _ in seen) == ["failed", "failed", "ok", "skipped"]
@@ -225,19 +213,20 @@ def test_added_targets_must_be_json() -> None:
 
 def test_add_never_blocks() -> None:
     """50,000 targets added in one handler are taken at once, though one thread is all there is; few lie in memory."""
-    total, peak = 50_000, 0
+    total, in_memory = 50_000, 0
 
     def handler(result: Result, crawl: Crawl) -> None:
-        nonlocal peak
-        if result.target.depth == 0:
-            assert sum(crawl.add(Target(f"x://{n}", depth=1)) for n in range(total)) == total
+        nonlocal in_memory
+        if result.is_ok:
+            assert sum(crawl.add(f"{result.target.url}?{n}") for n in range(total)) == total
             assert crawl.group.queued <= Crawl.WAITING
-            peak = len(crawl._spill._head) + len(crawl._spill._tail)
+            in_memory = len(crawl._spill._head) + len(crawl._spill._tail)
+            crawl.drain()
 
     with SiteServer({"/": b"x"}) as server, SessionPool(threads=1) as pool:
-        report = pool.crawl([server.url("/")], handler).check()
-    assert (report.found, report.failed) == (total, total)
-    assert peak <= 2 * 10_000
+        report = pool.crawl([server.url("/")], handler)
+    assert (report.found, report.ok, report.skipped) == (total, 1, total)
+    assert in_memory <= 2 * 10_000
 
 
 def test_the_share_of_a_host() -> None:
@@ -264,7 +253,9 @@ def test_seeds_count_towards_the_share() -> None:
             pool.crawl([], max_per_host=0)
 
 
-@pytest.mark.parametrize(("given", "is_ok"), [("text/html; charset=x", True), ("image/png", True), ("text/plain", False), ("", False)])
+@pytest.mark.parametrize(
+    ("given", "is_ok"), [("text/html; charset=x", True), ("image/png", True), ("text/plain", False), ("", False)]
+)
 def test_unwanted_content_types(given: str, is_ok: bool) -> None:
     """Bodies of other media types than those asked for aren't read; their targets fail and say why."""
     sink = ListSink()

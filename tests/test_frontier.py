@@ -6,7 +6,8 @@ import threading
 import time
 
 import pytest
-from hypothesis import settings, strategies as st
+from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from crawlpool.config import HostLimits
@@ -117,7 +118,9 @@ def test_put_waits_for_room_in_its_own_group() -> None:
         done.set()
 
     with Threads() as threads:
-        threads.start(lambda: frontier.put(full.leg("http://full/2")))  # the first in the line, and its group stays full
+        threads.start(
+            lambda: frontier.put(full.leg("http://full/2"))
+        )  # the first in the line, and its group stays full
         until(lambda: full.group in frontier._rooms)
         threads.start(put_mine)
         until(lambda: mine.group in frontier._rooms)
@@ -127,7 +130,7 @@ def test_put_waits_for_room_in_its_own_group() -> None:
 
 
 def test_settle_queues_what_follows_whatever_the_bound() -> None:
-    """A retry or redirect of a target that is under way is queued though its group is full; else workers could lock up."""
+    """A retry or redirect of a target under way is queued though its group is full; else workers could lock up."""
     frontier, run = Frontier(), ListRun(capacity=1)
     frontier.put(run.leg("http://h/1"))
     (leg,) = frontier.take()
@@ -244,7 +247,7 @@ def test_somebody_always_watches_the_clock() -> None:
 
 @pytest.mark.parametrize(("feeders", "takers", "capacity"), [(1, 8, 3), (8, 1, 1), (4, 4, 2)])
 def test_no_wake_up_is_lost(feeders: int, takers: int, capacity: int) -> None:
-    """Feeders and takers of any number move every leg through a small frontier exactly once, and nobody is left asleep."""
+    """Any number of feeders and takers move every leg through a small frontier once, and nobody is left asleep."""
     frontier, run, each = Frontier(), ListRun(capacity=capacity, limits=ONE_EACH), 150
     lock, seen = threading.Lock(), []
     start = threading.Barrier(feeders + takers)
@@ -288,7 +291,12 @@ class FrontierMachine(RuleBasedStateMachine):
         self.running: list[Leg] = []
         self.stopped: set[int] = set()
 
-    @rule(run=st.integers(0, 1), host=st.sampled_from("abc"), priority=st.integers(-1, 1), delay=st.sampled_from([0, 0, 1, 7]))
+    @rule(
+        run=st.integers(0, 1),
+        host=st.sampled_from("abc"),
+        priority=st.integers(-1, 1),
+        delay=st.sampled_from([0, 0, 1, 7]),
+    )
     def put(self, run: int, host: str, priority: int, delay: int) -> None:
         leg = self.runs[run].leg(f"http://{host}/", priority, self.clock.now + delay if delay else 0.0)
         if self.frontier.put(leg):

@@ -40,7 +40,7 @@ def test_the_version_is_a_version() -> None:
 
 
 def test_importing_is_quiet() -> None:
-    """Importing starts no thread, writes nothing, configures no logging, and doesn't load the command or the tests' tools."""
+    """Importing starts no thread, configures no logging, and loads neither the command nor the tests' tools."""
     code = (
         "import sys, threading, logging; import crawlpool;"
         "assert threading.active_count() == 1; assert not logging.getLogger().handlers;"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crawlpool.config import NO_LIMITS, HostLimits
 from crawlpool.leg import Group, Leg, RunOptions, host_of
@@ -57,7 +58,9 @@ def test_options_begin_with_no_bounds() -> None:
     assert options.is_deadline_of_leg
 
 
-@pytest.mark.parametrize(("capacity", "queued", "is_full"), [(2, 1, False), (2, 2, True), (2, 3, True), (None, 9, False)])
+@pytest.mark.parametrize(
+    ("capacity", "queued", "is_full"), [(2, 1, False), (2, 2, True), (2, 3, True), (None, 9, False)]
+)
 def test_a_group_is_full_at_its_capacity(capacity: int | None, queued: int, is_full: bool) -> None:
     """A group is full when as many legs wait as may; one without capacity never is."""
     group = Group(capacity, NO_LIMITS)

@@ -76,7 +76,7 @@ def test_the_session_of_a_dead_thread_is_reaped_at_once() -> None:
 
 
 def test_a_death_while_the_pool_is_busy_is_noticed_later() -> None:
-    """A thread that ends while another holds the pool's lock doesn't wait: its sockets are closed, its entry goes next."""
+    """A thread that ends while the pool's lock is held doesn't wait: its sockets are closed, its entry goes next."""
     with SiteServer({"/": b"x"}) as server, BlockingPool() as pool:
         done, may_die = threading.Event(), threading.Event()
         sessions: list[Session] = []
@@ -302,7 +302,10 @@ def test_two_threads_may_close_at_once() -> None:
     [
         lambda p: p.session,
         lambda p: p.request("GET", "http://127.0.0.1:1/"),
-        *(lambda p, v=v: getattr(p, v)("http://127.0.0.1:1/") for v in "get put post patch delete head options".split()),
+        *(
+            lambda p, v=v: getattr(p, v)("http://127.0.0.1:1/")
+            for v in "get put post patch delete head options".split()
+        ),
         lambda p: p.download("http://127.0.0.1:1/", "never-made"),
         lambda p: p.submit("GET", "http://127.0.0.1:1/"),
         lambda p: p.map(["http://127.0.0.1:1/"]),
@@ -341,8 +344,12 @@ def test_close_after_threads_died() -> None:
 
 
 def test_close_cuts_a_streamed_response() -> None:
-    """A streamed response that is open when the pool closes is cut, stays with its thread, and closes its socket there."""
-    with Gate() as gate, SiteServer({"/": lambda r: Answer(200, {"Content-Length": "9"}, held(gate, r))}) as server, gate:
+    """A streamed response that is open when the pool closes is cut, and its thread closes its socket."""
+    with (
+        Gate() as gate,
+        SiteServer({"/": lambda r: Answer(200, {"Content-Length": "9"}, held(gate, r))}) as server,
+        gate,
+    ):
         before = open_sockets()
         pool = BlockingPool(timeout=None, deadline=None)
         response = pool.get(server.url("/"), stream=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crawlpool import Cancelled, HostLimits, InputError, Outcome, PoolClosed, RetryPolicy, SessionPool, Target
 from crawlpool.testing import Answer, Request, SiteServer
@@ -152,7 +153,7 @@ def test_map_gives_each_target_its_result() -> None:
 
 
 def test_map_in_order() -> None:
-    """With ``ordered`` results come in the order of the input, also when the first answers last and one object comes twice."""
+    """With ``ordered`` results come in the order of the input, when the first is the last to answer, too."""
     with Gate(b"slow") as gate, SiteServer({"/slow": gate, "/": b"fast"}) as server, gate:
         with SessionPool(threads=3) as pool:
             twice = Target(server.url("/"))
@@ -298,7 +299,7 @@ def test_a_retry_occupies_no_worker() -> None:
 
 
 def test_limits_hold_for_the_hosts_of_redirects() -> None:
-    """A redirect hop counts for the host that it leads to: its limit is never exceeded, whichever way a request came."""
+    """A redirect hop counts for the host that it leads to: its limit is never exceeded."""
     with Gate() as gate, SiteServer({"/": gate}) as target:
         away = Answer(302, {"Location": target.url("/")})
         with SiteServer({"/": away}, hosts=["127.0.0.2", "127.0.0.3"]) as origin, gate:
@@ -341,7 +342,9 @@ def test_max_wait_bounds_the_queue() -> None:
     with Gate() as gate, SiteServer({"/hang": gate, "/": b"x"}) as server, gate:
         with SessionPool(threads=1, timeout=None) as pool:
             results = list(
-                pool.map([server.url("/hang"), server.url("/")], deadline=0.4, max_wait_s=0.1, retry=False, ordered=True)
+                pool.map(
+                    [server.url("/hang"), server.url("/")], deadline=0.4, max_wait_s=0.1, retry=False, ordered=True
+                )
             )
         assert [str(result.error_kind) for result in results] == ["deadline", "deadline"]
         assert "waited" in str(results[1].error)

@@ -153,11 +153,12 @@ def test_requests_mock_answers_for_all_or_for_one(pool: SessionPool, server: Sit
     """Patched on the class it reaches each session; given a session, that one only."""
     with requests_mock.Mocker() as mock:
         mock.get("http://mocked.example/", text="mocked", cookies={"m": "1"})
-        assert pool.get("http://mocked.example/").text == "mocked"
+        response = pool.get("http://mocked.example/", timeout=7, verify=False)
+        assert (response.text, response.cookies.get_dict()) == ("mocked", {"m": "1"})
+        assert (mock.last_request.timeout, mock.last_request.verify) == (7, False)
         with pytest.raises(requests_mock.NoMockAddress):
             pool.get(server.url())
-        assert mock.called_once is False
-    assert pool.cookies.get_dict() == {"m": "1"}
+        assert mock.call_count == 2
     assert pool.get(server.url()).text == "page"
     with requests_mock.Mocker(session=pool.session) as mock:
         mock.get("http://mocked.example/a", status_code=302, headers={"Location": "http://mocked.example/b"})

@@ -35,7 +35,9 @@ def pool_threads() -> list[str]:
 
 def test_submit_sends_what_it_is_told() -> None:
     """Method and options of ``submit`` are those of the request; its cookies are the pool's."""
-    with SiteServer(lambda r: f"{r.method} {r.query} {r.headers['X']} {r.headers['Cookie']} {r.body.decode()}") as server:
+    with SiteServer(
+        lambda r: f"{r.method} {r.query} {r.headers['X']} {r.headers['Cookie']} {r.body.decode()}"
+    ) as server:
         with SessionPool(cookies={"c": "1"}) as pool:
             future = pool.submit("put", server.url("/"), params={"p": "1"}, headers={"X": "y"}, data={"d": "2"})
             assert isinstance(future, ResponseFuture)

@@ -83,7 +83,9 @@ def test_an_answer_is_the_result(pool: SessionPool) -> None:
 
 def test_a_target_goes_over_the_run(pool: SessionPool) -> None:
     """Method, headers, params and body of the target are sent, over those of the run, over those of the pool."""
-    with SiteServer(lambda r: f"{r.method} {r.query} {r.headers.get('A')}{r.headers.get('B')} {r.body.decode()}") as server:
+    with SiteServer(
+        lambda r: f"{r.method} {r.query} {r.headers.get('A')}{r.headers.get('B')} {r.body.decode()}"
+    ) as server:
         run = ListRun(request={"headers": {"a": "run", "b": "run"}, "params": {"p": "run"}})
         target = Target(server.url("/"), "put", headers={"a": "mine"}, data=b"body", params={"p": "mine"})
         result = step(Leg.first(run, target), pool.session)
@@ -204,7 +206,9 @@ def test_a_name_that_does_not_resolve(pool: SessionPool, monkeypatch: pytest.Mon
     assert (result.error_kind, legs) == (ErrorKind.DNS, [])
 
 
-@pytest.mark.parametrize("error", [ValueError("v"), RuntimeError("r"), SystemExit("s"), KeyboardInterrupt(), GeneratorExit()])
+@pytest.mark.parametrize(
+    "error", [ValueError("v"), RuntimeError("r"), SystemExit("s"), KeyboardInterrupt(), GeneratorExit()]
+)
 @pytest.mark.parametrize("where", ["auth", "hook", "strategy", "accept"])
 def test_whatever_a_users_code_raises_ends_its_target(pool: SessionPool, error: BaseException, where: str) -> None:
     """An auth, hook, retry strategy or judge that raises anything ends its target with that, and nothing more."""
@@ -223,7 +227,9 @@ def test_whatever_a_users_code_raises_ends_its_target(pool: SessionPool, error: 
         assert run.came.acquire(timeout=20)
         ((_, result),) = run.results
         assert result.outcome is Outcome.FAILED
-        assert type(result.error) is type(error) or (where == "auth" and isinstance(result.error, requests.RequestException))
+        assert type(result.error) is type(error) or (
+            where == "auth" and isinstance(result.error, requests.RequestException)
+        )
         assert pool._workforce.threads == 1
 
 

@@ -198,9 +198,7 @@ class _Conductor:
         if isinstance(trouble, InputFileError) or saving is not None:
             code = Exit.FILES
             self._telling.fail("files", str(trouble or saving))
-        text = summary_of(
-            self._settings, progress, self._watch, self._ending, is_work_left=is_work_left, code=code
-        )
+        text = summary_of(self._settings, progress, self._watch, self._ending, is_work_left=is_work_left, code=code)
         self._telling.say("finished", text, books=books_of(progress.report), **fields_of(progress, self._ending, code))
         return code
 

@@ -57,7 +57,7 @@ class LinesDisplay:
         clock: where time comes from.
     """
 
-    every_s = LINE_EVERY_S
+    every_s = 1.0
 
     def __init__(self, telling: Telling, meter: Meter, clock: Clock = SYSTEM_CLOCK) -> None:
         self._telling = telling

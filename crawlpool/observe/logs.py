@@ -73,9 +73,7 @@ def _formatter(telling: Telling, *, has_tracebacks: bool) -> logging.Formatter:
         renderers: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     else:
         renderers = [
-            structlog.dev.ConsoleRenderer(
-                colors=telling.is_terminal, exception_formatter=structlog.dev.plain_traceback
-            )
+            structlog.dev.ConsoleRenderer(colors=telling.is_terminal, exception_formatter=structlog.dev.plain_traceback)
         ]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[

@@ -111,7 +111,7 @@ class Source(Iterable["Target | BadLine"]):
 
     @property
     def total(self) -> int | None:
-        """How many items there will be, where counting is cheap: plain text files up to 16 MiB in all, and URLs.
+        """How many items there will be, where counting is cheap, as in plain text files up to 16 MiB in all, and URLs.
 
         ``None`` otherwise. The files are read at the first call. Thread-safe: two first calls count the same.
         """

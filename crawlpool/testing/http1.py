@@ -52,7 +52,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path as sent, without the query: ``/a`` for ``/a?b=c``."""
+        """The path as sent, without the query; ``/a`` for ``/a?b=c``."""
         return urlsplit(self._origin_form).path or "/"
 
     @property

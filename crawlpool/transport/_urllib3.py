@@ -30,8 +30,9 @@ from urllib3.util import parse_url
 from urllib3.util.connection import is_connection_dropped
 
 from crawlpool.config import split_timeout
+from crawlpool.errors import CutHeader
 from crawlpool.models import Wire
-from crawlpool.transport.connections import TrackedHTTPConnection, TrackedHTTPSConnection, track
+from crawlpool.transport.connections import HeaderCut, TrackedHTTPConnection, TrackedHTTPSConnection, track
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -298,6 +299,8 @@ def _as_requests_error(
 ) -> requests.RequestException:
     """Return the requests exception that requests' own adapter raises for ``error``."""
     rex = requests.exceptions
+    if isinstance(error, HeaderCut):
+        return CutHeader(str(error), request=request)
     if isinstance(error, (ssl.SSLError, SSLError)):
         if isinstance(error, ssl.SSLError) and "timed out" in str(error):
             return rex.ConnectTimeout(ConnectTimeoutError(origin, str(error)), request=request)

@@ -31,6 +31,10 @@ _MAX_LINE_BYTES = 65536
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 
 
+class HeaderCut(http.client.HTTPException):
+    """The connection ended before the blank line that ends a header."""
+
+
 class _Lines:
     """A stream that is read line by line, and what its last line was."""
 
@@ -63,7 +67,7 @@ class _Answer(http.client.HTTPResponse):
             if self.fp is lines:
                 self.fp = lines.fp
         if not lines.last:
-            raise http.client.HTTPException("the connection ended in the middle of the header")
+            raise HeaderCut("the connection ended in the middle of the header")
 
     def _read_status(self) -> tuple[str, int, str]:
         # http.client skips 100 and takes any other interim answer, such as 103, for the answer (RFC 9110 15.2).

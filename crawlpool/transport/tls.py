@@ -30,7 +30,11 @@ class TrackedSSLSocket(ssl.SSLSocket):
         """Register with the connection under way in this thread, if one is, then shake hands."""
         told = getattr(_handshake, "told", None)
         if told is not None:
-            told(self)
+            try:
+                told(self)
+            except BaseException:
+                self.close()  # CPython 3.10's own clean-up knows OSError and ValueError only
+                raise
         super().do_handshake(block)
 
 

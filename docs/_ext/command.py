@@ -79,7 +79,11 @@ def _look_at_options(app: Sphinx, doctree: nodes.document) -> None:
             named.extend((literal, option) for option in _OPTION.findall(literal.astext()))
     if not named:
         return
-    known = set(_OPTION.findall(output_of("run --help")))
+    try:
+        known = set(_OPTION.findall(output_of("run --help")))
+    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        _log.warning("the options can't be looked at: %s", error, location=named[0][0])
+        return
     for node, option in named:
         if option not in known:
             _log.warning("crawlpool run has no option %s", option, location=node)

@@ -28,7 +28,9 @@ class _Flaky:
     def __call__(self, request: Request) -> Answer:
         with self._lock:
             seen = self._seen[request.query] = self._seen.get(request.query, 0) + 1
-        return Answer(503, {"Retry-After": "0"}) if seen < 3 else Answer(200, {"Content-Type": "text/plain"}, b"at last")
+        return (
+            Answer(503, {"Retry-After": "0"}) if seen < 3 else Answer(200, {"Content-Type": "text/plain"}, b"at last")
+        )
 
 
 def _login(request: Request) -> Answer:
@@ -94,7 +96,9 @@ def begin() -> str:
     folder = tempfile.mkdtemp(prefix="crawlpool-docs-")
     _running.append((started, os.getcwd(), folder))
     os.chdir(folder)
-    pathlib.Path("urls.txt").write_text("".join(started.url(f"/pages/{n}.html\n") for n in range(1, PAGES + 1)), "utf-8")
+    pathlib.Path("urls.txt").write_text(
+        "".join(started.url(f"/pages/{n}.html\n") for n in range(1, PAGES + 1)), "utf-8"
+    )
     return started.url("")
 
 

@@ -123,6 +123,28 @@ class Facts(SphinxDirective):
         return found
 
 
+class ErrorTree(SphinxDirective):
+    """crawlpool's exceptions, each below the class that it derives from, with the classes of others behind it."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the tree."""
+        from crawlpool import CrawlPoolError
+
+        text = "\n".join(_branch(CrawlPoolError, 0))
+        return [nodes.literal_block(text, text, language="text")]
+
+
+def _branch(cls: type[Exception], depth: int) -> list[str]:
+    import crawlpool
+
+    others = [base.__name__ for base in cls.__bases__ if not base.__module__.startswith("crawlpool") and depth]
+    lines = [f"{'    ' * depth}{cls.__name__}{f'   (also {chr(44).join(others)})' if others else ''}"]
+    for below in sorted(cls.__subclasses__(), key=lambda one: one.__name__):
+        if below.__name__ in crawlpool.__all__:
+            lines += _branch(below, depth + 1)
+    return lines
+
+
 def _table(heads: tuple[str, ...], rows: list[list[Any]]) -> nodes.table:
     # What tells one row from another is short; the meaning takes the room.
     widths = [14] * (len(heads) - 1) + [60]
@@ -141,6 +163,7 @@ def _row(cells: list[Any]) -> nodes.row:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Tell Sphinx of the directive."""
+    """Tell Sphinx of the directives."""
     app.add_directive("facts", Facts)
+    app.add_directive("error-tree", ErrorTree)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

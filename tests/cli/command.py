@@ -14,7 +14,7 @@ from typing import Any
 from tests.house import ROOT
 
 #: The longest that anything here is waited for; nothing comes near it unless it hangs.
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -48,11 +48,13 @@ def finish(process: subprocess.Popen[bytes], given: bytes | None = None) -> tupl
     return process.returncode, (out or b"").decode(), (err or b"").decode()
 
 
-def wait_until(is_true: Callable[[], bool], what: str) -> None:
-    """Wait until something that another process or thread does has happened."""
+def wait_until(is_true: Callable[[], bool], what: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process has done something that another one can see; no longer than the process lives."""
     until = time.monotonic() + PATIENCE_S
     while not is_true():
-        assert time.monotonic() < until, f"waited in vain until {what}"
+        if process.poll() is not None or time.monotonic() > until:
+            process.kill()
+            raise AssertionError(f"waited in vain until {what}: {process.communicate()!r}")
         time.sleep(0.005)
 
 

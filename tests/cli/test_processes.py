@@ -37,7 +37,7 @@ def test_the_first_signal_drains(number: signal.Signals, tmp_path: pathlib.Path)
         assert process.stdin is not None
         process.stdin.write(urls)
         process.stdin.flush()  # and it stays open: the wait for more input has to be ended, too
-        wait_until(lambda: server.request_count >= 4, "requests are under way")
+        wait_until(lambda: server.request_count >= 4, "requests are under way", process)
         process.send_signal(number)
         code, out, err = finish(process)
     records = records_of(out)
@@ -54,7 +54,7 @@ def test_the_second_signal_stops_at_once() -> None:
     """Running transfers are ended; each URL has its record, and the books balance; exit code 7."""
     with SiteServer(lambda request: Answer(200, {}, b"x", delay_s=60)) as server:
         process = start(["run", *(server.url(f"/{n}") for n in range(20)), "--threads", "4"])
-        wait_until(lambda: server.request_count >= 4, "requests are under way")
+        wait_until(lambda: server.request_count >= 4, "requests are under way", process)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         while b"press Ctrl-C again" not in process.stderr.readline():
@@ -78,7 +78,7 @@ def test_the_second_signal_ends_a_process_whose_threads_hang() -> None:
         os.set_blocking(writing, True)
     with SiteServer({"/": b"x"}) as server:
         process = start(["run", server.url("/")], stdout=writing)
-        wait_until(lambda: server.request_count >= 1, "a request is under way")
+        wait_until(lambda: server.request_count >= 1, "a request is under way", process)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         while b"press Ctrl-C again" not in process.stderr.readline():
@@ -135,7 +135,7 @@ def test_a_closed_pipe_ends_with_3_and_one_line() -> None:
     ],
 )
 def test_streams_that_are_closed_or_full(redirection: str, code: int, says: str) -> None:
-    """Standard streams that are closed or full are trouble with files at most: no traceback, no wrong place written to."""
+    """Standard streams that are closed or full are trouble with files at most: no traceback, no stray record."""
     with SiteServer(lambda request: b"x") as server:
         command = f'exec "$0" -m crawlpool run {server.url("/a")} {server.url("/b")} {redirection}'
         process = subprocess.run(

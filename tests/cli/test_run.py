@@ -9,6 +9,7 @@ import pytest
 
 from crawlpool.cli import main
 from crawlpool.testing import Answer, Request, SiteServer
+from crawlpool.testing.routes import Route
 from tests.cli.command import PATIENCE_S, records_of
 
 Capture = pytest.CaptureFixture[str]
@@ -29,13 +30,18 @@ Capture = pytest.CaptureFixture[str]
 )
 def test_the_exit_code_says_the_worst(paths: list[str], options: list[str], code: int, capfd: Capture) -> None:
     """0 when all went well, 8 for HTTP errors, 4 for failures; within --max-failures both are well, beyond it 4."""
-    routes = {"/a": b"a", "/b": b"b", "/cut": Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")}
+    routes: dict[str, Route] = {
+        "/a": b"a",
+        "/b": b"b",
+        "/cut": Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
+    }
     with SiteServer(routes) as server:
         assert main(["run", *map(server.url, paths), "--retries", "0", *options]) == code
     out, err = capfd.readouterr()
     assert [record["input"] for record in records_of(out)] == [server.url(path) for path in paths]
     ends = {record["outcome"] for record in records_of(out)}
-    assert ends == {"ok"} | ({"http_error"} if "/missing" in paths else set()) | ({"failed"} if "/cut" in paths else set())
+    expected = {"/a": "ok", "/b": "ok", "/missing": "http_error", "/cut": "failed"}
+    assert ends == {expected[path] for path in paths}
     assert f"{len(paths)} inputs + 0 found = " in err
 
 
@@ -136,7 +142,7 @@ def test_a_name_can_be_given_an_address(capfd: Capture) -> None:
 
 def test_limits_end_what_is_too_much(capfd: Capture) -> None:
     """Size, redirects, time, type of content, and URLs of one host: each limit has its kind or reason in the record."""
-    routes = {
+    routes: dict[str, Route] = {
         "/big": b"x" * 2048,
         "/loop": Answer(302, {"Location": "/loop"}),
         "/slow": Answer(200, {}, b"x", delay_s=30),

@@ -134,12 +134,10 @@ def test_secrets_come_out_nowhere(capfd: Capture, log_format: str, monkeypatch: 
     out, err = capfd.readouterr()
     assert SECRET not in out + err
     assert "dTpzM2NyM3Q" not in out + err  # the same as Basic auth has it
-    assert len(err.splitlines()) > 10
+    assert len(err.splitlines()) >= 8
 
 
-def test_a_netrc_file_is_not_read(
-    tmp_path: pathlib.Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_netrc_file_is_not_read(tmp_path: pathlib.Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crawler sends nobody's netrc password to a host that stands in its input."""
     (tmp_path / "netrc").write_text(f"default login u password {SECRET}\n")
     (tmp_path / "netrc").chmod(0o600)

@@ -64,7 +64,9 @@ POLICIES: tuple[dict[str, Any], ...] = (
 )
 
 # Every kind of request: what the store sends to each is compared after each history.
-EVERYWHERE = tuple(f"{scheme}://{host}{path}" for scheme in ("http", "https") for host in HOSTS for path in PATHS)
+EVERYWHERE = tuple(
+    f"{scheme}://{host}{path}" for scheme in ("http", "https") for host in HOSTS for path in ("/", "/a/b", "/ab")
+)
 
 urls = st.builds("{}://{}{}".format, st.sampled_from(["http", "https"]), st.sampled_from(HOSTS), st.sampled_from(PATHS))
 requested = st.tuples(urls, st.sampled_from([{}, {}, {}, {"Host": "www.example.com"}, {"Cookie": "mine=1"}]))

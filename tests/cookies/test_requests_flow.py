@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import sys
 import threading
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
@@ -88,8 +89,14 @@ def talk(session: requests.Session, server: Any) -> tuple[Any, Any, Any]:
             session.get(f"{site}/logout", headers={"X": "1"}),
             session.get(f"{site}/end", headers={"Cookie": "mine=1"}),
         ]
-    left = [(c.domain, c.path, c.name, c.value) for c in session.cookies]
-    return list(server.seen), left, [response.cookies.get_dict() for response in responses]
+    left = sorted((c.domain, c.path, c.name, c.value) for c in session.cookies)
+    return list(map(ordered, server.seen)), left, [response.cookies.get_dict() for response in responses]
+
+
+def ordered(seen: tuple[str, str | None]) -> tuple[str, str | None]:
+    """Return what the server saw; with sorted cookies on CPython 3.10, whose jars sort instead of keeping the order."""
+    path, header = seen
+    return path, "; ".join(sorted(header.split("; "))) if header and sys.version_info < (3, 11) else header
 
 
 def test_session_with_views_sends_what_plain_requests_sends(server: Any) -> None:
@@ -98,7 +105,7 @@ def test_session_with_views_sends_what_plain_requests_sends(server: Any) -> None
     session = ViewSession()
     session.cookies = CookieStore()
     assert talk(session, server) == plain
-    assert ("/two", "pre=0; sid=1; step=1; own=1") in plain[0]
+    assert ordered(("/two", "pre=0; sid=1; step=1; own=1")) in plain[0]
 
 
 def test_plain_session_takes_a_store_as_its_jar(server: Any) -> None:

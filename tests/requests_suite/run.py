@@ -94,12 +94,14 @@ def compare(folder: pathlib.Path, options: argparse.Namespace) -> int:
     print_counts(plain, ours)
     different = differing(plain["tests"], ours["tests"])
     again = [name for name in different if name in plain["tests"] and name in ours["tests"]]
+    for name in different:
+        print_difference(name, plain["tests"].get(name), ours["tests"].get(name))
     flaky: set[str] = set()
     if again:
         plain_again, ours_again = runner.both(again)
         flaky = set(again) - set(differing(plain_again["tests"], ours_again["tests"]))
-    for name in different:
-        print_difference(name, plain["tests"].get(name), ours["tests"].get(name), name in flaky)
+    for name in sorted(flaky):
+        print(f"flaky, the same when run alone: {name}")
     left = len(different) - len(flaky)
     print(f"{left} of {len(plain['tests'])} tests differ" + (f", and {len(flaky)} flaky" if flaky else ""))
     return 1 if left else 0
@@ -222,10 +224,10 @@ def print_counts(plain: dict[str, Any], ours: dict[str, Any]) -> None:
         print(f"{label:14}  {shown}  ({result['session']})", flush=True)
 
 
-def print_difference(name: str, plain: dict[str, str] | None, ours: dict[str, str] | None, flaky: bool) -> None:
+def print_difference(name: str, plain: dict[str, str] | None, ours: dict[str, str] | None) -> None:
     """Print one test whose outcome differs, and why it failed."""
     shown = [(one or {"outcome": "not run", "why": ""}) for one in (plain, ours)]
-    print(f"{'flaky' if flaky else 'DIFFERS'}: {name}: plain {shown[0]['outcome']}, crawlpool {shown[1]['outcome']}")
+    print(f"DIFFERS: {name}: plain {shown[0]['outcome']}, crawlpool {shown[1]['outcome']}", flush=True)
     for label, one in zip(("plain", "crawlpool"), shown, strict=True):
         if one["why"]:
             print(f"    {label}: {one['why']}")

@@ -204,9 +204,9 @@ def test_a_line_that_nearly_matches_costs_linear_time(end: bytes) -> None:
         line = b"https://www.example.com/" + end * count + b"\xff"
         best = 1.0
         for _ in range(5):
-            start = time.perf_counter()
+            start = time.thread_time()
             assert PLAIN.fullmatch(line) is None
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.thread_time() - start)
         return best
 
     assert cost_s(40_000) < 16 * cost_s(10_000) + 0.005

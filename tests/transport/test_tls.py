@@ -167,9 +167,7 @@ def test_a_setting_has_one_context(certificates: Certificates) -> None:
     assert (unverified.verify_mode, unverified.check_hostname) == (ssl.CERT_NONE, False)
 
 
-def test_using_a_context_does_not_change_it(
-    server: SiteServer, pool: SessionPool, certificates: Certificates
-) -> None:
+def test_using_a_context_does_not_change_it(server: SiteServer, pool: SessionPool, certificates: Certificates) -> None:
     """urllib3 writes to contexts that it is given; what it writes is what was there."""
     contexts = pool._shared.tls
     settings = [(str(certificates.authority), None), (False, None)]

@@ -1,0 +1,119 @@
+"""Signals as they are handled: who is called when, and that all is as before afterwards."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from crawlpool.cli.signals import Interrupts
+from tests.cli.command import PATIENCE_S
+
+
+class Called:
+    """Remembers calls, and in which thread they were."""
+
+    def __init__(self) -> None:
+        self.drained, self.stopped, self.ended = threading.Event(), threading.Event(), threading.Event()
+        self.codes: list[int] = []
+        self.threads: set[str] = set()
+
+    def drain(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.drained.set()
+
+    def stop(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.stopped.set()
+
+    def end(self, code: int) -> None:
+        self.codes.append(code)
+        self.ended.set()
+
+    def interrupts(self) -> Interrupts:
+        return Interrupts(self.drain, self.stop, 7, self.end)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_drains_and_the_second_stops(number: signal.Signals) -> None:
+    """Each is called once, in a thread of its own: a handler in the main thread could meet any lock."""
+    called = Called()
+    with called.interrupts():
+        signal.raise_signal(number)
+        assert called.drained.wait(PATIENCE_S)
+        assert not called.stopped.is_set()
+        signal.raise_signal(number)
+        assert called.stopped.wait(PATIENCE_S)
+    assert called.threads == {"crawlpool-drain", "crawlpool-stop"}
+    assert called.codes == []
+
+
+def test_a_run_that_hangs_after_the_second_signal_is_ended() -> None:
+    """When the block isn't left soon, the last resort comes, with the exit code."""
+    called = Called()
+    with called.interrupts():
+        signal.raise_signal(signal.SIGINT)
+        assert called.drained.wait(PATIENCE_S)
+        signal.raise_signal(signal.SIGTERM)
+        assert called.ended.wait(PATIENCE_S)
+    assert called.codes == [7]
+
+
+def test_a_drain_that_hangs_does_not_keep_the_second_signal_from_stopping() -> None:
+    """The thread that waits for signals does nothing else."""
+    called = Called()
+    gate = threading.Event()
+
+    def hang() -> None:
+        called.drained.set()
+        gate.wait(PATIENCE_S)
+
+    with Interrupts(hang, called.stop, 7, called.end):
+        signal.raise_signal(signal.SIGINT)
+        assert called.drained.wait(PATIENCE_S)
+        signal.raise_signal(signal.SIGINT)
+        assert called.stopped.wait(PATIENCE_S)
+        gate.set()
+
+
+def test_all_is_as_before_afterwards() -> None:
+    """Handlers and the wake-up descriptor are given back, also after an exception."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyError), Called().interrupts():
+        assert signal.getsignal(signal.SIGINT) is not before[0]
+        raise KeyError
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_an_ignored_interrupt_is_handled_all_the_same() -> None:
+    """A shell starts background jobs with SIGINT ignored; who sends one to this very process means it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    called = Called()
+    try:
+        with called.interrupts():
+            signal.raise_signal(signal.SIGINT)
+            assert called.drained.wait(PATIENCE_S)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_handle_no_signals() -> None:
+    """Where Python lets nobody handle signals, nothing happens, and nothing fails."""
+    failures: list[BaseException] = []
+
+    def use() -> None:
+        try:
+            with Called().interrupts():
+                pass
+        except BaseException as error:
+            failures.append(error)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert failures == []
+    assert signal.getsignal(signal.SIGINT) is before

@@ -230,6 +230,8 @@ class Crawl:
         except SinkError as error:
             self._fail(error)
         except BaseException as error:  # whatever a handler raises, its target has one result and the worker lives on
+            if error is result.error or getattr(error, "response", None) is result.response is not None:
+                return result  # result.unwrap() raised it: the record keeps the first cause
             failed = HandlerFailed(f"the handler raised {type(error).__name__}: {error}")
             failed.__cause__ = error
             return dataclasses.replace(result, outcome=Outcome.FAILED, reason="handler", error=failed)

@@ -257,6 +257,9 @@ def _clipped(timeout: Any, deadline: Deadline) -> tuple[float, float]:
     )
 
 
+_MAY_BE_LATE = (requests.Timeout, requests.ConnectionError, ChunkedEncodingError)
+
+
 def _as_ended(error: Exception, ended: LegEnd | None, deadline: Deadline, request: Any) -> Exception:
     """Return what an error really means: the pool closed, the request was aborted, or its deadline passed."""
     if ended is LegEnd.CLOSED:
@@ -264,7 +267,7 @@ def _as_ended(error: Exception, ended: LegEnd | None, deadline: Deadline, reques
     if ended is LegEnd.CANCELLED:
         return Cancelled("the request was aborted", request=request)
     is_late = ended is LegEnd.DEADLINE
-    if not is_late and deadline.at != math.inf and isinstance(error, (requests.Timeout, requests.ConnectionError)):
+    if not is_late and deadline.at != math.inf and isinstance(error, _MAY_BE_LATE):
         is_late = deadline.is_past()
     if is_late and not isinstance(error, DeadlineExceeded):
         return DeadlineExceeded("the deadline passed before the answer's last byte", request=request)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Container
+from typing import Any
 
 from crawlpool.clock import iso_utc
 from crawlpool.errors import describe, kind_of
 from crawlpool.redact import one_line, redact_input, redact_text, redact_url
-
-if TYPE_CHECKING:
-    from collections.abc import Container
 
 SCHEMA_VERSION = 1
 MAX_INPUT_CHARS = 2048
@@ -54,6 +52,16 @@ EMPTY: dict[str, Any] = {
     "body": [],
     "run": 1,
 }
+
+
+class EveryHeader(Container[str]):
+    """The names of all headers there are: everything is in it."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERY_HEADER = EveryHeader()
 
 
 def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = None) -> dict[str, Any]:

@@ -148,7 +148,8 @@ class Session(LayeredSession):
         """Prepare and send a request; takes what ``requests.Session.request`` takes, and three things more.
 
         Args:
-            deadline: wall-clock seconds that the call may take, all in all; ``None`` for no deadline.
+            deadline: wall-clock seconds that the call may take, all in all; ``None`` for no deadline. A session that
+                stands alone has no watchdog: it clips timeouts, and can't end a body that drips.
             retry: a policy for this call, or ``False`` for no retries.
             max_body_bytes: cap on the decoded body; ``None`` for none.
 

@@ -327,3 +327,13 @@ def test_seeds_that_raise() -> None:
         assert len(sink.results) == 1
         with pytest.raises(TypeError, match="iterable"):
             pool.crawl(5)  # type: ignore[arg-type]
+
+
+def test_what_unwrap_raises_in_a_handler_is_no_fault_of_the_handler() -> None:
+    """A handler that calls ``result.unwrap()`` and lets it raise leaves the first cause in the record."""
+    sink = ListSink()
+    with SiteServer({"/": b"x"}) as server, SessionPool(retry=False) as pool:
+        seeds = [server.url("/"), server.url("/missing"), "http://127.0.0.1:1/"]
+        report = pool.crawl(seeds, lambda result, crawl: result.unwrap() and None, sinks=[sink])
+    assert (report.ok, report.http_error, report.failed) == (1, 1, 1)
+    assert {result.error_kind for result in sink.results} == {None, ErrorKind.CONNECT}

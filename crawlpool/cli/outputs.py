@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from crawlpool.cli.settings import ALL
 from crawlpool.errors import ConfigError, SinkError
+from crawlpool.record import EVERY_HEADER
 from crawlpool.redact import one_line
-from crawlpool.sinks import HumanSink, JsonlSink, Sink, open_sink
+from crawlpool.sinks import HumanSink, Sink, open_sink
 from crawlpool.source import is_url
 
 if TYPE_CHECKING:
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
     from crawlpool.observe import Telling
 
 STDOUT = "-"
-
-
-class EveryName:
-    """The names of all headers there are: everything is in it."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
 
 
 def check_outputs(settings: RunSettings) -> None:
@@ -49,13 +43,11 @@ def open_sinks(settings: RunSettings, telling: Telling) -> list[Sink]:
     """
     if not settings.outputs and is_terminal():
         return [HumanSink(telling.beside(sys.stdout) if _is_where_told() else sys.stdout)]
+    headers = EVERY_HEADER if settings.record_headers == (ALL,) else settings.record_headers
     sinks: list[Sink] = []
     try:
         for output in settings.outputs or (STDOUT,):
-            sink = open_sink(output, headers=settings.record_headers)
-            if settings.record_headers == (ALL,) and isinstance(sink, JsonlSink):
-                sink._headers = EveryName()  # type: ignore[assignment]  # all that a record asks of it is "in"
-            sinks.append(sink)
+            sinks.append(open_sink(output, headers=headers))
     except BaseException:
         close_sinks(sinks)
         raise

@@ -68,7 +68,7 @@ class _Conductor:
         source = Source(settings.inputs, settings.source)
         self._total = source.total
         self._feed = Feed(source)
-        self._watch = Watch(telling, settings.bound, self._total, self._too_many_failures)
+        self._watch = Watch(telling, settings.bound, self._total, self._too_many_failures, settings.limits)
         self._crawl: Crawl = pool.new_crawl(
             limits=settings.limits,
             sinks=sinks,

@@ -6,13 +6,16 @@ import threading
 from typing import TYPE_CHECKING
 
 from crawlpool.cli.exits import FEW
+from crawlpool.config import NO_LIMITS
 from crawlpool.errors import ErrorKind, InputError
+from crawlpool.leg import host_of
 from crawlpool.models import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from crawlpool.cli.exits import FailureBound
+    from crawlpool.config import HostLimits
     from crawlpool.models import Result, Target
     from crawlpool.observe import Telling
     from crawlpool.source import BadLine, Source
@@ -29,6 +32,7 @@ class Watch:
         bound: how many failures are borne; ``None`` for any number.
         total: how many targets there will be; ``None`` where nobody knows.
         too_many: called, once or more, when more failed than is borne. Must not block.
+        limits: how hard a host may be asked; only waits for hosts that have a limit are counted.
 
     Thread-safe.
     """
@@ -39,11 +43,13 @@ class Watch:
         bound: FailureBound | None = None,
         total: int | None = None,
         too_many: Callable[[], None] = lambda: None,
+        limits: HostLimits = NO_LIMITS,
     ) -> None:
         self._telling = telling
         self._bound = bound
         self._total = total
         self._too_many = too_many
+        self._limits = limits
         # Guards every field below.
         self._lock = threading.Lock()
         self._settled = self._failures = self._bad_lines = self._dropped = self._faults = 0
@@ -54,6 +60,10 @@ class Watch:
         is_failure = result.outcome in (Outcome.FAILED, Outcome.HTTP_ERROR)
         is_bad_line = isinstance(result.error, InputError)
         is_fault = result.error is not None and result.error_kind is ErrorKind.INTERNAL
+        is_limited = (
+            self._limits.concurrency is not None and self._limits.of_host(host_of(result.target.url)) is not None
+        )
+        waited_s = result.waited_s or 0.0 if is_limited else 0.0
         with self._lock:
             self._settled += 1
             self._failures += is_failure
@@ -61,7 +71,7 @@ class Watch:
             self._faults += is_fault
             self._dropped += result.reason == "interrupted"
             self._busy_s += result.elapsed_s or 0.0
-            self._waited_s += result.waited_s or 0.0
+            self._waited_s += waited_s
             bad_lines, is_too_much = self._bad_lines, is_failure and self._is_too_much()
         if is_bad_line and bad_lines <= TOLD_LINES and not self._telling.is_quiet:
             more = "" if bad_lines < TOLD_LINES else "; further bad lines are told in their records only"

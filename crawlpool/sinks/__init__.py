@@ -11,13 +11,13 @@ from crawlpool.sinks.human import HumanSink
 from crawlpool.sinks.jsonl import STDOUT, JsonlSink
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Container
 
 __all__ = ["HumanSink", "JsonlSink", "Sink", "open_sink"]
 
 
 def open_sink(
-    destination: str, *, headers: Collection[str] | None = None, run: int = 1, for_humans: bool = False
+    destination: str, *, headers: Container[str] | None = None, run: int = 1, for_humans: bool = False
 ) -> Sink:
     """Open the sink for a destination.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.errors import SinkError
@@ -13,7 +14,7 @@ from crawlpool.redact import one_line, redact_text
 from crawlpool.sinks.base import Combiner, json_of_item
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from crawlpool.models import Result
 
@@ -37,7 +38,8 @@ class JsonlSink:
     Args:
         destination: a path, created with mode 0600 or cut to nothing; ``-`` for descriptor 1, standard output; or a
             descriptor or file object, which stays open and must not be written to by others meanwhile.
-        headers: the names of response headers to keep in the records; ``None`` for none.
+        headers: the names of response headers to keep in the records; ``record.EVERY_HEADER`` for all, ``None`` for
+            none.
         run: the ordinal of the run that writes.
 
     Raises:
@@ -47,9 +49,11 @@ class JsonlSink:
     """
 
     def __init__(
-        self, destination: str | int | HasFileno, *, headers: Collection[str] | None = None, run: int = 1
+        self, destination: str | int | HasFileno, *, headers: Container[str] | None = None, run: int = 1
     ) -> None:
-        self._headers = None if headers is None else frozenset(name.lower() for name in headers)
+        if isinstance(headers, Iterable):
+            headers = frozenset(str(name).lower() for name in headers)
+        self._headers = headers
         self._run = run
         self._owned_fd: int | None = None
         self._keep = destination  # a file object's descriptor lives as long as the object

@@ -42,9 +42,11 @@ def unregister(pool: Forkable) -> None:
 def let_go(lifeline: Lifeline) -> None:
     """In a child: put /dev/null in the place of each socket of the parent's session, and part it from its object.
 
-    The descriptor stays taken, for ever: a TLS object that somebody still holds knows it by its number.
+    The descriptor stays taken, for ever: a TLS object that somebody still holds knows it by its number. A session that
+    was kept from before the fork refuses to send; ``pool.session`` makes the child its own.
     """
     lifeline._lock = threading.Lock()  # a thread of the parent may have held it
+    lifeline._is_closed = True
     null = os.open(os.devnull, os.O_RDWR)
     try:
         for sock in lifeline.sockets():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -43,6 +44,8 @@ def in_child(work: Callable[[], object]) -> int:
         pid = os.fork()
     if pid == 0:
         code = 1
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(PATIENCE_S))  # a child that hangs ends itself
         try:
             work()
             code = 0
@@ -143,7 +146,8 @@ pool.close()
 def test_locks_held_by_another_thread_dont_matter(tls_server: SiteServer, certificates: Certificates) -> None:
     """A child made while other threads hold every lock of the pool works all the same."""
     with pool_for(certificates) as pool:
-        pool.get(tls_server.url("/"))
+        mine = pool.session
+        mine.get(tls_server.url("/"))
         pool.submit("GET", tls_server.url("/")).result(PATIENCE_S)
         shared, workforce = pool._shared, pool._workforce
         held = [
@@ -168,6 +172,8 @@ def test_locks_held_by_another_thread_dont_matter(tls_server: SiteServer, certif
             assert pool.get(tls_server.url("/")).text == "secret"
             assert pool.submit("GET", tls_server.url("/")).result(PATIENCE_S).text == "secret"
             SessionPool().close()
+            with pytest.raises(PoolClosed):
+                mine.get(tls_server.url("/"))  # it is the parent's
             pool.close()
 
         with Threads() as threads:

@@ -125,6 +125,30 @@ def test_abort_between_taking_and_sending() -> None:
     assert server.request_count == 0
 
 
+def test_abort_of_a_retry_that_was_just_taken() -> None:
+    """An abort that comes when a worker has taken a retry and hasn't begun with it isn't lost either."""
+    with SiteServer({"/": Answer(503, {"Retry-After": "0"})}) as server:
+        with SessionPool(threads=1, retry=RetryPolicy(backoff_s=0, budget=None)) as pool:
+            take = pool._workforce.frontier.take
+            taken, go_on = threading.Event(), threading.Event()
+
+            def slow_take(n: int = 1) -> Any:
+                legs = take(n)
+                if legs and legs[0].attempt == 2:
+                    taken.set()
+                    assert go_on.wait(PATIENCE_S)
+                return legs
+
+            pool._workforce.frontier.take = slow_take  # type: ignore[method-assign]
+            future = pool.submit("GET", server.url("/"))
+            assert taken.wait(PATIENCE_S)
+            assert future.abort()
+            go_on.set()
+            with pytest.raises(Cancelled):
+                future.result(PATIENCE_S)
+        assert server.request_count == 1
+
+
 def test_a_callback_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """A done-callback runs in the worker; what it raises is logged and the worker goes on."""
     with SiteServer({"/": b"x"}) as server, SessionPool(threads=1) as pool:

@@ -32,7 +32,8 @@ from urllib3.util.connection import is_connection_dropped
 from crawlpool.config import split_timeout
 from crawlpool.errors import CutHeader
 from crawlpool.models import Wire
-from crawlpool.transport.connections import HeaderCut, TrackedHTTPConnection, TrackedHTTPSConnection, track
+from crawlpool.transport.answer import HeaderCut
+from crawlpool.transport.connections import TrackedHTTPConnection, TrackedHTTPSConnection, track
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

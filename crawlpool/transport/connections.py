@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import re
 import socket
 import sys
 import time
@@ -18,6 +16,7 @@ from urllib3.exceptions import (
     NewConnectionError,
 )
 
+from crawlpool.transport.answer import Answer
 from crawlpool.transport.tls import telling
 
 if TYPE_CHECKING:
@@ -26,70 +25,6 @@ if TYPE_CHECKING:
     from crawlpool.transport.lifeline import Lifeline
 
 _MAX_ADDRESSES = 8
-_MAX_INTERIM = 16
-_MAX_LINE_BYTES = 65536
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
-
-
-class HeaderCut(http.client.HTTPException):
-    """The connection ended before the blank line that ends a header."""
-
-
-class _Lines:
-    """A stream that is read line by line, and what its last line was."""
-
-    __slots__ = ("fp", "last")
-
-    def __init__(self, fp: Any) -> None:
-        self.fp, self.last = fp, b""
-
-    def readline(self, limit: int = -1) -> bytes:
-        line: bytes = self.fp.readline(limit)
-        self.last = line
-        return line
-
-    def close(self) -> None:
-        self.fp.close()
-
-
-class _Answer(http.client.HTTPResponse):
-    """http.client's answer, read with less trust."""
-
-    def begin(self) -> None:
-        if self.headers is not None:  # as http.client: it was called before
-            return
-        # http.client takes the end of the stream for the end of the header, and the answer for a whole one.
-        lines: Any = _Lines(self.fp)
-        self.fp = lines
-        try:
-            super().begin()
-        finally:
-            if self.fp is lines:
-                self.fp = lines.fp
-        if not lines.last:
-            raise HeaderCut("the connection ended in the middle of the header")
-
-    def _read_status(self) -> tuple[str, int, str]:
-        # http.client skips 100 and takes any other interim answer, such as 103, for the answer (RFC 9110 15.2).
-        for _ in range(_MAX_INTERIM):
-            version, status, reason = super()._read_status()  # type: ignore[misc]
-            if not 100 < status < 200 or status == 101:
-                return version, status, reason
-            http.client.parse_headers(self.fp)
-        raise http.client.BadStatusLine("interim answers without end")
-
-    def _read_next_chunk_size(self) -> int:
-        # http.client's int() takes -5, +5, 0x5 and 5_0 for sizes.
-        found = _CHUNK_SIZE.fullmatch(self.fp.readline(_MAX_LINE_BYTES))
-        if found is None:
-            raise ValueError("a line that is no chunk size")
-        return int(found[1], 16)
-
-    def _safe_read(self, amt: int) -> bytes:
-        data: bytes = super()._safe_read(amt)  # type: ignore[misc]
-        if amt == 2 and getattr(self, "chunk_left", None) == 0 and data != b"\r\n":
-            raise ValueError("a chunk that doesn't end where its size says")
-        return data
 
 
 class _Tracked:
@@ -97,7 +32,7 @@ class _Tracked:
 
     lifeline: Lifeline | None = None
     resolve: Mapping[tuple[str, int], str] = {}
-    response_class: Any = _Answer
+    response_class: Any = Answer
     peer: str | None = None
     _key: int | None = None
     _guard: Any = None

@@ -16,7 +16,7 @@ _MAX_HEADERS = 100
 _MAX_LINE_BYTES = 65536
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 # The lines of which the e-mail parser makes exactly a name and a value: no folding, no bare CR, a name without spaces.
-# that a name can't hold. tests/transport/test_answer.py holds that it makes the same of them.
+# tests/transport/test_answer.py holds that it makes the same of them.
 _PLAIN_LINE = re.compile(r"([!-9;-~]+):[ \t]*([^\r\n]*)\r?\n")
 _BLANK = (b"\r\n", b"\n")
 

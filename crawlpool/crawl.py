@@ -177,7 +177,7 @@ class Crawl:
 
     def progress(self) -> Progress:
         """Return a frozen snapshot of how far the crawl is."""
-        return self._books.progress(queued=self.group.queued + len(self._spill), running=self._running())
+        return self._books.progress(queued=self.group.queued + len(self._spill), running=self._workforce.running(self))
 
     @property
     def is_draining(self) -> bool:
@@ -345,9 +345,6 @@ class Crawl:
             self._outstanding -= 1
             if self._outstanding <= self._lost:
                 self._quiet.notify_all()
-
-    def _running(self) -> int:
-        return max(0, self._outstanding - self.group.queued - len(self._spill))
 
 
 def _sink_error(error: BaseException) -> SinkError:

@@ -65,6 +65,11 @@ class Workforce:
         self._ensure_worker()
         return self.frontier.put(leg)
 
+    def running(self, run: Run) -> int:
+        """Return how many legs of a run are being sent or handled."""
+        with self._lock:
+            return sum(leg.run is run for leg in self._running)
+
     def abort(self, is_wanted: object) -> None:
         """End the running legs of a run, or the one leg, that ``is_wanted`` is."""
         with self._lock:

@@ -67,22 +67,6 @@ class Gate:
         self.open()
 
 
-class TickClock:
-    """A clock that stands still until it is ticked."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.now
-
-    def tick(self, seconds: float) -> None:
-        self.now += seconds
-
-
 class ListRun:
     """A run that keeps its results in a list; for tests of what is below ``submit``, ``map`` and ``crawl``."""
 

@@ -11,7 +11,8 @@ from crawlpool.books import Books
 from crawlpool.errors import DeadlineExceeded
 from crawlpool.leg import Leg
 from crawlpool.models import Hop, Outcome, Result, Target
-from tests.gates import ListRun, Threads, TickClock
+from tests.gates import ListRun, Threads
+from tests.kit import HandClock
 
 
 def leg_of(url: str) -> Leg:
@@ -27,7 +28,7 @@ def response(status: int, content: bytes = b"") -> requests.Response:
 @given(st.lists(st.sampled_from(Outcome)), st.integers(0, 5))
 def test_each_outcome_is_counted_once(outcomes: list[Outcome], found: int) -> None:
     """The books balance exactly when as many targets are settled as came in and were found."""
-    kept = Books(TickClock())
+    kept = Books(HandClock())
     for outcome in outcomes:
         kept.took()
         kept.settle(Result(Target("http://h/"), outcome), leg_of("http://h/"))
@@ -43,15 +44,15 @@ def test_each_outcome_is_counted_once(outcomes: list[Outcome], found: int) -> No
 
 def test_a_refused_target_is_taken_back() -> None:
     """A target that was counted as found and then refused leaves no trace."""
-    kept = Books(TickClock())
+    kept = Books(HandClock())
     kept.found()
     kept.unfound()
-    assert kept.report() == Books(TickClock()).report()
+    assert kept.report() == Books(HandClock()).report()
 
 
 def test_legs_retries_bytes_and_items() -> None:
     """Legs are counted with retries and redirects; a redirect is no retry; bytes are the bodies'."""
-    kept, target = Books(TickClock()), Target("http://h/")
+    kept, target = Books(HandClock()), Target("http://h/")
     hops = (Hop("http://h/", 302),)
     kept.settle(
         Result(target, Outcome.OK, response=response(200, b"12345"), redirects=hops, attempts=4), leg_of("http://h/")
@@ -64,7 +65,7 @@ def test_legs_retries_bytes_and_items() -> None:
 
 def test_kinds_and_statuses() -> None:
     """Errors are counted by kind, HTTP errors by status."""
-    kept, target, leg = Books(TickClock()), Target("http://h/"), leg_of("http://h/")
+    kept, target, leg = Books(HandClock()), Target("http://h/"), leg_of("http://h/")
     for status in (404, 404, 503):
         kept.settle(Result(target, Outcome.HTTP_ERROR, response=response(status)), leg)
     kept.settle(Result(target, Outcome.FAILED, error=DeadlineExceeded("late")), leg)
@@ -76,7 +77,7 @@ def test_kinds_and_statuses() -> None:
 
 def test_the_slowest_hosts_come_first() -> None:
     """Progress names the five slowest hosts by their mean time, slowest first."""
-    kept = Books(TickClock())
+    kept = Books(HandClock())
     for number in range(7):
         for elapsed_s in (number, number + 1.0):
             leg = leg_of(f"http://h{number}/")
@@ -88,7 +89,7 @@ def test_the_slowest_hosts_come_first() -> None:
 
 def test_hosts_are_forgotten_not_hoarded() -> None:
     """However many hosts there are, the times of a bounded number are kept, those asked most often among them."""
-    kept = Books(TickClock())
+    kept = Books(HandClock())
     often = leg_of("http://often/")
     for _ in range(2):
         kept.settle(Result(often.target, Outcome.OK, elapsed_s=9.0), often)
@@ -101,7 +102,7 @@ def test_hosts_are_forgotten_not_hoarded() -> None:
 
 def test_time_runs_from_the_start() -> None:
     """Elapsed time is 0 before the start and what the clock says after it; an interrupted crawl isn't complete."""
-    clock = TickClock()
+    clock = HandClock()
     kept = Books(clock)
     clock.tick(5)
     assert kept.report().elapsed_s == 0.0
@@ -115,7 +116,7 @@ def test_time_runs_from_the_start() -> None:
 
 def test_counts_from_many_threads_add_up() -> None:
     """No count is lost when workers settle at the same time."""
-    kept = Books(TickClock())
+    kept = Books(HandClock())
 
     def work() -> None:
         for _ in range(500):

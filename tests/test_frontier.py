@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from crawlpool.config import HostLimits
 from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
-from tests.gates import PATIENCE_S, ListRun, Threads, TickClock
+from tests.gates import PATIENCE_S, ListRun, Threads
+from tests.kit import HandClock
 
 ONE_EACH = HostLimits(concurrency=1)
 
@@ -82,9 +83,9 @@ def test_higher_priority_goes_first_then_order_of_arrival() -> None:
 
 def test_a_leg_never_runs_before_its_time() -> None:
     """A leg with a time is handed out when the clock has come to it and not before; the wait is told."""
-    clock = TickClock()
+    clock = HandClock()
     frontier, run = Frontier(clock), ListRun()
-    frontier.put(run.leg("http://h/later", not_before=clock.now + 5))
+    frontier.put(run.leg("http://h/later", not_before=clock.now_s + 5))
     frontier.put(run.leg("http://h/now"))
     assert urls(frontier.take(5)) == ["http://h/now"]
     clock.tick(4.9)
@@ -141,10 +142,10 @@ def test_settle_queues_what_follows_whatever_the_bound() -> None:
 
 def test_drop_stops_one_run() -> None:
     """Dropping a run gives back its waiting legs, ready and later ones, and leaves the others'."""
-    clock = TickClock()
+    clock = HandClock()
     frontier, run, other = Frontier(clock), ListRun(), ListRun()
     frontier.put(run.leg("http://a/1"))
-    frontier.put(run.leg("http://b/2", not_before=clock.now + 1))
+    frontier.put(run.leg("http://b/2", not_before=clock.now_s + 1))
     frontier.put(other.leg("http://a/3"))
     assert sorted(urls(frontier.drop(run))) == ["http://a/1", "http://b/2"]
     assert not frontier.put(run.leg("http://a/4"))
@@ -283,7 +284,7 @@ class FrontierMachine(RuleBasedStateMachine):
 
     @initialize(limit=st.sampled_from([1, 2, None]))
     def begin(self, limit: int | None) -> None:
-        self.clock = TickClock()
+        self.clock = HandClock()
         self.frontier = Frontier(self.clock)
         self.limit = limit
         self.runs = [ListRun(limits=HostLimits(concurrency=limit)) for _ in range(2)]
@@ -298,7 +299,7 @@ class FrontierMachine(RuleBasedStateMachine):
         delay=st.sampled_from([0, 0, 1, 7]),
     )
     def put(self, run: int, host: str, priority: int, delay: int) -> None:
-        leg = self.runs[run].leg(f"http://{host}/", priority, self.clock.now + delay if delay else 0.0)
+        leg = self.runs[run].leg(f"http://{host}/", priority, self.clock.now_s + delay if delay else 0.0)
         if self.frontier.put(leg):
             assert run not in self.stopped
             self.waiting.add(leg)
@@ -314,7 +315,7 @@ class FrontierMachine(RuleBasedStateMachine):
         assert 1 <= len(legs) <= n
         for leg in legs:
             assert leg in self.waiting
-            assert leg.not_before <= self.clock.now
+            assert leg.not_before <= self.clock.now_s
             self.waiting.discard(leg)
             self.running.append(leg)
 
@@ -324,7 +325,7 @@ class FrontierMachine(RuleBasedStateMachine):
             return
         leg = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
         run = self.runs.index(leg.run)  # type: ignore[arg-type]
-        follow = self.runs[run].leg(leg.target.url, 0, self.clock.now + delay) if again else None
+        follow = self.runs[run].leg(leg.target.url, 0, self.clock.now_s + delay) if again else None
         refused = self.frontier.settle([(leg, follow)])
         assert (refused == [follow]) == (again and run in self.stopped)
         if again and not refused:
@@ -358,7 +359,7 @@ class FrontierMachine(RuleBasedStateMachine):
         return sum(leg.run is run and leg.host == host for leg in self.running)
 
     def _may_start(self, leg: Leg) -> bool:
-        return leg.not_before <= self.clock.now and (self.limit is None or self._busy(leg.run, leg.host) < self.limit)
+        return leg.not_before <= self.clock.now_s and (self.limit is None or self._busy(leg.run, leg.host) < self.limit)
 
 
 TestFrontierMachine = FrontierMachine.TestCase

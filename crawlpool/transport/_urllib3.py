@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import operator
 import ssl
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -48,50 +49,58 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 class _Origin:
     """The idle connections to one scheme, host, port and TLS setting; it plays urllib3's pool to its responses."""
 
-    __slots__ = ("adapter", "host", "idle", "key", "port", "scheme", "tls")
+    __slots__ = ("_adapter", "host", "idle", "key", "port", "scheme", "tls")
 
     def __init__(self, adapter: Urllib3Adapter, key: Any, scheme: str, host: str, port: int, tls: Any) -> None:
-        self.adapter, self.key, self.scheme, self.host, self.port, self.tls = adapter, key, scheme, host, port, tls
+        # Weak, so that a session that its user drops unclosed goes at once, its sockets with it, as in requests.
+        self._adapter = weakref.ref(adapter)
+        self.key, self.scheme, self.host, self.port, self.tls = key, scheme, host, port, tls
         self.idle: list[Any] = []
+
+    def __del__(self) -> None:
+        self.close()
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}"
 
-    def take(self) -> Any:
+    def take(self, adapter: Urllib3Adapter) -> Any:
         """Return a connection: the last used of the idle ones that is open and has nothing to say, or a new one."""
         while self.idle:
             connection = self.idle.pop()
-            self.adapter.idle_count -= 1
+            adapter.idle_count -= 1
             if not is_connection_dropped(connection):
                 return connection
             connection.close()
-        return self.make()
+        return self.make(adapter)
 
-    def make(self) -> Any:
+    def make(self, adapter: Urllib3Adapter) -> Any:
         """Return a new connection, not yet connected; an idle one goes where the bound is reached."""
-        self.adapter.evict(self.adapter.idle_connections - 1)
+        adapter.evict(adapter.idle_connections - 1)
         connection: Any
         if self.scheme == "https":
             connection = TrackedHTTPSConnection(self.host, self.port, ssl_context=self.tls)
         else:
             connection = TrackedHTTPConnection(self.host, self.port)
-        connection.lifeline, connection.resolve = self.adapter.lifeline, self.adapter.resolve
+        connection.lifeline, connection.resolve = adapter.lifeline, adapter.resolve
         return connection
 
     def close(self) -> None:
         """Close the idle connections; urllib3's container calls this when the origin is evicted."""
         idle, self.idle = self.idle, []
-        self.adapter.idle_count -= len(idle)
+        adapter = self._adapter()
+        if adapter is not None:
+            adapter.idle_count -= len(idle)
         for connection in idle:
             connection.close()
 
     def _put_conn(self, connection: Any) -> None:
         """Take a connection back; urllib3's response calls this when its body is read."""
-        if connection.sock is None or self.adapter.lifeline.is_closed:
+        adapter = self._adapter()
+        if connection.sock is None or adapter is None or adapter.lifeline.is_closed:
             connection.close()  # it was the server's last answer on it; the guard of its socket goes now
             return
         self.idle.append(connection)
-        self.adapter.gave_back(self)
+        adapter.gave_back(self)
 
 
 class Urllib3Adapter(HTTPAdapter):
@@ -180,7 +189,7 @@ class Urllib3Adapter(HTTPAdapter):
         except LocationValueError as error:
             raise requests.exceptions.InvalidURL(error, request=request) from error
         path = request.path_url
-        connection = origin.take()
+        connection = origin.take(self)
         try:
             response = self._exchange(connection, origin, request, path, connect_s, read_s)
         except BaseException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import pickle
 import socket
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
-from crawlpool import SessionPool
+from crawlpool import Session, SessionPool
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
 from crawlpool.transport._urllib3 import Urllib3Adapter
 from crawlpool.transport.lifeline import Lifeline
@@ -250,3 +251,19 @@ def test_a_request_after_a_failure_has_a_new_connection(adapter: Urllib3Adapter)
             adapter.send(prepared(server.url("/slow")), timeout=0.1)
         assert adapter.lifeline.counts() == (1, 0)
         assert adapter.send(prepared(server.url())).content == b"x"
+
+
+def test_a_session_that_is_dropped_takes_its_sockets_with_it() -> None:
+    """As with requests: no close, no collector; the last reference is enough, and nothing warns of it."""
+    gc.collect()
+    gc.disable()
+    try:
+        with SiteServer({"/": b"x"}) as server:
+            session = Session()
+            assert session.get(server.url()).ok
+            lifeline = session.lifeline
+            assert lifeline.counts() == (1, 1)
+            del session
+            assert lifeline.counts() == (1, 0)
+    finally:
+        gc.enable()

@@ -8,6 +8,7 @@ from crawlpool.cookies import CookieStore
 from crawlpool.crawl import Crawl
 from crawlpool.download import DownloadMismatch
 from crawlpool.errors import (
+    BodyStalled,
     BodyTooLarge,
     Cancelled,
     ConfigError,
@@ -29,8 +30,7 @@ from crawlpool.errors import (
     UndecodableBody,
     UnwantedContentType,
 )
-from crawlpool.models import Hop, Outcome, Report, Result, Target
-from crawlpool.pool import Statistics
+from crawlpool.models import Hop, Outcome, Report, Result, Statistics, Target
 from crawlpool.retry import RetryBudget, RetryPolicy
 from crawlpool.runs import ResponseFuture
 from crawlpool.session import Session
@@ -39,6 +39,7 @@ from crawlpool.sinks import JsonlSink, Sink
 from crawlpool.source import Source, SourceSettings
 
 __all__ = [
+    "BodyStalled",
     "BodyTooLarge",
     "Cancelled",
     "ConfigError",

@@ -11,8 +11,10 @@ from crawlpool.books import Books, Progress
 from crawlpool.clock import SYSTEM_CLOCK, Clock
 from crawlpool.config import check, is_count
 from crawlpool.errors import Cancelled, CrawlPoolError, HandlerFailed, PoolClosed, SinkError, UnwantedContentType
+from crawlpool.events import logger
 from crawlpool.leg import Group, Leg, RunOptions, host_of
 from crawlpool.models import Outcome, Report, Result, Target
+from crawlpool.redact import redact_url
 from crawlpool.settle import dropped, first_leg
 from crawlpool.source import BadLine
 from crawlpool.spill import SpillQueue
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     from crawlpool.sinks import Sink
     from crawlpool.worker import Workforce
+
+_log = logger("crawl")
 
 
 class Crawl:
@@ -65,6 +69,8 @@ class Crawl:
         self._workforce = workforce
         self._handler = handler
         self._sinks = sinks
+        for one in content_types or ():
+            check(one.count("/") == 1, "content_types", one, "media types such as text/html or image/*")
         self._content_types = tuple(t.strip().lower() for t in content_types) if content_types is not None else None
         self._max_per_host = max_per_host
         self._on_result = on_result
@@ -232,6 +238,7 @@ class Crawl:
         except BaseException as error:  # whatever a handler raises, its target has one result and the worker lives on
             if error is result.error or getattr(error, "response", None) is result.response is not None:
                 return result  # result.unwrap() raised it: the record keeps the first cause
+            _log.error("the handler failed", url=redact_url(result.target.url), exc_info=error)
             failed = HandlerFailed(f"the handler raised {type(error).__name__}: {error}")
             failed.__cause__ = error
             return dataclasses.replace(result, outcome=Outcome.FAILED, reason="handler", error=failed)

@@ -116,6 +116,13 @@ class CutHeader(RequestError, rex.ConnectionError, rex.ChunkedEncodingError):
     """
 
 
+class BodyStalled(RequestError, rex.ReadTimeout, rex.ConnectionError):
+    """No byte of the body came for as long as the read timeout allows.
+
+    A ``ReadTimeout`` by what happened, and a ``ConnectionError`` because that is what requests raises there.
+    """
+
+
 class UndecodableBody(RequestError, rex.ContentDecodingError):
     """The body can't be decoded by the Content-Encoding that it claims."""
 

@@ -62,6 +62,18 @@ class RetriesLeftToAdapter:
     adapter: str
 
 
+@dataclasses.dataclass(frozen=True)
+class TargetSettled:
+    """A target has its outcome; ``error`` is the kind of error that ended it, ``status`` that of its last answer."""
+
+    url: str
+    outcome: str
+    reason: str | None
+    status: int | None
+    error: str | None
+    attempts: int
+
+
 def emit(log: Any, level: str, event: object) -> None:
     """Log an event record: its class name in words as the event, its fields as key and value."""
     name = "".join(f" {c.lower()}" if c.isupper() else c for c in type(event).__name__).strip()

@@ -208,3 +208,28 @@ class Report:
         if not self.is_balanced:
             raise CrawlPoolError(f"the books don't balance: {self.inputs} + {self.found} != {self.settled}")
         return self
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """A snapshot of a pool, taken at one moment for each number and not at one moment for all.
+
+    Args:
+        sessions: sessions that live now.
+        sessions_made: sessions made so far.
+        connections_open: sockets open now.
+        connections_opened: sockets opened so far.
+        requests: calls and targets begun, retries and redirects not counted.
+        retries: retries granted so far.
+        threads: worker threads that live now.
+        queued: targets that wait for a worker.
+    """
+
+    sessions: int
+    sessions_made: int
+    connections_open: int
+    connections_opened: int
+    requests: int
+    retries: int
+    threads: int = 0
+    queued: int = 0

@@ -7,9 +7,9 @@ Knows nothing of queues and crawls: it serves those who have threads of their ow
 from __future__ import annotations
 
 import collections
-import dataclasses
 import os
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from requests.models import DEFAULT_REDIRECT_LIMIT
@@ -29,47 +29,23 @@ from crawlpool.defaults import Defaults, Snapshot, as_hooks
 from crawlpool.download import download
 from crawlpool.environment import Environment
 from crawlpool.errors import ConfigError, PoolClosed
+from crawlpool.models import Statistics
 from crawlpool.prepare import checked
 from crawlpool.retry import RetryBudget, RetryPolicy
 from crawlpool.session import Session
 from crawlpool.shared import Shared
-from crawlpool.sites import Site, origin_of
+from crawlpool.sites import Site, declared_origin
 from crawlpool.transport.watchdog import Watchdog
 from crawlpool.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from requests.adapters import BaseAdapter
 
     from crawlpool.config import HostLimits
 
 _Self = TypeVar("_Self", bound="BlockingPool")
-
-
-@dataclasses.dataclass(frozen=True)
-class Statistics:
-    """A snapshot of a pool, taken at one moment for each number and not at one moment for all.
-
-    Args:
-        sessions: sessions that live now.
-        sessions_made: sessions made so far.
-        connections_open: sockets open now.
-        connections_opened: sockets opened so far.
-        requests: calls and targets begun, retries and redirects not counted.
-        retries: retries granted so far.
-        threads: worker threads that live now.
-        queued: targets that wait for a worker.
-    """
-
-    sessions: int
-    sessions_made: int
-    connections_open: int
-    connections_opened: int
-    requests: int
-    retries: int
-    threads: int = 0
-    queued: int = 0
 
 
 class _Token:
@@ -118,6 +94,11 @@ class BlockingPool(Verbs):
         netrc: bool = True,
         resolve: Mapping[tuple[str, int], str] | None = None,
     ) -> None:
+        for name, value in (("headers", headers), ("params", params), ("proxies", proxies), ("resolve", resolve)):
+            check(value is None or isinstance(value, Mapping), name, type(value).__name__, "a mapping, or None")
+        check(
+            auth is None or callable(auth) or isinstance(auth, tuple), "auth", type(auth).__name__, "as requests has it"
+        )
         settings = PoolSettings(
             threads=threads,
             deadline_s=deadline,
@@ -297,7 +278,7 @@ class BlockingPool(Verbs):
         Raises:
             ConfigError: when ``origin`` is none.
         """
-        self._shared.sites.put(Site(origin_of(origin), dict(headers or {}), auth, retry, limits))
+        self._shared.sites.put(Site(declared_origin(origin), dict(headers or {}), auth, retry, limits))
 
     def mount(self, prefix: str, factory: Callable[[], BaseAdapter]) -> None:
         """Mount an adapter under a URL prefix in every session, present and future.

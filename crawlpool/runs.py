@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from crawlpool.errors import Cancelled, PoolClosed
+from crawlpool.errors import Cancelled, CrawlPoolError, PoolClosed
 from crawlpool.leg import Group, Leg, RunOptions
 from crawlpool.models import Outcome, Result, Target
 from crawlpool.settle import dropped, first_leg
@@ -211,6 +211,7 @@ class MapResults(Iterator[Result]):
         self._out = 0
         self._is_exhausted = False
         self._is_over = False
+        self._consumer = threading.Lock()  # held during a `next`; guards nothing, but tells a second consumer
 
     def __iter__(self) -> Iterator[Result]:
         return self
@@ -218,11 +219,15 @@ class MapResults(Iterator[Result]):
     def __next__(self) -> Result:
         if self._is_over:
             raise StopIteration
+        if not self._consumer.acquire(blocking=False):
+            raise CrawlPoolError("a map is iterated by one thread; give each thread a map of its own")
         try:
             result = self._next()
         except BaseException:
             self.close()
             raise
+        finally:
+            self._consumer.release()
         if result is None:
             self._is_over = True
             raise StopIteration

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -16,6 +18,7 @@ from crawlpool.exchange import send_once, send_with_retries
 from crawlpool.lane import BlockingLane
 from crawlpool.layers import UNSET, LayeredSession
 from crawlpool.prepare import PLAIN_URL, checked, merged, prepare_plain
+from crawlpool.redact import one_line
 from crawlpool.retry import RetryPolicy
 from crawlpool.shared import Call
 from crawlpool.transport.reading import read_body
@@ -241,11 +244,21 @@ class Session(LayeredSession):
             if self.lifeline.leave():
                 self.dispose()
 
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return the Location of a redirect, or ``None``.
+
+        Raises:
+            requests.exceptions.InvalidURL: when its bytes are no text.
+        """
+        with _redirect_errors():
+            return super().get_redirect_target(resp)
+
     def _redirected(self, first: Any, request: Any, call: Call, follow: bool, kwargs: dict[str, Any]) -> Any:
-        if not follow:
-            first._next = next(self.resolve_redirects(first, request, yield_requests=True, **kwargs), None)
-            return first
-        answers = [first, *self.resolve_redirects(first, request, call=call, **kwargs)]
+        with _redirect_errors():
+            if not follow:
+                first._next = next(self.resolve_redirects(first, request, yield_requests=True, **kwargs), None)
+                return first
+            answers = [first, *self.resolve_redirects(first, request, call=call, **kwargs)]
         last = answers.pop()
         last.history = answers
         return last
@@ -314,7 +327,8 @@ class Session(LayeredSession):
         if self.get_redirect_target(response) is None:
             return None
         hops = self.resolve_redirects(response, exchange.request, yield_requests=True, **exchange.settings)
-        request: Any = next(hops, None)
+        with _redirect_errors():
+            request: Any = next(hops, None)
         return request  # type: ignore[no-any-return]
 
     # Closing -----------------------------------------------------------------------------------------------------
@@ -342,3 +356,14 @@ class Session(LayeredSession):
             self.mount(prefix, adapter)
         for name, value in state.items():
             setattr(self, name, value)
+
+
+@contextlib.contextmanager
+def _redirect_errors() -> Iterator[None]:
+    """Say of a Location that can't be parsed that it is no URL; requests lets its parsers' bare errors through."""
+    try:
+        yield
+    except requests.RequestException:
+        raise
+    except ValueError as error:
+        raise requests.exceptions.InvalidURL(f"the redirect's target is no URL: {one_line(str(error))}") from error

@@ -9,8 +9,8 @@ from crawlpool.config import CRAWL_MAX_BODY_BYTES, NO_LIMITS, HostLimits, check,
 from crawlpool.crawl import Crawl
 from crawlpool.errors import ConfigError, PoolClosed, QueueFull
 from crawlpool.leg import Group, Leg, RunOptions
-from crawlpool.models import Report, Result, Target
-from crawlpool.pool import BlockingPool, Statistics
+from crawlpool.models import Report, Result, Statistics, Target
+from crawlpool.pool import BlockingPool
 from crawlpool.retry import RetryPolicy
 from crawlpool.runs import MapResults, MapRun, ResponseFuture, SubmitRun, Submitted, give_up
 from crawlpool.verbs import BodyOptions, SubmitOptions
@@ -172,6 +172,7 @@ class SessionPool(BlockingPool):
         unknown = sorted(options.keys() - _OF_SUBMIT)
         if unknown:
             raise ConfigError(f"map() takes no {unknown[0]!r}")
+        _check_many("targets", targets)
         if self._is_closed:
             raise PoolClosed("the session pool is closed")
         settings = self._shared.settings
@@ -205,6 +206,7 @@ class SessionPool(BlockingPool):
             SinkError: when a sink can't write any more; what it wrote before stands.
             PoolClosed: when the pool is closed.
         """
+        _check_many("seeds", seeds)
         return self.new_crawl(handler, limits=limits, sinks=sinks, max_body_bytes=max_body_bytes, **options).run(seeds)
 
     def new_crawl(
@@ -239,6 +241,7 @@ class SessionPool(BlockingPool):
         unknown = sorted(options.keys() - _OF_SUBMIT)
         if unknown:
             raise ConfigError(f"crawl() takes no {unknown[0]!r}")
+        check(handler is None or callable(handler), "handler", handler, "a function of a result and the crawl, or None")
         if self._is_closed:
             raise PoolClosed("the session pool is closed")
         given = {**options, "max_body_bytes": max_body_bytes}
@@ -316,3 +319,8 @@ class SessionPool(BlockingPool):
     def _after_fork_in_child(self) -> None:
         super()._after_fork_in_child()
         self._begin_work()
+
+
+def _check_many(name: str, given: object) -> None:
+    # Text is iterable too: each letter would be a URL.
+    check(not isinstance(given, (str, bytes)), name, given, f"several of them: for a single one write [{name[:-1]}]")

@@ -11,6 +11,7 @@ from urllib3.util import parse_url
 
 from crawlpool.errors import ConfigError
 from crawlpool.prepare import check_header
+from crawlpool.redact import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,19 @@ def origin_of(url: str) -> str:
     if parts.scheme not in _DEFAULT_PORTS or not parts.host:
         raise ConfigError(f"origin {url!r}: an origin is http://host or https://host, with a port where it needs one")
     return f"{parts.scheme}://{parts.host.lower()}:{parts.port or _DEFAULT_PORTS[parts.scheme]}"
+
+
+def declared_origin(text: str) -> str:
+    """Return the origin that a user names, as ``origin_of`` writes it.
+
+    Raises:
+        ConfigError: when it isn't one, or is more: what is set for an origin holds for all of its paths.
+    """
+    origin = origin_of(text)
+    parts = parse_url(text)
+    if parts.path not in (None, "", "/") or parts.query is not None or parts.auth is not None:
+        raise ConfigError(f"origin {redact_text(text)!r}: an origin has no user, no path and no query: {origin}")
+    return origin
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from crawlpool.cli.values import Seconds, Statuses
 from crawlpool.config import is_count
 from crawlpool.errors import ConfigError, CrawlPoolError
 from crawlpool.redact import one_line, redact_url
-from crawlpool.sites import origin_of
+from crawlpool.sites import declared_origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +75,7 @@ def read_config(ctx: click.Context, param: click.Parameter, path: str | None) ->
     for origin, table in sites.items():
         place = f'{shown}: [site."{one_line(redact_url(origin))}"]'
         try:
-            key = origin_of(origin)
+            key = declared_origin(origin)
         except ConfigError:
             raise click.UsageError(f"{place}: an origin is http://HOST or https://HOST, with its port", ctx) from None
         ctx.meta[SITES][key] = _site(ctx, table, place)

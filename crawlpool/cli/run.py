@@ -16,16 +16,20 @@ from crawlpool.cli.signals import Interrupts
 from crawlpool.cli.summary import books_of, fields_of, summary_of
 from crawlpool.cli.watch import Feed, Watch
 from crawlpool.errors import CookieFileError, SinkError
+from crawlpool.events import TargetSettled, emit, logger
 from crawlpool.observe import logs_to, make_display
-from crawlpool.redact import redact_text
+from crawlpool.redact import redact_text, redact_url
 from crawlpool.source import InputFileError, Source, check_inputs
 
 if TYPE_CHECKING:
     from crawlpool.cli.settings import RunSettings
     from crawlpool.crawl import Crawl
+    from crawlpool.models import Result
     from crawlpool.observe import Display, Telling
     from crawlpool.sessionpool import SessionPool
     from crawlpool.sinks import Sink
+
+_log = logger("request")
 
 
 def run(settings: RunSettings, telling: Telling) -> Exit:
@@ -77,7 +81,7 @@ class _Conductor:
             max_redirects=settings.max_redirects,
             content_types=settings.content_types,
             max_per_host=settings.max_per_host,
-            on_result=self._watch,
+            on_result=self._told if settings.verbosity else self._watch,
         )
         # Guards _ending: the first reason to end stays, but an interrupt is never overruled by it.
         self._lock = threading.Lock()
@@ -86,6 +90,22 @@ class _Conductor:
         self._finished = threading.Event()
         self._is_too_much = threading.Event()
         self._wake = threading.Event()
+
+    def _told(self, result: Result) -> None:
+        response = result.response
+        emit(
+            _log,
+            "info",
+            TargetSettled(
+                redact_url(result.target.url),
+                result.outcome.value,
+                result.reason,
+                None if response is None else response.status_code,
+                None if result.error_kind is None else result.error_kind.value,
+                result.attempts,
+            ),
+        )
+        self._watch(result)
 
     # The three threads ---------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from crawlpool.testing.example import MISSING, MOVED, PACKED, SLOW, example_site
 from crawlpool.testing.server import SiteServer, loopback_hosts
 
 HOSTS = 4
-SHOWN = 2
+SHOWN = 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         _say(f"the server saw {server.request_count} requests over {server.connections} connections")
 
     if records.exists():  # not when the command refused its arguments
-        _say(f"the records are in {records}; the first {SHOWN}:")
+        _say(f"the records, one line each, are in {records}; the first of them, spread out:")
         for record in _first_records(records, SHOWN):
             print(json.dumps(record, indent=2, ensure_ascii=False))
     return code

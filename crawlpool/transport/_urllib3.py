@@ -250,7 +250,9 @@ class Urllib3Adapter(HTTPAdapter):
             if not host:
                 raise LocationValueError(f"No host specified in {key[0]!r}")
             tls = self.tls.get(verify, cert) if scheme == "https" else None
-            origin = _Origin(self, key, scheme, host.strip("[]"), parts.port or _DEFAULT_PORTS[scheme], tls)
+            origin = _Origin(
+                self, key, scheme, host.strip("[]"), _DEFAULT_PORTS[scheme] if parts.port is None else parts.port, tls
+            )
             self._origins[key] = origin
         return origin
 

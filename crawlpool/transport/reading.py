@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import http.client
-from typing import TYPE_CHECKING, Any
+import ssl
+from typing import Any
 
+import requests
 from urllib3.response import HTTPResponse
 
 from crawlpool.decode import Decoder, decode_body
-from crawlpool.errors import BodyTooLarge, TruncatedBody
-
-if TYPE_CHECKING:
-    import requests
+from crawlpool.errors import BodyStalled, BodyTooLarge, TruncatedBody
 
 _PIECE_BYTES = 65536
 
@@ -30,7 +29,8 @@ def read_body(response: requests.Response, max_body_bytes: int | None = None) ->
         TruncatedBody: when the connection or the compressed stream ends before its end.
         UndecodableBody: when the body isn't what its Content-Encoding says.
         BodyTooLarge: when it is larger than the cap; the connection is closed, not read to its end.
-        OSError: what the socket raises.
+        BodyStalled: when the read timeout passes without a byte.
+        requests.exceptions.SSLError: when TLS breaks.
     """
     content: Any = response._content
     if content is not False or response._content_consumed:
@@ -68,6 +68,16 @@ def _read_httplib(raw: HTTPResponse, encoding: str | None, cap: int | None) -> b
             body, wire_bytes = _read_capped(fp, encoding, cap)
     except http.client.IncompleteRead as error:
         raise TruncatedBody(_cut(len(error.partial), length)) from None
+    except ssl.SSLEOFError as error:
+        raise TruncatedBody(f"the connection broke in the middle of the body: {error.strerror}") from error
+    except ssl.SSLError as error:
+        raise requests.exceptions.SSLError(error) from error
+    except TimeoutError as error:
+        raise BodyStalled("no byte of the body came within the read timeout") from error
+    except OSError as error:
+        if isinstance(error, requests.RequestException):
+            raise
+        raise TruncatedBody(f"the connection broke in the middle of the body: {error.strerror or error}") from error
     except ValueError as error:  # http.client's int() of a chunk size
         raise TruncatedBody(f"the chunked body is malformed: {error}") from None
     if length is not None and not is_chunked and fp._method != "HEAD" and wire_bytes < length:

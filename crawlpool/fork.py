@@ -45,7 +45,7 @@ def let_go(lifeline: Lifeline) -> None:
     The descriptor stays taken, for ever: a TLS object that somebody still holds knows it by its number. A session that
     was kept from before the fork refuses to send; ``pool.session`` makes the child its own.
     """
-    lifeline._lock = threading.Lock()  # a thread of the parent may have held it
+    lifeline._lock = threading.RLock()  # a thread of the parent may have held it
     lifeline._is_closed = True
     null = os.open(os.devnull, os.O_RDWR)
     try:

@@ -38,7 +38,9 @@ class Lifeline:
     def __init__(self) -> None:
         # Guards every field below. Shutting a socket down happens under it too, against the rule: between a look at
         # the descriptor and the call the owner could close it, and its number could be another connection's by then.
-        self._lock = threading.Lock()
+        # It can be taken again by its holder: the garbage collector may run under it and close a dropped response, whose
+        # connection then says ``closing`` here.
+        self._lock = threading.RLock()
         # Weak: a streamed response that its user dropped takes its connection with it, as in requests.
         self._sockets: dict[int, weakref.ref[socket.socket]] = {}
         self._current: int | None = None
@@ -158,7 +160,7 @@ class Lifeline:
                 return False
             self._is_closed = True
             self._ended_by = LegEnd.CLOSED
-            for held in self._sockets.values():
+            for held in list(self._sockets.values()):
                 _shutdown(held())
             return self._depth == 0
 
@@ -182,8 +184,8 @@ class Lifeline:
             raise PoolClosed("the session pool is closed" if self._is_closed else "the request was ended")
 
     def _forget_dropped(self) -> None:
-        for key in [key for key, held in self._sockets.items() if held() is None]:
-            del self._sockets[key]
+        for key in [key for key, held in list(self._sockets.items()) if held() is None]:
+            self._sockets.pop(key, None)
 
 
 def _shutdown(sock: socket.socket | None) -> None:

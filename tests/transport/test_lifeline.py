@@ -300,3 +300,13 @@ def test_shut_just_before_the_handshake_ends_it() -> None:
                 session.get(url, verify=str(certificates.authority), timeout=50)
         assert seen == ["handshake"]
         assert session.lifeline.counts() == (1, 0)
+
+
+def test_a_collection_under_the_lock_can_close_a_dropped_connection() -> None:
+    """The collector may run while the lock is held, in the same thread, and close a response that nobody holds."""
+    lifeline = Lifeline()
+    with socket.socket() as sock:
+        key = lifeline.opened(sock)
+        with lifeline._lock:
+            lifeline.closing(key)
+        assert lifeline.counts() == (1, 0)

@@ -38,8 +38,8 @@ class Lifeline:
     def __init__(self) -> None:
         # Guards every field below. Shutting a socket down happens under it too, against the rule: between a look at
         # the descriptor and the call the owner could close it, and its number could be another connection's by then.
-        # It can be taken again by its holder: the garbage collector may run under it and close a dropped response, whose
-        # connection then says ``closing`` here.
+        # It can be taken again by its holder: the garbage collector may run under it and close a dropped response,
+        # whose connection then says ``closing`` here.
         self._lock = threading.RLock()
         # Weak: a streamed response that its user dropped takes its connection with it, as in requests.
         self._sockets: dict[int, weakref.ref[socket.socket]] = {}

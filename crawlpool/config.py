@@ -41,6 +41,18 @@ def is_seconds(value: object, *, zero: bool = False) -> bool:
     return value >= 0 if zero else value > 0
 
 
+def check_deadline(deadline_s: object) -> None:
+    """Raise ``ConfigError`` unless ``deadline_s`` is a positive number of seconds or ``None``."""
+    rule = "a positive number of seconds, or None for none"
+    check(deadline_s is None or is_seconds(deadline_s), "deadline", deadline_s, rule)
+
+
+def check_cap(max_body_bytes: object) -> None:
+    """Raise ``ConfigError`` unless ``max_body_bytes`` is a number of bytes or ``None``."""
+    rule = "a whole number of bytes of at least 1, or None for no cap"
+    check(max_body_bytes is None or is_count(max_body_bytes), "max_body_bytes", max_body_bytes, rule)
+
+
 def split_timeout(timeout: Any) -> tuple[float | None, float | None]:
     """Return (connect, read) seconds for any form of timeout that requests takes.
 
@@ -134,18 +146,8 @@ class PoolSettings:
 
     def __post_init__(self) -> None:
         check(is_count(self.threads) and self.threads <= 4096, "threads", self.threads, "a whole number, 1 to 4096")
-        check(
-            self.deadline_s is None or is_seconds(self.deadline_s),
-            "deadline",
-            self.deadline_s,
-            "a positive number of seconds, or None for none",
-        )
-        check(
-            self.max_body_bytes is None or is_count(self.max_body_bytes),
-            "max_body_bytes",
-            self.max_body_bytes,
-            "a whole number of bytes of at least 1, or None for no cap",
-        )
+        check_deadline(self.deadline_s)
+        check_cap(self.max_body_bytes)
         check(is_count(self.idle_connections), "idle_connections", self.idle_connections, "a whole number, at least 1")
         check(
             self.queue_size is None or is_count(self.queue_size),

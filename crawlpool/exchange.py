@@ -217,9 +217,8 @@ def can_resend(request: requests.PreparedRequest) -> bool:
 def policy_of(session: LayeredSession, url: Any) -> RetryPolicy:
     """Return the retry policy for ``url``: its site's, or the pool's."""
     site = session._shared.sites.of(url) if session._shared.sites.current else None
-    if site is None or site.retry is None or site.retry is True:
-        return session._shared.retry
-    return RetryPolicy.never() if site.retry is False else site.retry
+    own = None if site is None else RetryPolicy.given(site.retry)
+    return own or session._shared.retry
 
 
 def _take_cookies(session: LayeredSession, request: requests.PreparedRequest, response: requests.Response) -> None:

@@ -31,7 +31,7 @@ from crawlpool.environment import Environment
 from crawlpool.errors import ConfigError, PoolClosed
 from crawlpool.models import Statistics
 from crawlpool.prepare import checked
-from crawlpool.retry import RetryBudget, RetryPolicy
+from crawlpool.retry import RetryPolicy
 from crawlpool.session import Session
 from crawlpool.shared import Shared
 from crawlpool.sites import Site, declared_origin
@@ -108,8 +108,7 @@ class BlockingPool(Verbs):
             trust_env=trust_env,
             resolve={(host.lower(), port): to for (host, port), to in (resolve or {}).items()},
         )
-        policy = RetryPolicy() if retry is None or retry is True else RetryPolicy.never() if retry is False else retry
-        check(isinstance(policy, RetryPolicy), "retry", retry, "a RetryPolicy, or False for none")
+        policy = RetryPolicy.given(retry) or RetryPolicy()
         all_headers = default_headers()
         all_headers.update(headers or {})
         checked(all_headers)
@@ -130,7 +129,7 @@ class BlockingPool(Verbs):
             cookies=_as_store(cookies),
             environment=Environment.read(with_netrc=netrc) if trust_env else Environment.empty(),
             retry=policy,
-            budget=RetryBudget(policy.budget, policy.budget_reserve),
+            budget=policy.new_budget(),
         )
         # Guards _sessions, _made, _gone and _is_closed.
         self._lock = threading.Lock()

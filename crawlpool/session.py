@@ -12,7 +12,7 @@ from requests.sessions import merge_hooks, merge_setting
 from requests.structures import CaseInsensitiveDict
 
 from crawlpool.clock import Deadline
-from crawlpool.config import check, is_count, is_seconds
+from crawlpool.config import check_cap, check_deadline
 from crawlpool.cookies import CookieStore, RequestCookies
 from crawlpool.exchange import send_once, send_with_retries
 from crawlpool.lane import BlockingLane
@@ -24,7 +24,7 @@ from crawlpool.shared import Call
 from crawlpool.transport.reading import read_body
 
 if TYPE_CHECKING:
-    from crawlpool.transport.base import Exchange
+    from crawlpool.transport.base import Exchange, Lane
 
 _PLAIN = requests.Session  # the class itself: what the name means may be replaced while we run
 _REQUESTS_SEND = _PLAIN.send
@@ -192,12 +192,10 @@ class Session(LayeredSession):
         """
         settings = self._shared.settings
         deadline_s = settings.deadline_s if deadline is UNSET else deadline
-        check(deadline_s is None or is_seconds(deadline_s), "deadline", deadline_s, "a positive number of seconds")
+        check_deadline(deadline_s)
         cap = settings.max_body_bytes if max_body_bytes is UNSET else max_body_bytes
-        check(cap is None or is_count(cap), "max_body_bytes", cap, "a whole number of bytes of at least 1, or None")
-        policy = RetryPolicy.never() if retry is False else None if retry is True else retry
-        check(policy is None or isinstance(policy, RetryPolicy), "retry", retry, "a RetryPolicy, or False for none")
-        return Call(Deadline(deadline_s, self._shared.clock), policy, cap, accept)
+        check_cap(cap)
+        return Call(Deadline(deadline_s, self._shared.clock), RetryPolicy.given(retry), cap, accept)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> dict[str, Any]:
         """Return the settings of a request: the call's, the session's, the environment's, in this order."""
@@ -250,6 +248,8 @@ class Session(LayeredSession):
         Raises:
             requests.exceptions.InvalidURL: when its bytes are no text.
         """
+        if not resp.is_redirect:  # asked several times of each answer; nearly all end here
+            return None
         with _redirect_errors():
             return super().get_redirect_target(resp)
 
@@ -304,7 +304,7 @@ class Session(LayeredSession):
 
     # A worker's way ------------------------------------------------------------------------------------------------
 
-    def lane(self) -> BlockingLane:
+    def lane(self) -> Lane:
         """Return this session's side of its transport, for a worker's loop."""
         return BlockingLane(self)
 

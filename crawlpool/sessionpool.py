@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from crawlpool.config import CRAWL_MAX_BODY_BYTES, NO_LIMITS, HostLimits, check, is_count, is_seconds
+from crawlpool.config import CRAWL_MAX_BODY_BYTES, NO_LIMITS, HostLimits, check, check_cap, check_deadline, is_seconds
 from crawlpool.crawl import Crawl
 from crawlpool.errors import ConfigError, PoolClosed, QueueFull
 from crawlpool.leg import Group, Leg, RunOptions
@@ -123,9 +123,7 @@ class SessionPool(BlockingPool):
             PoolClosed: when the pool is closed.
             ConfigError: for an option that can't be.
         """
-        unknown = sorted(options.keys() - _OF_SUBMIT)
-        if unknown:
-            raise ConfigError(f"submit() takes no {unknown[0]!r}")
+        _check_known("submit", options)
         future = ResponseFuture()
         workforce, group = self._workforce, self._submitted
         run = SubmitRun(workforce, group, self._options_of(options, is_of_leg=False), future)
@@ -169,9 +167,7 @@ class SessionPool(BlockingPool):
             PoolClosed: when the pool is closed, also during the iteration.
             ConfigError: for an option that can't be.
         """
-        unknown = sorted(options.keys() - _OF_SUBMIT)
-        if unknown:
-            raise ConfigError(f"map() takes no {unknown[0]!r}")
+        _check_known("map", options)
         _check_many("targets", targets)
         if self._is_closed:
             raise PoolClosed("the session pool is closed")
@@ -238,9 +234,7 @@ class SessionPool(BlockingPool):
             PoolClosed: when the pool is closed.
             ConfigError: for an option that can't be.
         """
-        unknown = sorted(options.keys() - _OF_SUBMIT)
-        if unknown:
-            raise ConfigError(f"crawl() takes no {unknown[0]!r}")
+        _check_known("crawl", options)
         check(handler is None or callable(handler), "handler", handler, "a function of a result and the crawl, or None")
         if self._is_closed:
             raise PoolClosed("the session pool is closed")
@@ -297,14 +291,12 @@ class SessionPool(BlockingPool):
         given = dict(options)
         settings = self._shared.settings
         deadline_s = given.pop("deadline", settings.deadline_s)
-        check(deadline_s is None or is_seconds(deadline_s), "deadline", deadline_s, "a positive number of seconds")
+        check_deadline(deadline_s)
         cap = given.pop("max_body_bytes", settings.max_body_bytes)
-        check(cap is None or is_count(cap), "max_body_bytes", cap, "a whole number of bytes of at least 1, or None")
+        check_cap(cap)
         wait_s = more.get("max_wait_s")
         check(wait_s is None or is_seconds(wait_s), "max_wait_s", wait_s, "a positive number of seconds, or None")
-        retry = given.pop("retry", None)
-        policy = RetryPolicy.never() if retry is False else None if retry is True else retry
-        check(policy is None or isinstance(policy, RetryPolicy), "retry", retry, "a RetryPolicy, or False for none")
+        policy = RetryPolicy.given(given.pop("retry", None))
         follow = given.pop("allow_redirects", True)
         return RunOptions(
             deadline_s=deadline_s,
@@ -319,6 +311,12 @@ class SessionPool(BlockingPool):
     def _after_fork_in_child(self) -> None:
         super()._after_fork_in_child()
         self._begin_work()
+
+
+def _check_known(verb: str, options: Mapping[str, object]) -> None:
+    unknown = sorted(options.keys() - _OF_SUBMIT)
+    if unknown:
+        raise ConfigError(f"{verb}() takes no {unknown[0]!r}")
 
 
 def _check_many(name: str, given: object) -> None:

@@ -184,6 +184,18 @@ class RetryPolicy:
         """Return a policy under which every failure stands."""
         return cls(attempts=1, statuses=frozenset())
 
+    @classmethod
+    def given(cls, retry: RetryPolicy | bool | None) -> RetryPolicy | None:
+        """Return the policy that a caller's ``retry=`` means; ``None`` for what holds anyway (``None``, ``True``).
+
+        Raises:
+            ConfigError: when it is neither a policy nor a bool.
+        """
+        if retry is None or retry is True:
+            return None
+        check(retry is False or isinstance(retry, RetryPolicy), "retry", retry, "a RetryPolicy, or False for none")
+        return cls.never() if retry is False else retry
+
     @property
     def is_never(self) -> bool:
         """Whether no leg is ever sent again."""

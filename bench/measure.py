@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bench.workloads import REPOSITORY, Workload, serve
+from bench import commands
+from bench.contenders import CONTENDERS, REPOSITORY, Contender, Kind, version_of, why_not
+from bench.process import Ended, RoundFailed, allow_files, run
+from bench.serving import CannotServe, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ROUND_TIMEOUT_S = 300
-_LOOK_EVERY_S = 0.02
+    from bench.serving import Served
+    from bench.work import Work
+    from bench.workloads import Workload
+
+ROUND_TIMEOUT_S = 120.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,118 +29,150 @@ class Round:
     """What one round of one contender took.
 
     Args:
-        seconds: from the first session made to the last one closed.
+        requests: pages that arrived, whole.
+        seconds: a library's from the first session made to the last one closed; a command's whole process.
         cpu_s: processor time of the client, user and system, in that time.
         connections: connections that the server accepted.
-        peak_files: most file descriptors that the client had open at once; ``None`` where that can't be seen.
+        peak_bytes: most memory that the client had, its interpreter and imports included.
+        peak_files: most descriptors that the client had open at once; ``None`` where that can't be seen.
     """
 
+    requests: int
     seconds: float
     cpu_s: float
     connections: int
+    peak_bytes: int
     peak_files: int | None
 
+    @property
+    def per_second(self) -> float:
+        return self.requests / self.seconds
 
-@dataclasses.dataclass(frozen=True)
+    @property
+    def cpu_us(self) -> float:
+        return self.cpu_s / self.requests * 1e6
+
+
+@dataclasses.dataclass
 class Measured:
-    """All rounds of all contenders on one workload."""
+    """All rounds of all contenders on one workload.
+
+    Args:
+        workload: what was fetched.
+        server: from which server.
+        rounds: of each contender whose every round was good, in turn.
+        absent: why a contender could not take part.
+        failed: what was wrong with the round of a contender that failed.
+        versions: of the contenders that tell one.
+    """
 
     workload: Workload
-    server: str
-    rounds: dict[str, list[Round]]
+    server: str = ""
+    rounds: dict[str, list[Round]] = dataclasses.field(default_factory=dict)
+    absent: dict[str, str] = dataclasses.field(default_factory=dict)
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def per_second(self, contender: str) -> float:
         """Return the median of requests per second."""
-        return statistics.median(self.workload.requests / one.seconds for one in self.rounds[contender])
+        return statistics.median(one.per_second for one in self.rounds[contender])
 
     def cpu_us(self, contender: str) -> float:
         """Return the median of microseconds of the client's processor time for each request."""
-        return statistics.median(one.cpu_s / self.workload.requests * 1e6 for one in self.rounds[contender])
+        return statistics.median(one.cpu_us for one in self.rounds[contender])
 
-    def ratio(self, contender: str, base: str) -> float:
-        """Return the median over rounds of how many times as fast as ``base``: each round against its neighbour."""
+    def peak_bytes(self, contender: str) -> float:
+        """Return the median of the most memory."""
+        return statistics.median(one.peak_bytes for one in self.rounds[contender])
+
+    def ratio(self, contender: str, base: str, of: str = "per_second") -> float:
+        """Return the median over rounds of how many times ``base``'s value: each round against its neighbour."""
         pairs = zip(self.rounds[contender], self.rounds[base], strict=True)
-        return statistics.median(theirs.seconds / ours.seconds for ours, theirs in pairs)
+        return statistics.median(getattr(ours, of) / getattr(theirs, of) for ours, theirs in pairs)
 
 
 def measure(
     workload: Workload, contenders: Sequence[str], *, rounds: int, bundled: bool, say: Callable[[str], None]
 ) -> Measured:
-    """Run so many rounds of each contender, taking turns; ``bundled``: from the bundled server, nginx or not.
+    """Run so many rounds of each contender, taking turns. Whoever fails a round is out, and its rounds don't count.
+
+    Args:
+        workload: what to fetch.
+        contenders: who takes part, by slug.
+        rounds: how many of each.
+        bundled: whether to serve from the bundled server where there is an nginx, too.
+        say: told how it goes.
 
     Raises:
-        RuntimeError: when a round failed, took too long, or lacked a page.
+        CannotServe: when the server, or this machine's limit on open files, can't do what the workload needs.
     """
-    found: dict[str, list[Round]] = {contender: [] for contender in contenders}
+    allowed = allow_files(workload.descriptors)
+    if allowed < workload.descriptors:
+        raise CannotServe(f"{allowed:,} files may be open here at once, and it takes {workload.descriptors:,}")
+    measured = Measured(workload)
+    for slug in contenders:
+        reason = why_not(CONTENDERS[slug])
+        if reason:
+            measured.absent[slug] = reason
+        else:
+            measured.rounds[slug] = []
     with (
         tempfile.TemporaryDirectory(prefix="crawlpool-bench-") as name,
         serve(workload, pathlib.Path(name), bundled=bundled) as served,
     ):
-        work = json.dumps(served.work)
+        measured.server = served.server
         for number in range(1, rounds + 1):
-            for contender in contenders:
-                before = served.accepted()
-                done = _round(contender, work)
-                done = dataclasses.replace(done, connections=served.accepted() - before)
-                found[contender].append(done)
-                rate = workload.requests / done.seconds
-                say(f"{workload.name}, round {number}/{rounds}, {contender}: {rate:,.0f} requests/s")
-        return Measured(workload, served.server, found)
+            for slug in list(measured.rounds):
+                try:
+                    done = _round(CONTENDERS[slug], served, measured.versions)
+                except RoundFailed as error:
+                    del measured.rounds[slug]
+                    measured.failed[slug] = str(error)
+                    say(f"{workload.slug}, round {number}/{rounds}, {slug}: FAILED: {error}")
+                else:
+                    measured.rounds[slug].append(done)
+                    say(f"{workload.slug}, round {number}/{rounds}, {slug}: {done.per_second:,.0f} requests/s")
+    return measured
 
 
-def _round(contender: str, work: str) -> Round:
-    """Run one round in a fresh process, whose environment has nothing that would decide it."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.lower().endswith("_proxy")
-        and not name.startswith("CRAWLPOOL_")
-        and name not in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSLKEYLOGFILE", "NETRC")
-    }
-    environment["PYTHONPATH"] = str(REPOSITORY)
-    client = pathlib.Path(__file__).with_name("client.py")
-    with subprocess.Popen(
-        [sys.executable, str(client), contender],
-        cwd=REPOSITORY,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        counter = _FileCounter(process.pid)
-        try:
-            output, errors = process.communicate(work, timeout=ROUND_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise RuntimeError(f"{contender}: a round took more than {ROUND_TIMEOUT_S} s") from None
-        finally:
-            peak = counter.stop()
-    if process.returncode:
-        raise RuntimeError(f"{contender}: the round failed: {errors.strip()[-2000:]}")
-    report = json.loads(output)
-    return Round(report["seconds"], report["cpu_s"], 0, peak)
+def _round(contender: Contender, served: Served, versions: dict[str, str]) -> Round:
+    """Run one round in fresh processes, and count the connections that it made."""
+    work, path = served.work_for(contender.slug)
+    before = served.accepted()
+    ways = {Kind.LIBRARY: _library, Kind.COMMAND: _command, Kind.CEILING: _ceiling}
+    done, version = ways[contender.kind](contender, work, path)
+    if version:
+        versions[contender.slug] = version
+    return dataclasses.replace(done, connections=served.accepted() - before)
 
 
-class _FileCounter:
-    """Looks from outside, 50 times a second, how many descriptors a process has open; it costs the process nothing."""
+def _library(contender: Contender, work: Work, path: pathlib.Path) -> tuple[Round, str | None]:
+    arguments = [contender.python, "-m", "bench.client", contender.slug, str(path)]
+    ended = run(arguments, folder=REPOSITORY, timeout_s=ROUND_TIMEOUT_S)
+    report: dict[str, Any] = json.loads(ended.output)
+    done = Round(len(work.urls), report["seconds"], report["cpu_s"], 0, int(report["peak_bytes"]), ended.peak_files)
+    return done, report["version"]
 
-    def __init__(self, pid: int) -> None:
-        self._folder = f"/proc/{pid}/fd"
-        self._peak: int | None = None
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="bench-files")
-        self._thread.start()
 
-    def _look(self) -> None:
-        while not self._end.wait(_LOOK_EVERY_S):
-            try:
-                self._peak = max(self._peak or 0, len(os.listdir(self._folder)))
-            except OSError:  # no /proc here, or the process has ended
-                return
+def _command(contender: Contender, work: Work, path: pathlib.Path) -> tuple[Round, str | None]:
+    with tempfile.TemporaryDirectory(prefix="crawlpool-bench-command-") as name:
+        folder = pathlib.Path(name)
+        arguments = commands.command(contender.slug, work, folder)
+        ended = run(arguments, folder=folder, timeout_s=ROUND_TIMEOUT_S)
+        wrong = commands.check(contender.slug, work, folder)
+        if wrong:
+            raise RoundFailed(wrong)
+    return _of_process(ended, len(work.urls), ended.seconds), version_of(contender)
 
-    def stop(self) -> int | None:
-        """End the looking; return the most that was seen."""
-        self._end.set()
-        self._thread.join()
-        return self._peak
+
+def _ceiling(contender: Contender, work: Work, path: pathlib.Path) -> tuple[Round, str | None]:
+    ended = run(commands.wrk(work), folder=REPOSITORY, timeout_s=ROUND_TIMEOUT_S)
+    try:
+        count, seconds = commands.wrk_found(ended.output, work)
+    except ValueError as error:
+        raise RoundFailed(str(error)) from None
+    return _of_process(ended, count, seconds), None
+
+
+def _of_process(ended: Ended, requests: int, seconds: float) -> Round:
+    return Round(requests, seconds, ended.cpu_s, 0, ended.peak_bytes, ended.peak_files)

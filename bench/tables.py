@@ -1,98 +1,65 @@
-"""The tables of ratios at the end of a run, and the JSON that is kept of it."""
+"""The tables of ratios at the end of a run: one for each workload."""
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import importlib.metadata
-import json
-import os
-import platform
-import ssl
 import statistics
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bench.contenders import CONTENDERS
 
 if TYPE_CHECKING:
-    import pathlib
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bench.measure import Measured
 
-NAMES = {
-    "unpooled": "requests.get, unpooled",
-    "shared_session": "one shared requests.Session, tuned",
-    "session_per_thread": "requests.Session per thread",
-    "pool_get": "SessionPool.get from 16 threads",
-    "pool_map": "SessionPool.map",
-}
-_HEADINGS = ("", "requests/s", "(min – max)", "× unpooled", "× per thread", "CPU µs/request", "connections", "files")
+#: Whom the others are compared with, where they take part: the first two of these.
+BASES = {"session_per_thread": "× per thread", "aiohttp": "× aiohttp", "wget2": "× wget2", "scrapy": "× Scrapy"}
+MIB = 1024 * 1024
 
 
-def lines(measured: Measured) -> Iterable[str]:
-    """Yield the table of one workload, a line at a time."""
+def lines(measured: Measured) -> Iterator[str]:
+    """Yield the table of one workload, a line at a time; below it who is missing, and why."""
     workload = measured.workload
-    rounds = max(len(one) for one in measured.rounds.values())
+    rounds = max((len(one) for one in measured.rounds.values()), default=0)
+    yield f"[{workload.slug}] {workload.name}"
     yield (
-        f"{workload.name}: {workload.requests:,} requests of 20 kB, 16 at a time, from {measured.server}; "
+        f"{workload.requests:,} requests, {workload.in_flight:,} at a time, from {measured.server}; "
         f"{f'medians of {rounds} rounds in turn' if rounds > 1 else 'one round'}"
     )
-    rows = [_HEADINGS, *(_row(measured, contender) for contender in measured.rounds)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    for row in rows:
-        yield "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        )
+    bases = [base for base in BASES if base in measured.rounds][:2]
+    headings = ("", "requests/s", "(min – max)", *(BASES[base] for base in bases), "CPU µs", "MiB", "conns", "files")
+    yield from layout([headings, *(_row(measured, contender, bases) for contender in measured.rounds)])
+    for reason in dict.fromkeys(measured.absent.values()):
+        names = [CONTENDERS[one].label for one, its in measured.absent.items() if its == reason]
+        yield f"  left out: {'; '.join(names)}: {reason}"
+    for contender, reason in measured.failed.items():
+        yield f"  FAILED: {CONTENDERS[contender].label}: {reason.splitlines()[-1]}"
 
 
-def _row(measured: Measured, contender: str) -> tuple[str, ...]:
+def layout(rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> Iterator[str]:
+    """Yield rows as lines whose columns stand below each other: the first to the left, the others to the right.
+
+    Args:
+        rows: the cells.
+        notes: what stands behind each row, as long as it may be.
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row, note in zip(rows, notes or [""] * len(rows), strict=True):
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        yield "  ".join([row[0].ljust(widths[0]), *cells, note]).rstrip()
+
+
+def _row(measured: Measured, contender: str, bases: Iterable[str]) -> tuple[str, ...]:
     rounds = measured.rounds[contender]
-    rates = [measured.workload.requests / one.seconds for one in rounds]
+    rates = [one.per_second for one in rounds]
     files = [one.peak_files for one in rounds if one.peak_files is not None]
-    ratios = (
-        f"{measured.ratio(contender, base):.2f}" if base in measured.rounds else "–"
-        for base in ("unpooled", "session_per_thread")
-    )
     return (
-        NAMES[contender],
+        CONTENDERS[contender].label,
         f"{statistics.median(rates):,.0f}",
         f"({min(rates):,.0f} – {max(rates):,.0f})",
-        *ratios,
+        *(f"{measured.ratio(contender, base):.2f}" for base in bases),
         f"{measured.cpu_us(contender):,.0f}",
+        f"{measured.peak_bytes(contender) / MIB:,.0f}",
         f"{statistics.median(one.connections for one in rounds):,.0f}",
         f"{max(files):,}" if files else "–",
     )
-
-
-def keep(all_measured: Iterable[Measured], folder: pathlib.Path) -> pathlib.Path:
-    """Write every round of a run as JSON into ``folder``, which git is told to ignore; return the file's path."""
-    folder.mkdir(exist_ok=True)
-    (folder / ".gitignore").write_text("*\n", "ascii")
-    now = datetime.datetime.now(datetime.timezone.utc)
-    path = folder / f"{now:%Y%m%dT%H%M%SZ}.json"
-    data: dict[str, Any] = {
-        "at": now.isoformat(timespec="seconds"),
-        "machine": {
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.release()}",
-            "processors": os.cpu_count(),
-            "openssl": ssl.OPENSSL_VERSION,
-            **{name: importlib.metadata.version(name) for name in ("requests", "urllib3")},
-        },
-        "workloads": [
-            {
-                "workload": dataclasses.asdict(one.workload),
-                "server": one.server,
-                "contenders": {
-                    contender: {
-                        "requests_per_second": one.per_second(contender),
-                        "cpu_us_per_request": one.cpu_us(contender),
-                        "rounds": [dataclasses.asdict(each) for each in rounds],
-                    }
-                    for contender, rounds in one.rounds.items()
-                },
-            }
-            for one in all_measured
-        ],
-    }
-    path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
-    return path

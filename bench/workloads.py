@@ -1,32 +1,29 @@
-"""What is fetched, and from where: pages in a folder, served from loopback by nginx or by the bundled server."""
+"""What is fetched, and who fetches it: the workloads of a run, in order."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import json
-import os
-import pathlib
-import random
-import subprocess
-import sys
-import urllib.request
-from typing import TYPE_CHECKING, Any
-
-import certifi
-
-from crawlpool.testing.certificates import Certificates
-from crawlpool.testing.nginx import find_nginx, nginx
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Collection, Mapping
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-THREADS = 16
-PAGE_BYTES = 20_000
-PAGES = 10
-_STATUS = "location = /connections { stub_status; access_log off; }"
+#: Who is left in a quick look.
+QUICK = {
+    "session_per_thread",
+    "get_urllib3",
+    "map_urllib3",
+    "get_curl",
+    "map_curl",
+    "map_curl_best",
+    "aiohttp",
+    "pycurl_multi",
+    "run_curl",
+    "run_urllib3",
+    "wget2",
+    "curl_parallel",
+}
+QUICK_SHARE = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,152 +31,192 @@ class Workload:
     """Pages of so many hosts.
 
     Args:
+        slug: what the options and the JSON call it.
+        name: what the tables call it.
+        contenders: who takes part, and for each one n: it is given one n-th of the requests, so that a slow one takes
+            no longer than the others. Of many hosts it gets one n-th of the hosts, each with all its pages.
         scheme: http or https.
         hosts: how many hosts (addresses) there are.
-        per_host: how many requests each gets, among ten pages of 20 kB.
+        per_host: how many requests each gets, among so many ``pages``.
+        pages: how many pages a host has.
+        page_bytes: how long each is.
+        in_flight: how many requests may be under way at once.
+        threads: workers of those that have workers beside that.
+        delay_s: how long the server waits before each answer.
+        is_gzip: whether the server sends gzip, and nothing else.
+        cookies_per_host: cookies that a client has to have for each host from the start; the server sees to it.
+        most_rounds: rounds at most, for a workload that is costly.
+        is_in_quick: whether a quick look has it.
     """
 
-    scheme: str
-    hosts: int
-    per_host: int
-
-    @property
-    def name(self) -> str:
-        """What the tables call it."""
-        if self.hosts == 1:
-            return f"one {self.scheme.upper()} host"
-        return f"{self.hosts} {self.scheme.upper()} hosts × {self.per_host} pages"
-
-    @property
-    def slug(self) -> str:
-        """What a test's name calls it."""
-        return f"{'one' if self.hosts == 1 else 'many'}-{self.scheme}"
+    slug: str
+    name: str
+    contenders: Mapping[str, int]
+    scheme: str = "http"
+    hosts: int = 1
+    per_host: int = 1
+    pages: int = 10
+    page_bytes: int = 20_000
+    in_flight: int = 16
+    threads: int = 16
+    delay_s: float = 0.0
+    is_gzip: bool = False
+    cookies_per_host: int = 0
+    most_rounds: int | None = None
+    is_in_quick: bool = True
 
     @property
     def requests(self) -> int:
-        """How many requests one round is."""
+        """How many requests one round is, for a contender that gets all of them."""
         return self.hosts * self.per_host
 
-    def quick(self) -> Workload:
-        """Return the same, small."""
-        if self.hosts > 1:
-            return dataclasses.replace(self, hosts=self.hosts // 5)
-        return dataclasses.replace(self, per_host=self.per_host // 5)
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors a client or the server needs, with some to spare."""
+        return max(self.in_flight, self.hosts) + 200
+
+    def share_of(self, contender: str) -> tuple[int, int]:
+        """Return how many hosts a contender gets, and how many requests to each."""
+        divisor = self.contenders[contender]
+        if self.hosts >= divisor:
+            return self.hosts // divisor, self.per_host
+        return self.hosts, max(1, self.per_host // divisor)
+
+    def quick(self, chosen: Collection[str] = ()) -> Workload:
+        """Return the same, small, with the ``chosen`` contenders, or those that one asks for first."""
+        contenders = {one: min(n, 4) for one, n in self.contenders.items() if one in (chosen or QUICK)}
+        name = f"{self.name} (quick: a tenth)"
+        if self.hosts >= QUICK_SHARE:
+            return dataclasses.replace(self, name=name, contenders=contenders, hosts=self.hosts // QUICK_SHARE)
+        per_host = max(1, self.per_host // QUICK_SHARE)
+        return dataclasses.replace(self, name=name, contenders=contenders, per_host=per_host)
 
 
-ONE_HTTP_HOST = Workload("http", 1, 2000)
-ONE_HTTPS_HOST = Workload("https", 1, 1000)
-MANY_HTTPS_HOSTS = Workload("https", 100, 10)
-WORKLOADS = (ONE_HTTP_HOST, ONE_HTTPS_HOST, MANY_HTTPS_HOSTS)
-
-
-@dataclasses.dataclass(frozen=True)
-class Served:
-    """A workload with a server that runs: what the clients are given, and how to count connections."""
-
-    work: dict[str, Any]
-    server: str
-    accepted: Callable[[], int]
-
-
-@contextlib.contextmanager
-def serve(workload: Workload, folder: pathlib.Path, *, bundled: bool) -> Iterator[Served]:
-    """Write pages and certificates into ``folder``, and serve them for the time of the block.
-
-    Args:
-        workload: how many hosts, and which scheme.
-        folder: an empty folder.
-        bundled: whether to use the bundled server where there is an nginx, too.
-    """
-    pages = _pages()
-    root = folder / "pages"
-    root.mkdir()
-    for name, body in pages.items():
-        (root / name).write_text(body, "ascii")
-    hosts = [f"127.0.1.{number}" for number in range(1, workload.hosts + 1)]
-    tls = Certificates(folder, hosts) if workload.scheme == "https" else None
-    bundle = folder / "bundle.pem"
-    # A user's bundle has the world's authorities in it, and reading them is what a new connection costs with requests.
-    own = tls.authority.read_text("ascii") if tls else ""
-    bundle.write_text(f"{pathlib.Path(certifi.where()).read_text('utf-8')}\n{own}", "utf-8")
-    server = _bundled if bundled or not find_nginx() else _nginx
-    with server(root, hosts, tls, pages) as (port, accepted):
-        urls = [
-            # The number makes each URL one of its own.
-            f"{workload.scheme}://{host}:{port}/{number % PAGES}.html?{number}"
-            for number in range(workload.per_host)
-            for host in hosts
-        ]
-        random.Random(1).shuffle(urls)  # the same order for all
-        work = {
-            "urls": urls,
-            "pages": {name: (len(body), hashlib.sha256(body.encode()).hexdigest()) for name, body in pages.items()},
-            "hosts": workload.hosts,
-            "threads": THREADS,
-            "verify": str(bundle),
-        }
-        yield Served(work, "the bundled server" if server is _bundled else "nginx", accepted)
-
-
-def _pages() -> dict[str, str]:
-    """Make pages that differ, and that don't compress to nothing."""
-    words = random.Random(2)
-    pages = {}
-    for number in range(PAGES):
-        text = "".join(f"<p>{words.getrandbits(256):064x}</p>\n" for _ in range(PAGE_BYTES // 72))
-        pages[f"{number}.html"] = text.ljust(PAGE_BYTES)
-    return pages
-
-
-@contextlib.contextmanager
-def _nginx(
-    root: pathlib.Path, hosts: list[str], tls: Certificates | None, pages: dict[str, str]
-) -> Iterator[tuple[int, Callable[[], int]]]:
-    with nginx(root, hosts=hosts, tls=tls, extra=_STATUS) as server:
-        context = tls.client_context() if tls else None
-        asked = 0
-
-        def accepted() -> int:
-            nonlocal asked
-            asked += 1  # each look is a connection, too
-            with urllib.request.urlopen(server.url("/connections"), timeout=10, context=context) as answer:
-                return int(answer.read().split()[7]) - asked
-
-        yield server.port, accepted
-
-
-@contextlib.contextmanager
-def _bundled(
-    root: pathlib.Path, hosts: list[str], tls: Certificates | None, pages: dict[str, str]
-) -> Iterator[tuple[int, Callable[[], int]]]:
-    chain, key = (str(tls.chain), str(tls.key)) if tls else ("", "")
-    settings = {"hosts": hosts, "chain": chain, "key": key, "pages": pages}
-    process = subprocess.Popen(
-        [sys.executable, str(pathlib.Path(__file__).with_name("serve.py"))],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+def _latency(in_flight: int, requests: int, contenders: Mapping[str, int], *, is_in_quick: bool = False) -> Workload:
+    return Workload(
+        f"latency-{in_flight}",
+        f"50 ms latency, {in_flight:,} in flight",
+        contenders,
+        per_host=requests,
+        in_flight=in_flight,
+        threads=min(16, in_flight),
+        delay_s=0.05,
+        is_in_quick=is_in_quick,
     )
-    assert process.stdin is not None and process.stdout is not None
-    asked, answered = process.stdin, process.stdout
 
-    def ask(line: str) -> int:
-        asked.write(line + "\n")
-        asked.flush()
-        answer = answered.readline()
-        if not answer:
-            raise RuntimeError("the bundled server ended; its own words are above")
-        return int(answer)
 
-    try:
-        yield ask(json.dumps(settings)), lambda: ask("")
-    finally:
-        asked.close()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        answered.close()
+#: Whom the plots by in-flight count show.
+_PLOTTED = {"session_per_thread": 1, "map_urllib3": 1, "map_curl": 1, "aiohttp": 1, "pycurl_multi": 1}
+
+_REQUESTS_FAMILY = {"unpooled": 6, "shared_session": 6, "session_per_thread": 4, "futures": 6}
+_PEERS = {"urllib3": 4, "httpx_threads": 8, "httpx_async": 16, "niquests": 6, "curl_cffi": 2, "aiohttp": 1}
+_OURS = {"get_urllib3": 4, "map_urllib3": 4, "get_curl": 1, "map_curl": 1}
+
+WORKLOADS: tuple[Workload, ...] = (
+    Workload(
+        "one-http",
+        "one HTTP host, 20 kB",
+        _REQUESTS_FAMILY
+        | _PEERS
+        | {"aiohttp_64": 1}
+        | _OURS
+        | {"map_curl_best": 1, "pycurl_multi": 1, "pycurl_multi_64": 1, "wrk": 1},
+        per_host=8000,
+    ),
+    Workload(
+        "small",
+        "one HTTP host, 300 B",
+        {"session_per_thread": 4, "urllib3": 2, "curl_cffi": 2, "aiohttp": 1}
+        | _OURS
+        | {"map_curl_best": 1, "pycurl_multi": 1, "wrk": 1},
+        per_host=8000,
+        page_bytes=300,
+    ),
+    Workload(
+        "one-https",
+        "one HTTPS host, 20 kB",
+        {"unpooled": 50, "shared_session": 6, "session_per_thread": 6, "urllib3": 4, "httpx_async": 8, "niquests": 8}
+        | {"curl_cffi": 2, "aiohttp": 1}
+        | _OURS
+        | {"pycurl_multi": 1, "wrk": 1},
+        scheme="https",
+        per_host=6000,
+    ),
+    _latency(1, 15, _PLOTTED),
+    _latency(4, 60, _PLOTTED),
+    _latency(16, 240, _PLOTTED),
+    _latency(
+        64,
+        1920,
+        _PLOTTED | {"session_per_thread": 2, "httpx_async": 10, "curl_cffi": 1, "get_urllib3": 2, "get_curl": 1},
+        is_in_quick=True,
+    ),
+    _latency(256, 5120, {**_PLOTTED, "session_per_thread": 5, "map_urllib3": 5}),
+    _latency(
+        1000,
+        10_000,
+        {"session_per_thread": 5, "map_curl": 1, "aiohttp": 1, "curl_cffi": 4, "pycurl_multi": 1},
+        is_in_quick=True,
+    ),
+    Workload(
+        "https-100",
+        "100 HTTPS hosts × 10 pages",
+        {"unpooled": 25, "shared_session": 5, "session_per_thread": 5, "urllib3": 4, "httpx_async": 4, "curl_cffi": 5}
+        | {"aiohttp": 1, "get_urllib3": 2, "map_urllib3": 2, "get_curl": 1, "map_curl": 1, "pycurl_multi": 1},
+        scheme="https",
+        hosts=100,
+        per_host=10,
+    ),
+    Workload(
+        "https-400",
+        "400 HTTPS hosts × 10 pages",
+        {"session_per_thread": 20, "urllib3": 8, "aiohttp": 2, "map_urllib3": 8, "map_curl": 1, "pycurl_multi": 1},
+        scheme="https",
+        hosts=400,
+        per_host=10,
+        is_in_quick=False,
+    ),
+    Workload(
+        "large",
+        "one HTTP host, 4 MB",
+        {"session_per_thread": 1, "urllib3": 1, "aiohttp": 1, "get_urllib3": 1, "get_curl": 1, "map_curl": 1}
+        | {"pycurl_multi": 1},
+        per_host=160,
+        pages=4,
+        page_bytes=4_000_000,
+    ),
+    Workload(
+        "gzip",
+        "one HTTP host, 60 kB as gzip",
+        {"session_per_thread": 4, "urllib3": 2, "curl_cffi": 2, "aiohttp": 1} | _OURS | {"pycurl_multi": 1},
+        per_host=3000,
+        page_bytes=60_000,
+        is_gzip=True,
+    ),
+    Workload(
+        "cookies",
+        "30 HTTP hosts, 10 cookies for each",
+        {"shared_session": 10, "session_per_thread": 10, "httpx_async": 10, "aiohttp": 1} | _OURS,
+        hosts=30,
+        per_host=150,
+        cookies_per_host=10,
+    ),
+    Workload(
+        "ten-thousand",
+        "1 s latency, 10,000 in flight",
+        {"map_curl": 1, "aiohttp": 1},
+        hosts=10,
+        per_host=2000,
+        in_flight=10_000,
+        delay_s=1.0,
+        most_rounds=2,
+        is_in_quick=False,
+    ),
+    Workload(
+        "commands",
+        "whole commands: one HTTP host, 20 kB, what was fetched is written",
+        {"run_curl": 1, "run_urllib3": 2, "wget2": 1, "curl_parallel": 1, "aria2": 1, "scrapy": 1},
+        per_host=8000,
+    ),
+)
+BY_SLUG = {one.slug: one for one in WORKLOADS}

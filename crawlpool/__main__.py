@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from crawlpool.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from crawlpool.cli import main
+
+        code = main()
+    except KeyboardInterrupt:  # before or after the command handles it
+        code = 7
+    sys.exit(code)

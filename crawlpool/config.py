@@ -20,6 +20,8 @@ TimeoutValue: TypeAlias = "float | tuple[float | None, float | None] | None"
 DEFAULT_TIMEOUT: tuple[float, float] = (5.0, 30.0)
 DEFAULT_DEADLINE_S = 60.0
 DEFAULT_THREADS = 16
+TRANSPORTS = ("urllib3", "curl")
+HTTP_VERSIONS = ("1.1", "2")
 CRAWL_MAX_BODY_BYTES = 32 * 1024 * 1024
 
 
@@ -131,6 +133,11 @@ class PoolSettings:
         queue_size: targets that may wait before ``submit`` blocks; ``None`` for four for each thread.
         trust_env: whether proxies, netrc and CA settings are taken from the environment (once, when the pool is made).
         resolve: addresses to connect to instead of asking DNS, by (host, port).
+        transport: ``"urllib3"`` or ``"curl"``.
+        in_flight: transfers that may run at once over all workers, by the curl transport; ``None`` for one a worker.
+        http: HTTP version of the curl transport: ``"1.1"`` or ``"2"``.
+        memory_budget_bytes: bytes of bodies that all transfers of the curl transport may hold together; ``None`` for
+            any number.
 
     Raises:
         ConfigError: for a value that can't be.
@@ -143,8 +150,27 @@ class PoolSettings:
     queue_size: int | None = None
     trust_env: bool = True
     resolve: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
+    transport: str = "urllib3"
+    in_flight: int | None = None
+    http: str = "1.1"
+    memory_budget_bytes: int | None = None
 
     def __post_init__(self) -> None:
+        check(self.transport in TRANSPORTS, "transport", self.transport, "urllib3 or curl")
+        check(self.http in HTTP_VERSIONS, "http", self.http, '"1.1" or "2"')
+        check(self.http == "1.1" or self.is_curl, "http", self.http, "HTTP/2 needs transport='curl'")
+        rule = "a whole number, 1 to 100000, or None for one a thread"
+        check(
+            self.in_flight is None or (is_count(self.in_flight) and self.in_flight <= 100_000),
+            "in_flight",
+            self.in_flight,
+            rule,
+        )
+        budget = self.memory_budget_bytes
+        check(
+            budget is None or is_count(budget), "memory_budget_bytes", budget, "a whole number of at least 1, or None"
+        )
+        check(budget is None or self.is_curl, "memory_budget_bytes", budget, "a budget needs transport='curl'")
         check(is_count(self.threads) and self.threads <= 4096, "threads", self.threads, "a whole number, 1 to 4096")
         check_deadline(self.deadline_s)
         check_cap(self.max_body_bytes)
@@ -157,6 +183,21 @@ class PoolSettings:
         )
 
     @property
+    def is_curl(self) -> bool:
+        """Whether libcurl moves the bytes."""
+        return self.transport == "curl"
+
+    @property
+    def running_at_most(self) -> int:
+        """How many requests of ``submit``, ``map`` and ``crawl`` may run at once: what the transport allows."""
+        return (self.in_flight or self.threads) if self.is_curl else self.threads
+
+    @property
     def queue_room(self) -> int:
         """How many targets may wait for a worker."""
-        return self.queue_size if self.queue_size is not None else 4 * self.threads
+        return self.queue_size if self.queue_size is not None else max(4 * self.threads, min(self.running_at_most, 256))
+
+    @property
+    def connections(self) -> int:
+        """How many connections the curl transport keeps open at most, over all threads."""
+        return max(self.running_at_most, self.threads * self.idle_connections)

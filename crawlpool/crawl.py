@@ -20,7 +20,7 @@ from crawlpool.source import BadLine
 from crawlpool.spill import SpillQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import requests
 
@@ -205,9 +205,20 @@ class Crawl:
         if given not in self._content_types and f"{main}/*" not in self._content_types:
             raise UnwantedContentType(f"the content type is {given or 'missing'}", request=response.request)
 
-    def settled(self, leg: Leg, result: Result) -> None:
-        """Take the one result of a target: handler, sinks, books; then see what else can be begun."""
-        self._finish(leg, result)
+    @property
+    def is_quick(self) -> bool:
+        """Whether there is no handler, which may take its time."""
+        return self._handler is None
+
+    @property
+    def is_choosy(self) -> bool:
+        """Whether content types were named."""
+        return self._content_types is not None
+
+    def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
+        """Take the one result of each target: handler, sinks, books; then see what else can be begun."""
+        for leg, result in ended:
+            self._finish(leg, result)
         self._refill()
 
     def _finish(self, leg: Leg, result: Result) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from crawlpool.transport.lifeline import LegEnd
 from crawlpool.transport.reading import read_body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from crawlpool.clock import Deadline
     from crawlpool.layers import LayeredSession
@@ -41,20 +42,23 @@ def send_once(session: LayeredSession, exchange: Exchange) -> requests.Response:
         requests.RequestException: as an adapter does; ``DeadlineExceeded`` when the deadline passed, ``PoolClosed``
             when the pool closed meanwhile.
     """
+    adapter = session.engine_adapter(exchange)
+    if adapter is not None:
+        return receive(session, exchange, adapter.perform(exchange))
     request, settings, deadline = exchange.request, exchange.settings, exchange.deadline
     lifeline = session.lifeline
     timeout = settings["timeout"]
     if deadline.is_set:
         timeout = _clipped(timeout, deadline)
-    adapter = session.get_adapter(request.url)  # type: ignore[arg-type]
     stream = settings["stream"]
+    exchange.end = functools.partial(lifeline.abort, exchange)
     lifeline.begin(deadline.at, exchange)
     started = time.perf_counter()
     response: requests.Response | None = None
     try:
         if exchange.is_aborted:  # looked at after begin(): from here on abort() reaches the socket
             raise Cancelled("the request was aborted", request=request)
-        response = adapter.send(
+        response = session.get_adapter(request.url).send(  # type: ignore[arg-type]
             request,
             stream=stream,
             timeout=timeout,
@@ -63,16 +67,7 @@ def send_once(session: LayeredSession, exchange: Exchange) -> requests.Response:
             proxies=settings["proxies"],
         )
         response.elapsed = datetime.timedelta(seconds=time.perf_counter() - started)
-        if request.hooks:
-            response = dispatch_hook("response", request.hooks, response, **{**settings, "timeout": timeout})
-        _take_cookies(session, request, response)
-        if exchange.accept is not None:
-            exchange.accept(response)
-        if not stream:
-            if exchange.keeps_redirect or session.get_redirect_target(response) is None:
-                read_body(response, exchange.max_body_bytes)
-            else:
-                _read_redirect_body(response)
+        response = receive(session, exchange, response, timeout, exchange.accept)
     except Exception as error:
         _discard(response)
         ended = lifeline.end()
@@ -88,6 +83,38 @@ def send_once(session: LayeredSession, exchange: Exchange) -> requests.Response:
     if ended is not None and not stream:
         # The socket was shut under a body that ends with its connection: it looks whole and isn't.
         raise _as_ended(requests.ConnectionError("the connection was shut"), ended, deadline, request)
+    return response
+
+
+def receive(
+    session: LayeredSession,
+    exchange: Exchange,
+    response: requests.Response,
+    timeout: Any = None,
+    accept: Callable[[requests.Response], None] | None = None,
+) -> requests.Response:
+    """Do what is to be done with an answer: its hooks, its cookies, and, unless it is streamed, its body.
+
+    Args:
+        timeout: what the hooks are told; the exchange's own unless given.
+        accept: called before the body is read; an engine has asked already.
+
+    Returns:
+        The response, or the one that a hook put in its place.
+    """
+    request, settings = exchange.request, exchange.settings
+    if request.hooks:
+        told = settings if timeout is None else {**settings, "timeout": timeout}
+        response = dispatch_hook("response", request.hooks, response, **told)
+    if response.history or "set-cookie" in response.headers or not isinstance(session.cookies, CookieStore):
+        _take_cookies(session, request, response)
+    if accept is not None:
+        accept(response)
+    if not settings["stream"]:
+        if exchange.keeps_redirect or session.get_redirect_target(response) is None:
+            read_body(response, exchange.max_body_bytes)
+        else:
+            _read_redirect_body(response)
     return response
 
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 import collections
 import heapq
 import itertools
+import math
 import threading
 from typing import TYPE_CHECKING
 
 from crawlpool.clock import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from crawlpool.leg import Group, Leg, Run
+
+
+def _never() -> bool:
+    return False
 
 
 class _Host:
@@ -47,12 +52,14 @@ class Frontier:
 
     Args:
         clock: where time comes from.
+        running_at_most: legs that may be taken and not settled at once; ``None`` for any number.
 
     Thread-safe. ``take`` and ``put`` wait without polling.
     """
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: Clock = SYSTEM_CLOCK, running_at_most: int | None = None) -> None:
         self._clock = clock
+        self._most = math.inf if running_at_most is None else running_at_most
         # Guards every field below, the hosts in _hosts, and the counters of the legs' groups. Nothing is sent, read
         # or written under it, and no user's code runs.
         self._lock = threading.Lock()
@@ -63,6 +70,7 @@ class Frontier:
         self._later: list[tuple[float, int, Leg]] = []  # a heap by the time before which a leg may not run
         self._order = itertools.count()
         self._queued = 0
+        self._running = 0  # legs taken and not settled
         self._idle = 0
         self._has_timekeeper = False
         self._is_closed = False
@@ -99,25 +107,48 @@ class Frontier:
             self._wake()
             return True
 
-    def take(self, n: int = 1) -> list[Leg]:
-        """Return up to ``n`` legs to be started now, waiting until there is one; none when the frontier is closed.
+    def take(self, n: int = 1, has_news: Callable[[], bool] = _never) -> list[Leg] | None:
+        """Return up to ``n`` legs to be started now, waiting until there is one.
 
         The hosts of the legs count as busy until ``settle``.
+
+        Args:
+            has_news: asked, under the lock, whether the caller has something else to do; ``call`` has it asked again.
+
+        Returns:
+            The legs; none when there is something else to do; ``None`` when the frontier is closed and all that was
+            taken is settled.
         """
         with self._lock:
             while True:
+                if has_news():
+                    return self._take(n) if self._ring and not self._is_closed else []
                 if self._is_closed:
-                    return []
+                    if not self._running:
+                        return None
+                    self._wait_for_work(None)
+                    continue
                 due_at = self._promote_due()
-                if self._ring:
+                if self._ring and self._running < self._most:
                     legs = self._take(n)
-                    if self._idle and (self._ring or (self._later and not self._has_timekeeper)):
+                    if self._idle and (
+                        (self._ring and self._running < self._most) or (self._later and not self._has_timekeeper)
+                    ):
                         self._work.notify()  # each who takes wakes the next, as long as there is something to do
                     return legs
                 self._wait_for_work(due_at)
 
-    def settle(self, ended: Iterable[tuple[Leg, Leg | None]]) -> list[Leg]:
+    def call(self) -> None:
+        """Have one waiting worker ask its ``has_news``."""
+        with self._lock:
+            if self._idle:
+                self._work.notify()
+
+    def settle(self, ended: Iterable[tuple[Leg, Leg | None]], *, wakes: bool = True) -> list[Leg]:
         """Say that legs have ended, and queue those that follow on them (a retry, a redirect) whatever the bound.
+
+        Args:
+            wakes: whether others are woken for what can be taken now; not by one who comes back for it at once.
 
         Returns:
             The following legs that were not queued, because the frontier is closed or their run was stopped.
@@ -127,13 +158,17 @@ class Frontier:
             for leg, again in ended:
                 host = self._hosts[leg.run.group, leg.host]
                 host.running -= 1
+                self._running -= 1
                 if again is not None:
                     if self._is_closed or again.run.group.is_stopped:
                         refused.append(again)
                     else:
                         self._put(again)
                 self._look_at(host)
-            self._wake()
+            if self._is_closed:
+                self._work.notify_all()  # the last one settled lets them end
+            elif wakes:
+                self._wake()
         return refused
 
     def drop(self, run: Run) -> list[Leg]:
@@ -229,6 +264,7 @@ class Frontier:
     def _take(self, n: int) -> list[Leg]:
         now = self._clock.monotonic()
         legs: list[Leg] = []
+        n = min(n, int(self._most - self._running)) if self._most != math.inf else n
         while self._ring and len(legs) < n:
             host = self._ring.popleft()
             host.is_in_ring = False
@@ -237,6 +273,7 @@ class Frontier:
             leg.waited_s += now - leg.queued_at
             legs.append(leg)
             self._look_at(host)  # to the ring's end, behind the others
+        self._running += len(legs)
         self._count_out(legs)
         return legs
 
@@ -267,7 +304,7 @@ class Frontier:
                     self._work.notify()  # somebody else must watch the clock while this one works
 
     def _wake(self) -> None:
-        if self._idle:
+        if self._idle and self._running < self._most:
             if self._ring:
                 self._work.notify(min(self._idle, len(self._ring) if len(self._ring) > 1 else self._depth()))
             elif self._later and not self._has_timekeeper:

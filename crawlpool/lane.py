@@ -1,16 +1,19 @@
-"""The lane of a session whose transport blocks: how a worker's loop drives it."""
+"""The lanes of a session: how a worker's loop drives its transport."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.transport.base import Completion, Exchange
 
 if TYPE_CHECKING:
     import requests
 
+    from crawlpool.transport.inbox import Inbox
     from crawlpool.transport.lifeline import Lifeline
+
+_AT_ONCE = 64  # legs begun, and transfers finished, in one go: the others wait no longer than that takes
 
 
 class LaneOwner(Protocol):
@@ -20,6 +23,12 @@ class LaneOwner(Protocol):
 
     def send_leg(self, exchange: Exchange) -> requests.Response:
         """Send one leg and read its body."""
+
+    def engine_adapter(self, exchange: Exchange) -> Any:
+        """Return the adapter that moves the exchange's bytes in the pool's I/O thread, or ``None``."""
+
+    def finish(self, exchange: Exchange, response: requests.Response) -> requests.Response:
+        """Do what is to be done with an answer whose body has come."""
 
     def dispose(self) -> None:
         """Close the session's connections for good."""
@@ -42,6 +51,10 @@ class BlockingLane:
         """Return 1, or 0 while a completion waits to be taken."""
         return 0 if self._done else 1
 
+    def has_news(self) -> bool:
+        """Say no: what ends here has ended when ``start`` returns."""
+        return False
+
     def start(self, exchange: Exchange) -> None:
         """Send the exchange and wait for its end."""
         started = time.monotonic()
@@ -63,3 +76,73 @@ class BlockingLane:
         """Return what ended since the last call."""
         done, self._done = self._done, []
         return done
+
+    def settled(self) -> None:
+        """Do nothing: no other worker waits for this one to settle."""
+
+
+class EngineLane(BlockingLane):
+    """The lane of a session whose bytes the pool's I/O thread moves: many exchanges run, and any worker finishes them.
+
+    An exchange that the I/O thread can't have, because a mock or an adapter of the user's takes it or its body is read
+    from a file, is sent the blocking way.
+
+    Args:
+        session: whose lane it is.
+        inbox: where ended transfers come in; one for all lanes of the pool.
+    """
+
+    def __init__(self, session: LaneOwner, inbox: Inbox) -> None:
+        super().__init__(session)
+        self._inbox = inbox
+        self._started: list[Any] = []
+        self._engine: Any = None
+        self._attends = False
+
+    def room(self) -> int:
+        """Return how many may be started in one go; how many may run is the frontier's to know."""
+        return _AT_ONCE
+
+    def has_news(self) -> bool:
+        """Tell whether transfers have ended that this worker can finish."""
+        return self._inbox.has_news()
+
+    def start(self, exchange: Exchange) -> None:
+        """Begin the exchange; it is on its way after ``completed``."""
+        adapter = self._session.engine_adapter(exchange)
+        if adapter is None:
+            super().start(exchange)
+            return
+        try:
+            self._started.append(adapter.transfer_for(exchange, self._inbox))
+            self._engine = adapter.engine
+        except Exception as error:
+            self._done.append(Completion(exchange, None, error, 0.0))
+
+    def completed(self) -> list[Completion]:
+        """Send off what was started, and return what has ended; waits for nothing."""
+        if self._started:
+            started, self._started = self._started, []
+            self._engine.submit(started)
+        done = super().completed()
+        if done:
+            return done  # these may take a handler's time: the I/O thread's are for who is free
+        taken, self._attends = self._inbox.take(_AT_ONCE)
+        return [self._finished(transfer) for transfer in taken]
+
+    def settled(self) -> None:
+        """Say that what ``completed`` returned is settled."""
+        if self._attends:
+            self._attends = False
+            self._inbox.leave()
+
+    def _finished(self, transfer: Any) -> Completion:
+        exchange: Exchange = transfer.exchange
+        exchange.end = None  # a method of the transfer, which knows the exchange: they would wait for the collector
+        timings = transfer.timings
+        elapsed_s = timings[0] + timings[5] if timings else 0.0
+        try:
+            response = self._session.finish(exchange, transfer.adapter.answer(transfer))
+        except Exception as error:
+            return Completion(exchange, None, error, elapsed_s)
+        return Completion(exchange, response, None, elapsed_s)

@@ -18,6 +18,8 @@ from crawlpool.transport.lifeline import Lifeline
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
+    from crawlpool.transport.base import Exchange
+
 UNSET: Any = object()
 _log = logger("session")
 
@@ -29,6 +31,7 @@ def _inherited(name: str) -> Any:
 
     def put(self: Any, value: Any) -> None:
         self._own[name] = value
+        self._own_version += 1
 
     return property(get, put, doc=f"``{name}`` as in requests: the pool's, until it is set on this session.")
 
@@ -63,12 +66,18 @@ class LayeredSession(requests.Session):
     def __init__(self, shared: Shared | None = None) -> None:
         self._shared = shared or Shared.alone()
         self._own: dict[str, Any] = {}
+        self._own_version = 0
+        self._plain: dict[str, Any] = {}
+        self._plain_of: Any = None
         self._seen: Snapshot | None = None
         self._base: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+        self._base_of: Any = None
+        self._base_store: Any = None
         self._own_cookies: Any = None
         self._mounted: Any = ()
         self._self_mounted: set[str] = set()
         self._quiet: set[str] = set()  # prefixes whose adapters retry by themselves
+        self._engine_adapter: Any = None  # the class of adapters whose bytes the pool's I/O thread moves
         self.lifeline = Lifeline()
         now = self._shared.defaults.current
         self._headers: Any = OwnHeaders(now.headers)
@@ -82,8 +91,13 @@ class LayeredSession(requests.Session):
         super().mount("https://", adapter)
         super().mount("http://", adapter)
 
-    def _make_adapter(self) -> Urllib3Adapter:
-        settings = self._shared.settings
+    def _make_adapter(self) -> BaseAdapter:
+        settings, engine = self._shared.settings, self._shared.engine
+        if engine is not None:
+            from crawlpool.transport.curl.adapter import CurlAdapter  # here: pycurl is an extra
+
+            self._engine_adapter = CurlAdapter
+            return CurlAdapter(engine)
         return Urllib3Adapter(
             self.lifeline,
             self._shared.tls,
@@ -144,6 +158,13 @@ class LayeredSession(requests.Session):
                     self._adopt(prefix, factory())
             self._mounted = mounts
         return super().get_adapter(url)
+
+    def engine_adapter(self, exchange: Exchange) -> Any:
+        """Return the adapter for an exchange if the pool's I/O thread moves its bytes, else ``None``."""
+        if self._engine_adapter is None:
+            return None
+        adapter: Any = self.get_adapter(exchange.request.url)  # type: ignore[arg-type]
+        return adapter if type(adapter) is self._engine_adapter and not adapter.is_mocked() else None
 
     def retries_by_itself(self, url: str) -> bool:
         """Tell whether the adapter for ``url`` retries by itself, so that the pool must not."""

@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import requests
 
     from crawlpool.clock import Deadline
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from crawlpool.retry import RetryPolicy
     from crawlpool.sites import Sites
     from crawlpool.transport.base import Exchange
-    from crawlpool.transport.lifeline import Lifeline
 
 _HOST = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^:/?#\\]*)")
 
@@ -37,14 +38,22 @@ class Run(Protocol):
     def options(self) -> RunOptions:
         """How its legs are sent."""
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether ``settled`` runs no code that may wait for other results: then one worker settles many in one go."""
+
+    @property
+    def is_choosy(self) -> bool:
+        """Whether ``accept`` may refuse an answer."""
+
     def is_wanted(self, leg: Leg) -> bool:
         """Tell whether a leg that a worker took shall be sent; ``abort`` finds the leg from before this is asked."""
 
     def accept(self, leg: Leg, response: requests.Response) -> None:
-        """Look at a final answer before its body is read; raise to refuse it."""
+        """Look at a final answer before its body is read; raise to refuse it. Called by the thread that reads."""
 
-    def settled(self, leg: Leg, result: Result) -> None:
-        """Take the one result of a target. Called once, by a worker, under no lock; must not raise."""
+    def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
+        """Take the one result of each of these targets. Called by a worker, under no lock; must not raise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +122,7 @@ class Leg:
     """One request for a target.
 
     A leg belongs to the thread that holds it: the feeder until it is put, the frontier, then the worker that took it.
-    ``exchange`` and ``lifeline`` are set by the worker before it sends, so that ``abort`` finds the socket. ``ordinal``
+    ``exchange`` is set by the worker before it sends, so that ``abort`` finds what to end. ``ordinal``
     is the run's own; ``verdict`` is the result of a target that isn't to be sent at all.
     """
 
@@ -125,7 +134,6 @@ class Leg:
         "hops",
         "host",
         "legs",
-        "lifeline",
         "not_before",
         "ordinal",
         "queued_at",
@@ -143,7 +151,6 @@ class Leg:
     host: str
     request: requests.PreparedRequest | None
     exchange: Exchange | None
-    lifeline: Lifeline | None
     deadline: Deadline | None
     attempt: int
     legs: int
@@ -166,7 +173,6 @@ class Leg:
             host=host_of(target.url),
             request=None,
             exchange=None,
-            lifeline=None,
             deadline=None,
             attempt=1,
             legs=0,
@@ -183,7 +189,6 @@ class Leg:
 
     def abort(self) -> None:
         """End the leg if it is being sent; from any thread."""
-        exchange, lifeline = self.exchange, self.lifeline
-        if exchange is not None and lifeline is not None:
-            exchange.is_aborted = True
-            lifeline.abort(exchange)
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.abort()

@@ -88,16 +88,49 @@ class Hop:
 class Wire:
     """What the transport saw of one answer; it hangs on the response as ``response.wire``.
 
-    ``wire_bytes`` counts the body as it came over the wire, before Content-Encoding was undone.
+    ``wire_bytes`` counts the body as it came over the wire, before Content-Encoding was undone. ``timings`` is empty,
+    or holds what ``Timings.of`` takes.
     """
 
-    __slots__ = ("http_version", "ip", "length_unverified", "proxy", "wire_bytes")
+    __slots__ = ("http_version", "ip", "length_unverified", "proxy", "timings", "wire_bytes")
 
     ip: str | None
     proxy: str | None
     http_version: str | None
     wire_bytes: int | None
     length_unverified: bool
+    timings: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Timings:
+    """What the last leg spent its time on, in seconds, as far as its transport tells.
+
+    Args:
+        dns_s: resolving the name; 0 for an address, and for a name that was known.
+        connect_s: connecting; 0 over a connection that was open.
+        tls_s: the TLS handshake; 0 without one.
+        first_byte_s: from the start of the leg to the first byte of the answer.
+        total_s: from the start of the leg to its last byte.
+    """
+
+    dns_s: float
+    connect_s: float
+    tls_s: float
+    first_byte_s: float
+    total_s: float
+
+    @classmethod
+    def of(cls, moments: tuple[float, ...]) -> Timings:
+        """Return the timings of (resolving, then since that: name known, connected, TLS done, first byte, end)."""
+        dns_s, known_s, connected_s, secured_s, first_s, end_s = moments
+        return cls(
+            dns_s + known_s,
+            max(connected_s - known_s, 0.0),
+            max(secured_s - connected_s, 0.0) if secured_s else 0.0,
+            dns_s + first_s,
+            dns_s + end_s,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +170,12 @@ class Result:
     def error_kind(self) -> ErrorKind | None:
         """The kind of ``error``, or ``None``."""
         return kind_of(self.error) if self.error is not None else None
+
+    @property
+    def timings(self) -> Timings | None:
+        """What the last leg spent its time on; ``None`` where there was no answer, or the transport doesn't tell."""
+        wire = getattr(self.response, "wire", None)
+        return Timings.of(wire.timings) if wire is not None and wire.timings else None
 
     @property
     def record(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from crawlpool.models import Statistics
 from crawlpool.prepare import checked
 from crawlpool.retry import RetryPolicy
 from crawlpool.session import Session
-from crawlpool.shared import Shared
+from crawlpool.shared import Shared, default_transport, engine_for
 from crawlpool.sites import Site, declared_origin
 from crawlpool.transport.watchdog import Watchdog
 from crawlpool.verbs import Verbs
@@ -93,6 +93,10 @@ class BlockingPool(Verbs):
         trust_env: bool = True,
         netrc: bool = True,
         resolve: Mapping[tuple[str, int], str] | None = None,
+        transport: str | None = None,
+        in_flight: int | None = None,
+        http: str = "1.1",
+        memory_budget_bytes: int | None = None,
     ) -> None:
         for name, value in (("headers", headers), ("params", params), ("proxies", proxies), ("resolve", resolve)):
             check(value is None or isinstance(value, Mapping), name, type(value).__name__, "a mapping, or None")
@@ -107,6 +111,10 @@ class BlockingPool(Verbs):
             queue_size=queue_size,
             trust_env=trust_env,
             resolve={(host.lower(), port): to for (host, port), to in (resolve or {}).items()},
+            transport=default_transport() if transport is None else transport,
+            in_flight=in_flight,
+            http=http,
+            memory_budget_bytes=memory_budget_bytes,
         )
         policy = RetryPolicy.given(retry) or RetryPolicy()
         all_headers = default_headers()
@@ -130,6 +138,7 @@ class BlockingPool(Verbs):
             environment=Environment.read(with_netrc=netrc) if trust_env else Environment.empty(),
             retry=policy,
             budget=policy.new_budget(),
+            engine=engine_for(settings),
         )
         # Guards _sessions, _made, _gone and _is_closed.
         self._lock = threading.Lock()
@@ -304,6 +313,8 @@ class BlockingPool(Verbs):
             sessions, made, (_, gone) = list(self._sessions), self._made, self._gone
         counts = [session.lifeline.counts() for session in sessions]
         budget = self._shared.budget
+        if self._shared.engine is not None:
+            counts.append(self._shared.engine.counts())
         return Statistics(
             sessions=len(sessions),
             sessions_made=made,
@@ -333,6 +344,8 @@ class BlockingPool(Verbs):
             self._is_closed = True
         self._shared.shutdown.set()
         self._close_sessions()
+        if self._shared.engine is not None:
+            self._shared.engine.close()
         self._watchdog.stop()
         self._close_sessions()
         fork.unregister(self)

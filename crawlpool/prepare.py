@@ -14,10 +14,13 @@ from requests.models import PreparedRequest
 from requests.structures import CaseInsensitiveDict
 from requests.utils import check_header_validity
 
+from crawlpool.cookies import RequestCookies
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from crawlpool.cookies import CookieStore
 
 # URLs that requests' prepare_url returns unchanged (tests/test_prepare.py holds that for any string that matches):
 # lower-case host of plain labels, no leading zero in the port, no segment that begins with a dot, nothing quoted,
@@ -30,23 +33,42 @@ PLAIN_URL = re.compile(
 )
 
 
-def prepare_plain(
-    method: str, url: str, headers: CaseInsensitiveDict[Any], cookies: Any, hooks: dict[str, Any]
-) -> PreparedRequest:
-    """Return the prepared request of a GET or HEAD without body, params and auth to a URL that ``PLAIN_URL`` matches.
+class PlainRequest(PreparedRequest):
+    """The prepared request of a GET or HEAD without body, params and auth to a URL that ``PLAIN_URL`` matches.
 
     Args:
         headers: merged and valid; the request takes them over.
-        cookies: the jar that the request carries.
+        store: whose cookies it carries: its jar is made when somebody looks at it, for a redirect or an auth.
         hooks: the request's own dict of lists.
     """
-    prepared = PreparedRequest()
-    prepared.method = method
-    prepared.url = url
-    prepared.headers = headers
-    prepared._cookies = cookies
-    prepared.hooks = hooks
-    return prepared
+
+    body = None
+    _body_position = None
+
+    def __init__(
+        self, method: str, url: str, headers: CaseInsensitiveDict[Any], store: CookieStore, hooks: dict[str, Any]
+    ) -> None:
+        # Not super().__init__(): it sets the same again.
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.hooks = hooks
+        self._store: CookieStore | None = store
+        self._jar: Any = None
+
+    @property
+    def _cookies(self) -> Any:
+        if self._jar is None and self._store is not None:
+            self._jar = RequestCookies(self._store)
+        return self._jar
+
+    @_cookies.setter
+    def _cookies(self, jar: Any) -> None:
+        self._jar, self._store = jar, None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Responses can be pickled, with their requests; a store can't.
+        return {**self.__dict__, "_jar": self._cookies, "_store": None}
 
 
 def checked(headers: Mapping[str, Any]) -> CaseInsensitiveDict[Any]:
@@ -71,8 +93,10 @@ def merged(base: CaseInsensitiveDict[Any], *layers: Mapping[str, Any] | None) ->
     Raises:
         requests.exceptions.InvalidHeader: for a name or value of a layer that HTTP can't carry.
     """
-    result: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+    result: CaseInsensitiveDict[Any] = CaseInsensitiveDict.__new__(CaseInsensitiveDict)  # __init__ has nothing to do
     store = result._store = base._store.copy()
+    if not any(layers):
+        return result
     for layer in layers:
         for name, value in (layer or {}).items():
             if value is None:

@@ -122,6 +122,9 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
             record["http_version"] = wire.http_version
             record["wire_bytes"] = wire.wire_bytes
             record["length_unverified"] = wire.length_unverified
+        timings = result.timings
+        if timings is not None:
+            record["timings"] = {name: round(value, 6) for name, value in vars(timings).items()}
     return record
 
 

@@ -6,7 +6,7 @@ import collections
 import concurrent.futures
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from crawlpool.errors import Cancelled, CrawlPoolError, PoolClosed
@@ -92,6 +92,9 @@ class Submitted(Group):
 class SubmitRun:
     """The run of one submitted request."""
 
+    is_quick = False  # a callback of the future may wait for another one
+    is_choosy = False
+
     def __init__(self, workforce: Workforce, group: Submitted, options: RunOptions, future: ResponseFuture) -> None:
         self.group = group
         self.options = options
@@ -108,24 +111,28 @@ class SubmitRun:
     def accept(self, leg: Leg, response: requests.Response) -> None:
         """Accept any answer."""
 
-    def settled(self, leg: Leg, result: Result) -> None:
+    def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
         """Hand the result to the future."""
-        try:
-            if not self._begin():
-                return
-            if result.error is not None:
-                self._future.set_exception(result.error)
-            elif result.response is not None:
-                self._future.set_result(result.response)
-            else:
-                self._future.set_exception(Cancelled("the request was given up before it was sent"))
-        finally:
-            self.group.ended()
+        for _, result in ended:
+            try:
+                self._hand_over(result)
+            finally:
+                self.group.ended()
+
+    def _hand_over(self, result: Result) -> None:
+        if not self._begin():
+            return
+        if result.error is not None:
+            self._future.set_exception(result.error)
+        elif result.response is not None:
+            self._future.set_result(result.response)
+        else:
+            self._future.set_exception(Cancelled("the request was given up before it was sent"))
 
     def take_back(self) -> None:
         """Take the leg out of the queue if it waits there."""
         for leg in self._workforce.frontier.take_back(self):
-            self.settled(leg, dropped(leg, "cancelled"))
+            self.settled([(leg, dropped(leg, "cancelled"))])
 
     def abort(self) -> None:
         """End the request, wherever it is."""
@@ -143,6 +150,9 @@ class SubmitRun:
 class MapRun:
     """The workers' side of a map: takes results and hands them over in batches. Thread-safe."""
 
+    is_quick = True
+    is_choosy = False
+
     def __init__(self, group: Group, options: RunOptions) -> None:
         self.group = group
         self.options = options
@@ -158,11 +168,11 @@ class MapRun:
     def accept(self, leg: Leg, response: requests.Response) -> None:
         """Accept any answer."""
 
-    def settled(self, leg: Leg, result: Result) -> None:
-        """Take a result from a worker."""
+    def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
+        """Take results from a worker."""
         with self._lock:
             if not self.group.is_stopped:
-                self._ready.append((leg, result))
+                self._ready.extend(ended)
                 self._news.notify()
 
     @property
@@ -287,4 +297,5 @@ def give_up(legs: Iterable[Leg]) -> None:
     for leg in legs:
         error = PoolClosed("the session pool was closed before the request was sent")
         kept = dropped(leg, "cancelled")
-        leg.run.settled(leg, Result(leg.target, Outcome.FAILED, "cancelled", error, None, kept.redirects, leg.legs))
+        result = Result(leg.target, Outcome.FAILED, "cancelled", error, None, kept.redirects, leg.legs)
+        leg.run.settled([(leg, result)])

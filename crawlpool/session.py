@@ -14,10 +14,10 @@ from requests.structures import CaseInsensitiveDict
 from crawlpool.clock import Deadline
 from crawlpool.config import check_cap, check_deadline
 from crawlpool.cookies import CookieStore, RequestCookies
-from crawlpool.exchange import send_once, send_with_retries
-from crawlpool.lane import BlockingLane
+from crawlpool.exchange import receive, send_once, send_with_retries
+from crawlpool.lane import BlockingLane, EngineLane
 from crawlpool.layers import UNSET, LayeredSession
-from crawlpool.prepare import PLAIN_URL, checked, merged, prepare_plain
+from crawlpool.prepare import PLAIN_URL, PlainRequest, checked, merged
 from crawlpool.redact import one_line
 from crawlpool.retry import RetryPolicy
 from crawlpool.shared import Call
@@ -25,6 +25,7 @@ from crawlpool.transport.reading import read_body
 
 if TYPE_CHECKING:
     from crawlpool.transport.base import Exchange, Lane
+    from crawlpool.transport.inbox import Inbox
 
 _PLAIN = requests.Session  # the class itself: what the name means may be replaced while we run
 _REQUESTS_SEND = _PLAIN.send
@@ -91,37 +92,44 @@ class Session(LayeredSession):
             and not parts["hooks"]
             and PLAIN_URL.fullmatch(url) is not None
         ):
-            self._sync()
-            now = self._synced
-            shared = self._shared
-            jar = self.cookies
-            if (
-                self.auth is None
-                and not shared.sites.current
-                and type(jar) is CookieStore
-                and not self._params
-                and not (self.trust_env and shared.environment.has_logins)
-                and isinstance(self._headers, CaseInsensitiveDict)  # else a user's plain dict in its place
-            ):
-                if self._seen is not now or self._own_headers_changed():
-                    self._base = checked(self._headers)
-                    self._base_of = (dict(self._headers._store), self._headers)
-                    self._seen = now
-                own = self.hooks.get("response") if self.hooks else None
-                hooks = {"response": [*now.hooks, *([own] if callable(own) else own or ())]}
-                cookies = RequestCookies(jar)
-                prepared = prepare_plain(method, url, merged(self._base, parts["headers"]), cookies, hooks)
-                if not jar.is_empty and "cookie" not in prepared.headers._store:
-                    line = jar.header_for(prepared)
-                    if line is not None:
-                        prepared.headers["Cookie"] = line
+            prepared = self.prepare_plain(method, url, parts["headers"])
+            if prepared is not None:
                 return prepared
         return self.prepare_request(requests.Request(method=method, url=url, **parts))
 
-    def _own_headers_changed(self) -> bool:
+    def prepare_plain(self, method: str, url: str, headers: Any = None) -> PlainRequest | None:
+        """Return the prepared request of a GET or HEAD to a URL that ``PLAIN_URL`` matches, with nothing but headers.
+
+        ``None`` where this session has something to add that takes the long way.
+        """
+        self._sync()
+        now = self._synced
+        shared = self._shared
+        jar = self.cookies
+        if (
+            self.auth is not None
+            or shared.sites.current
+            or type(jar) is not CookieStore
+            or self._params
+            or (self.trust_env and shared.environment.has_logins)
+        ):
+            return None
+        mine = self._headers
         # One dict comparison of a handful of tuples: no hook into the headers can be missed by it.
-        store, headers = self._base_of
-        return headers is not self._headers or store != dict(self._headers._store)
+        if self._seen is not now or mine is not self._base_of or self._base_store != mine._store:
+            if not isinstance(mine, CaseInsensitiveDict):  # a user's plain dict in its place
+                return None
+            self._base = checked(mine)
+            self._base_of, self._base_store = mine, dict(mine._store)
+            self._seen = now
+        own = self.hooks.get("response") if self.hooks else None
+        hooks = {"response": [*now.hooks, *([own] if callable(own) else own or ())]}
+        prepared = PlainRequest(method, url, merged(self._base, headers), jar, hooks)
+        if not jar.is_empty and "cookie" not in prepared.headers._store:
+            line = jar.header_for(prepared)
+            if line is not None:
+                prepared.headers["Cookie"] = line
+        return prepared
 
     # Sending -----------------------------------------------------------------------------------------------------
 
@@ -215,6 +223,20 @@ class Session(LayeredSession):
             "cert": self.cert if cert is None else cert,
         }
 
+    def plain_settings(self) -> dict[str, Any] | None:
+        """Return the settings of a request that has none of its own; ``None`` where they depend on its URL.
+
+        The dict is shared: nobody changes it.
+        """
+        self._sync()
+        if self._proxies or (self.trust_env and self._shared.environment.has_proxies):
+            return None
+        now = (self._synced, self._own_version, self.trust_env)
+        if self._plain_of != now:
+            found = self.merge_environment_settings("", {}, False, None, None)
+            self._plain_of, self._plain = now, {**found, "timeout": self.timeout}
+        return self._plain
+
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send a prepared request, following redirects and retrying; as ``requests.Session.send``."""
         if isinstance(request, requests.Request):
@@ -304,9 +326,19 @@ class Session(LayeredSession):
 
     # A worker's way ------------------------------------------------------------------------------------------------
 
-    def lane(self) -> Lane:
-        """Return this session's side of its transport, for a worker's loop."""
-        return BlockingLane(self)
+    def lane(self, inbox: Inbox) -> Lane:
+        """Return this session's side of its transport, for a worker's loop; ``inbox`` is the one of all workers."""
+        return BlockingLane(self) if self._shared.engine is None else EngineLane(self, inbox)
+
+    def engine_adapter(self, exchange: Exchange) -> Any:
+        """Return the adapter whose engine takes the exchange, or ``None`` where the blocking way must be gone."""
+        if _PLAIN.send is not _REQUESTS_SEND or "send" in self.__dict__:
+            return None
+        return super().engine_adapter(exchange)
+
+    def finish(self, exchange: Exchange, response: requests.Response) -> requests.Response:
+        """Do what is to be done with an answer whose body an engine has brought: hooks, cookies, decoding."""
+        return receive(self, exchange, response)
 
     def send_leg(self, exchange: Exchange) -> requests.Response:
         """Send one leg of a crawl: no redirect followed, no retry; a mock that replaced ``send`` gets it too."""

@@ -53,6 +53,10 @@ class PoolOptions(TypedDict, total=False):
     trust_env: bool
     netrc: bool
     resolve: Mapping[tuple[str, int], str] | None
+    transport: str | None
+    in_flight: int | None
+    http: str
+    memory_budget_bytes: int | None
 
 
 class CrawlOptions(BodyOptions, total=False):
@@ -90,8 +94,17 @@ class SessionPool(BlockingPool):
         netrc: whether the netrc file counts as part of that environment.
         resolve: addresses to connect to instead of asking DNS: ``{("example.org", 443): "127.0.0.1"}``.
 
+        transport: ``"urllib3"``, or ``"curl"`` for libcurl (extra ``crawlpool[curl]``); what the environment variable
+            ``CRAWLPOOL_TRANSPORT`` says, or urllib3, unless given.
+        in_flight: requests of ``submit``, ``map`` and ``crawl`` that may run at once over all workers, with the curl
+            transport; as many as there are threads unless given.
+        http: ``"1.1"`` or, with the curl transport, ``"2"``.
+        memory_budget_bytes: bytes of bodies that all transfers of the curl transport may hold together: above it
+            reading pauses, and the oldest goes on; ``None`` for any number.
+
     Raises:
         ConfigError: for a value that can't be; the message names it.
+        MissingExtra: for the curl transport where pycurl isn't installed.
 
     Thread-safe: every method may be called from any thread. Use it as a context manager: leaving it finishes what was
     submitted and closes every connection; leaving it by an exception cancels instead.
@@ -174,7 +187,7 @@ class SessionPool(BlockingPool):
         settings = self._shared.settings
         run_options = self._options_of(options, is_of_leg=True, max_wait_s=max_wait_s)
         group = Group(None, limits or self._limits, self._shared.sites)
-        window = settings.threads + settings.queue_room
+        window = settings.running_at_most + settings.queue_room
         return MapResults(self._workforce, targets, MapRun(group, run_options), window, ordered)
 
     def crawl(

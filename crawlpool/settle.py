@@ -11,6 +11,7 @@ from crawlpool.errors import Cancelled, ConfigError, CrawlPoolError, DeadlineExc
 from crawlpool.exchange import decide, policy_of
 from crawlpool.leg import Leg, host_of
 from crawlpool.models import Hop, Outcome, Result, Target
+from crawlpool.prepare import PLAIN_URL
 from crawlpool.redact import redact_url
 from crawlpool.retry import GiveUp
 from crawlpool.transport.base import Completion, Exchange
@@ -46,23 +47,26 @@ def begin(leg: Leg, session: Session) -> Exchange | Completion:
             request = leg.request = _prepare(leg, session)
             session._shared.budget.deposit()
         given = options.request
-        settings = session.merge_environment_settings(
-            request.url, given.get("proxies") or {}, False, given.get("verify"), given.get("cert")
-        )
-        settings["timeout"] = given.get("timeout", session.timeout)
+        settings = None if given else session.plain_settings()
+        if settings is None:
+            settings = session.merge_environment_settings(
+                request.url, given.get("proxies") or {}, False, given.get("verify"), given.get("cert")
+            )
+            settings["timeout"] = given.get("timeout", session.timeout)
         exchange = Exchange(
             request,
             settings,
             deadline,
             options.max_body_bytes,
-            lambda response: _accept(leg, session, response),
+            (lambda response: _accept(leg, session, response)) if leg.run.is_choosy else None,
             keeps_redirect=not options.allow_redirects,
             token=leg,
+            is_quick=leg.run.is_quick and not request.hooks.get("response"),
         )
     except BaseException as error:
         nothing = leg.request
         return Completion(Exchange(nothing, {}, Deadline(None), token=leg), None, _as_request_error(error), 0.0)
-    leg.exchange, leg.lifeline = exchange, session.lifeline
+    leg.exchange = exchange
     if not leg.run.is_wanted(leg):
         return Completion(exchange, None, Cancelled("the request was given up before it was sent"), 0.0)
     leg.legs += 1
@@ -109,6 +113,16 @@ def dropped(leg: Leg, reason: str) -> Result:
 
 def _prepare(leg: Leg, session: Session) -> requests.PreparedRequest:
     target, given = leg.target, leg.run.options.request
+    if (
+        not given
+        and (target.method == "GET" or target.method == "HEAD")
+        and target.data is None
+        and target.params is None
+        and PLAIN_URL.fullmatch(target.url) is not None
+    ):
+        plain = session.prepare_plain(target.method, target.url, target.headers)
+        if plain is not None:
+            return plain
     parts: dict[str, Any] = {name: given.get(name) for name in _PREPARED}
     if target.headers:
         parts["headers"] = {**(parts["headers"] or {}), **target.headers}
@@ -188,7 +202,6 @@ def _next(leg: Leg, request: requests.PreparedRequest, attempt: int, not_before:
         leg.target,
         leg.host,
         request,
-        None,
         None,
         leg.deadline,
         attempt,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import SYSTEM_CLOCK, Clock, Deadline, Shutdown
-from crawlpool.config import PoolSettings
+from crawlpool.config import TRANSPORTS, PoolSettings, check
 from crawlpool.cookies import CookieStore
 from crawlpool.defaults import Defaults, Snapshot
 from crawlpool.environment import Environment, LiveEnvironment
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from requests.adapters import BaseAdapter
+
+    from crawlpool.transport.curl.engine import Engine
 
 
 class Mounts:
@@ -40,6 +43,37 @@ class Mounts:
         self._lock = threading.Lock()
 
 
+def default_transport() -> str:
+    """Return the transport of those who don't name one: what ``CRAWLPOOL_TRANSPORT`` says, else urllib3.
+
+    Raises:
+        ConfigError: when it says something else than a transport.
+    """
+    named = os.environ.get("CRAWLPOOL_TRANSPORT") or "urllib3"
+    if named == "auto":
+        from crawlpool.transport import curl
+
+        return "curl" if curl.is_installed() else "urllib3"
+    check(named in TRANSPORTS, "CRAWLPOOL_TRANSPORT", named, "urllib3, curl or auto")
+    return named
+
+
+def engine_for(settings: PoolSettings, *, is_reusable: bool = False) -> Engine | None:
+    """Return the engine of the curl transport, or ``None`` for the other.
+
+    Raises:
+        MissingExtra: when pycurl isn't installed.
+    """
+    if not settings.is_curl:
+        return None
+    from crawlpool.transport.curl.engine import Engine, EngineSettings  # here: pycurl is an extra
+
+    return Engine(
+        EngineSettings(settings.http, settings.connections, settings.memory_budget_bytes, settings.resolve),
+        is_reusable=is_reusable,
+    )
+
+
 @dataclasses.dataclass
 class Shared:
     """The shared half of a pool; a session that stands alone has one to itself."""
@@ -55,12 +89,15 @@ class Shared:
     tls: TLSContexts = dataclasses.field(default_factory=TLSContexts)
     shutdown: Shutdown = dataclasses.field(default_factory=Shutdown)
     clock: Clock = SYSTEM_CLOCK
+    engine: Engine | None = None
 
     @classmethod
     def alone(cls) -> Shared:
         """Return what a session that stands alone starts from: requests' own defaults, and no retries."""
+        settings = PoolSettings(deadline_s=None, transport=default_transport())
         return cls(
-            settings=PoolSettings(deadline_s=None),
+            settings=settings,
+            engine=engine_for(settings, is_reusable=True),
             defaults=Defaults(Snapshot(timeout=None)),
             cookies=CookieStore(),
             environment=LiveEnvironment(),
@@ -74,6 +111,8 @@ class Shared:
             part._reset_after_fork()
         self.budget._reset_after_fork()
         self.cookies._reset_lock_after_fork()
+        if self.engine is not None:
+            self.engine.reset_after_fork()
         if not self.shutdown.is_set:
             self.shutdown = Shutdown()
 

@@ -12,12 +12,14 @@ from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
 from crawlpool.settle import begin, conclude, dropped
 from crawlpool.transport.base import Completion
+from crawlpool.transport.inbox import Inbox
 
 if TYPE_CHECKING:
     from crawlpool.leg import Run
     from crawlpool.models import Result
     from crawlpool.pool import BlockingPool
     from crawlpool.session import Session
+    from crawlpool.transport.base import Lane
 
 _log = logger("worker")
 
@@ -31,7 +33,9 @@ class Workforce:
     def __init__(self, pool: BlockingPool, size: int) -> None:
         self._pool = pool
         self._size = size
-        self.frontier = Frontier(pool._shared.clock)
+        settings = pool._shared.settings
+        self.frontier = Frontier(pool._shared.clock, settings.running_at_most if settings.is_curl else None)
+        self._inbox = Inbox(self.frontier.call)
         self._local = threading.local()
         # Guards _threads, _running and _is_closed.
         self._lock = threading.Lock()
@@ -129,27 +133,38 @@ class Workforce:
             session = self._pool.session
         except PoolClosed:
             return  # closed before this thread came to anything; ``close`` settles what waits
-        lane = session.lane()
+        lane = session.lane(self._inbox)
         frontier = self.frontier
-        while legs := frontier.take(lane.room()):
-            with self._lock:
-                self._running.update(legs)
-            ended: list[Completion] = []
-            for leg in legs:
-                exchange = begin(leg, session)
-                if isinstance(exchange, Completion):
-                    ended.append(exchange)
-                    continue
-                try:
-                    lane.start(exchange)
-                except BaseException as error:  # SystemExit of a response hook, for one: it ends the target, not us
-                    ended.append(Completion(exchange, None, error, 0.0))
-            ended.extend(lane.completed())
-            self._settle(session, ended)
+        while (legs := frontier.take(lane.room(), lane.has_news)) is not None:
+            if legs:
+                self._settle(session, self._start(session, lane, legs))
+            completed = lane.completed()
+            if completed:
+                self._settle(session, completed)
+            lane.settled()
+
+    def _start(self, session: Session, lane: Lane, legs: list[Leg]) -> list[Completion]:
+        """Start legs; return the completions of those that came to nothing."""
+        with self._lock:
+            self._running.update(legs)
+        ended: list[Completion] = []
+        for leg in legs:
+            exchange = begin(leg, session)
+            if isinstance(exchange, Completion):
+                ended.append(exchange)
+                continue
+            try:
+                lane.start(exchange)
+            except BaseException as error:  # SystemExit of a response hook, for one: it ends the target, not us
+                ended.append(Completion(exchange, None, error, 0.0))
+        return ended
 
     def _settle(self, session: Session, ended: list[Completion]) -> None:
+        if not ended:
+            return
         follows: list[tuple[Leg, Leg | None]] = []
-        results: list[tuple[Leg, Result]] = []
+        results: dict[Run, list[tuple[Leg, Result]]] = {}
+        is_quick = True
         for completion in ended:
             leg: Leg = completion.exchange.token
             verdict = conclude(leg, session, completion)
@@ -157,14 +172,17 @@ class Workforce:
                 follows.append((leg, verdict))
             else:
                 follows.append((leg, None))
-                results.append((leg, verdict))
+                results.setdefault(leg.run, []).append((leg, verdict))
+                is_quick = is_quick and completion.exchange.is_quick
         # The hosts are free from now on; what a handler does with the result isn't their time.
-        for again in self.frontier.settle(follows):
-            results.append((again, dropped(again, "interrupted")))
-        for leg, result in results:
+        for again in self.frontier.settle(follows, wakes=not is_quick):
+            results.setdefault(again.run, []).append((again, dropped(again, "interrupted")))
+        for run, its in results.items():
             try:
-                leg.run.settled(leg, result)
+                run.settled(its)
             except BaseException:  # a worker outlives any target; a run that raises is a fault of ours, so say it
-                _log.exception("a run failed to take a result", host=leg.host)
+                _log.exception("a run failed to take results", hosts=sorted({leg.host for leg, _ in its}))
         with self._lock:
             self._running.difference_update(leg for leg, _ in follows)
+        for leg, _ in follows:
+            leg.exchange = None  # it knows its leg: without this they wait for the garbage collector, body and all

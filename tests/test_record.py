@@ -33,7 +33,7 @@ def answer(**headers: str) -> requests.Response:
     response: Any = requests.Response()
     response.status_code, response.url, response._content = 200, "http://u:secret@h.example/final", b"body"
     response.headers.update({"Content-Type": "text/html", **headers})
-    response.wire = Wire("127.0.0.1", "http://u:secret@proxy.example:3128", "1.1", 4, False)
+    response.wire = Wire("127.0.0.1", "http://u:secret@proxy.example:3128", "1.1", 4, False, ())
     return response  # type: ignore[no-any-return]
 
 

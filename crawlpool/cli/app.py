@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from crawlpool._version import __version__
-from crawlpool.cli.config_file import ConfigFileError, read_config
+from crawlpool.cli.config_file import ConfigFileError, check_variables, read_config
 from crawlpool.cli.exits import Exit
-from crawlpool.cli.help import TeachingCommand
+from crawlpool.cli.help import PREFIX, TeachingCommand
 from crawlpool.cli.network import NetworkFileError
 from crawlpool.cli.options import run_options
 from crawlpool.cli.run import run, tell_fault
@@ -26,7 +26,6 @@ from crawlpool.redact import one_line, redact_text
 from crawlpool.source import InputFileError
 from crawlpool.source.urls import hide
 
-PREFIX = "CRAWLPOOL"
 _FILE_TROUBLE = (InputFileError, SinkError, CookieFileError, ConfigFileError, SecretFileError, NetworkFileError)
 _LONGEST = 1000
 _LOGIN = re.compile(r"[^\s/:]+:[^\s/]*@")
@@ -34,6 +33,7 @@ _LOGIN = re.compile(r"[^\s/:]+:[^\s/]*@")
 
 def _run(**given: Any) -> Exit:
     context = click.get_current_context()
+    check_variables(context)
     settings = settings_of(context, given)
     telling = Telling(settings.log_format, is_quiet=settings.is_quiet)
     try:

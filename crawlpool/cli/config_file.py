@@ -1,13 +1,18 @@
-"""``--config FILE``: options by their long names, and tables for single origins. TOML."""
+"""``--config FILE``: options by their long names, and tables for single origins. TOML.
+
+And where else an option can stand: the place that a message names, and variables that no option has.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from crawlpool.cli.help import PREFIX, GroupedOption
 from crawlpool.cli.options import SECRET
 from crawlpool.cli.secrets import BadSecret, header_value, login_of
 from crawlpool.cli.values import Seconds, Statuses
@@ -17,7 +22,7 @@ from crawlpool.redact import one_line, redact_url
 from crawlpool.sites import declared_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,6 +32,8 @@ else:
 SITES = "crawlpool.sites"
 PATH = "crawlpool.config"
 _NOT_IN_FILES = frozenset({"config", "help", "version"})
+#: Variables of crawlpool's own benchmarks and tests, which their commands inherit.
+_NOT_OPTIONS = (f"{PREFIX}_BENCH_", f"{PREFIX}_TEST_")
 _SITE_KEYS = ("auth", "headers", "max-retry-after", "retries", "retry-on")
 
 
@@ -66,7 +73,8 @@ def read_config(ctx: click.Context, param: click.Parameter, path: str | None) ->
     for key, value in content.items():
         option = options.get(key)
         if option is None or key in _NOT_IN_FILES or option.name is None:
-            raise click.UsageError(f"{shown}: {one_line(key)!r} is no option{_near(key, options)}", ctx)
+            near = _near(key.replace("_", "-").lstrip("-"), options)
+            raise click.UsageError(f"{shown}: {one_line(key)!r} is no option{near}", ctx)
         defaults[option.name] = _checked(ctx, option, value, f"{shown}: {key}")
     if not isinstance(sites, dict):
         raise click.UsageError(f'{shown}: site: tables are needed, such as [site."https://example.org"]', ctx)
@@ -98,11 +106,35 @@ def _long_name(option: click.Option) -> str:
     return next((name[2:] for name in option.opts if name.startswith("--")), "")
 
 
-def _near(key: str, options: Mapping[str, Any]) -> str:
+def _near(key: str, known: Collection[str]) -> str:
     import difflib
 
-    found = difflib.get_close_matches(key.replace("_", "-").lstrip("-"), options, 1)
+    found = difflib.get_close_matches(key, known, 1)
     return f"; is {found[0]!r} meant?" if found else ""
+
+
+def check_variables(ctx: click.Context) -> None:
+    """Refuse an environment variable that looks like that of an option and isn't; an empty one counts as not set.
+
+    Raises:
+        click.UsageError: naming the variable; its value isn't shown.
+    """
+    known = [param.variable for param in ctx.command.get_params(ctx) if isinstance(param, GroupedOption)]
+    for name in sorted(os.environ):
+        is_ours = name.startswith(f"{PREFIX}_") and not name.startswith(_NOT_OPTIONS)
+        if is_ours and name not in known and os.environ[name]:
+            raise click.UsageError(f"{one_line(name)}: no option has this variable{_near(name, known)}", ctx)
+
+
+def place_of(ctx: click.Context, name: str) -> str:
+    """Return where the option ``name`` was given, as messages call it: option, variable, or file and key."""
+    source = ctx.get_parameter_source(name)
+    option = name.replace("_", "-")
+    if source is click.core.ParameterSource.DEFAULT_MAP:
+        return f"{ctx.meta.get(PATH)}: {option}"
+    if source is click.core.ParameterSource.ENVIRONMENT:
+        return f"{PREFIX}_{name.upper()}"
+    return f"--{option}"
 
 
 def _checked(ctx: click.Context, option: click.Option, value: Any, place: str) -> Any:

@@ -8,6 +8,9 @@ import click
 
 from crawlpool.cli.exits import MEANINGS
 
+#: How the name of an option's environment variable begins.
+PREFIX = "CRAWLPOOL"
+
 #: The groups of options, in the order of the help.
 GROUPS = (
     "Input",
@@ -28,6 +31,10 @@ EXAMPLES = (
         "crawlpool run urls.txt --threads 64 --per-host 2 --contact you@example.org -o pages.jsonl",
     ),
     ("Fetch URLs as they come, for weeks:", "tail -f new-urls | crawlpool run - | your-program"),
+    (
+        "A thousand requests at once, from as many hosts (pip install 'crawlpool[curl]'):",
+        "crawlpool run urls.txt --in-flight 1000 -o pages.jsonl",
+    ),
     (
         "A column of a table; another one comes along in the records:",
         "crawlpool run shop.csv --input-format csv --url-field link --carry sku -o shop.jsonl",
@@ -54,6 +61,18 @@ class GroupedOption(click.Option):
     def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that it can stand in."""
+        return f"{PREFIX}_{(self.name or '').upper()}"
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return what is blamed for a bad value: the variable where the value stood, else the option."""
+        source = None if ctx is None else ctx.get_parameter_source(self.name or "")
+        if source is click.core.ParameterSource.ENVIRONMENT:
+            return self.variable
+        return super().get_error_hint(ctx)  # type: ignore[arg-type, unused-ignore]  # older click knows no None
 
 
 class TeachingCommand(click.Command):

@@ -7,6 +7,7 @@ import ssl
 import warnings
 from typing import TYPE_CHECKING
 
+from crawlpool.cli.transport import allow_files
 from crawlpool.cookies import CookieStore
 from crawlpool.errors import CookieFileError, CrawlPoolError
 from crawlpool.redact import one_line
@@ -63,14 +64,21 @@ def make_pool(settings: RunSettings) -> SessionPool:
 
     Raises:
         CookieFileError: when the cookie file can't be read.
+        ConfigError: when so many requests at once would need more open files than are allowed.
     """
     if settings.insecure:
         # The start says once that nothing is verified; urllib3 would say it for each host.
         from urllib3.exceptions import InsecureRequestWarning
 
         warnings.filterwarnings("ignore", category=InsecureRequestWarning)
+    transport = settings.transport
     pool = SessionPool(
-        threads=settings.threads,
+        threads=transport.threads,
+        transport=transport.name,
+        in_flight=transport.in_flight,
+        http=transport.http,
+        memory_budget_bytes=transport.memory_budget_bytes,
+        idle_connections=allow_files(transport),
         headers=settings.headers,
         timeout=(settings.connect_timeout_s, settings.read_timeout_s),
         deadline=settings.max_time_s,

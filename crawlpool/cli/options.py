@@ -8,7 +8,7 @@ import click
 
 from crawlpool.cli.help import GroupedOption
 from crawlpool.cli.values import Lines, MaxFailures, Resolve, Seconds, Size, Statuses, Words
-from crawlpool.config import DEFAULT_THREADS
+from crawlpool.config import DEFAULT_THREADS, HTTP_VERSIONS
 from crawlpool.observe.display import KINDS
 from crawlpool.retry import RETRY_STATUSES, RetryPolicy
 from crawlpool.source.settings import FORMATS
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _POLICY = RetryPolicy()
 
+TRANSPORT_CHOICES = ("auto", "curl", "urllib3")
 #: Options whose values may be secrets: no message ever repeats them.
 SECRET = frozenset({"header", "auth", "proxy"})
 
@@ -45,6 +46,14 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     group = "Speed and politeness"
     option(group, "--threads", type=click.IntRange(1, 4096), metavar="N", default=DEFAULT_THREADS, show_default=True,
            help="Worker threads.")
+    option(group, "--in-flight", type=click.IntRange(1, 100_000), metavar="N",
+           help="Requests under way at once, over all threads. With curl it can be far more than threads.  "
+           "[default: as many as threads]")
+    option(group, "--transport", type=click.Choice(TRANSPORT_CHOICES), default="auto", show_default=True,
+           help="What moves the bytes. curl is the faster one and needs pip install 'crawlpool[curl]'; auto is curl "
+           "where that is there, else urllib3.")
+    option(group, "--http", type=click.Choice(HTTP_VERSIONS), default="1.1", show_default=True,
+           help="The HTTP version to ask for. 2 needs curl; 1.1 is faster for most crawls.")
     option(group, "--per-host", type=click.IntRange(1), metavar="N", default=1, show_default=True,
            help="Requests that a host gets at once. Loopback hosts have no limit unless this is given.")
     option(group, "--user-agent", metavar="TEXT", help="Who asks.  [default: crawlpool/VERSION]")
@@ -78,6 +87,9 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            help="That a URL may wait for its host and between retries.  [default: no limit]")
     option(group, "--max-size", type=Size(), default="32M", show_default=True,
            help="Of a decoded body: 500k, 32M, 1G; 0 for no limit.")
+    option(group, "--memory-budget", type=Size(),
+           help="Of all bodies under way together, such as 256M: above it reading pauses, and the oldest goes on. "
+           "Needs curl.  [default: no limit]")
     option(group, "--max-redirects", type=click.IntRange(0), metavar="N", default=30, show_default=True,
            help="Redirects followed for a URL.")
     option(group, "--content-type", type=Words("TYPE"),

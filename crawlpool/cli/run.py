@@ -174,6 +174,7 @@ class _Conductor:
 
     def _tell_start(self) -> None:
         settings = self._settings
+        transport = settings.transport
         cap = settings.limits.concurrency
         exempt = " (loopback hosts: no limit)" if settings.limits.loopback_exempt else ""
         outputs = " and ".join("standard output" if output == STDOUT else output for output in settings.outputs)
@@ -182,11 +183,13 @@ class _Conductor:
         unsafe = "; TLS certificates are NOT verified" if settings.insecure else ""
         self._telling.say(
             "started",
-            f"{__version__}: {settings.threads} threads, transport urllib3; at most {cap} at once per host{exempt}; "
+            f"{__version__}: {transport}; at most {cap} at once per host{exempt}; "
             f"{settings.retry.attempts - 1} retries; output to {outputs}{unsafe}",
             version=__version__,
-            threads=settings.threads,
-            transport="urllib3",
+            threads=transport.threads,
+            in_flight=transport.in_flight,
+            transport=transport.name,
+            http=transport.http,
             per_host=cap,
             loopback_exempt=settings.limits.loopback_exempt,
             outputs=list(settings.outputs) or [STDOUT],

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crawlpool._version import __version__
-from crawlpool.cli.config_file import PATH, SITES, SiteSettings
+from crawlpool.cli.config_file import SITES, SiteSettings, place_of
 from crawlpool.cli.secrets import BadSecret, auth_of, header_of, header_value, proxy_of
+from crawlpool.cli.transport import Transport, transport_of
 from crawlpool.config import HostLimits
 from crawlpool.errors import ConfigError, MissingExtra
 from crawlpool.redact import one_line
@@ -32,7 +33,7 @@ class RunSettings:
 
     inputs: tuple[str, ...]
     source: SourceSettings
-    threads: int
+    transport: Transport
     limits: HostLimits
     headers: Mapping[str, str] = dataclasses.field(repr=False)
     sites: Mapping[str, SiteSettings] = dataclasses.field(repr=False)
@@ -93,15 +94,16 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
             retry = dataclasses.replace(retry, statuses=given["retry_on"])
     except ConfigError as error:
         raise click.UsageError(one_line(str(error)), ctx) from None
+    transport = transport_of(ctx, given)
     is_limit_given = ctx.get_parameter_source("per_host") is not click.core.ParameterSource.DEFAULT
     return RunSettings(
         inputs=tuple(given["inputs"]),
         source=source,
-        threads=given["threads"],
+        transport=transport,
         limits=HostLimits(concurrency=given["per_host"], loopback_exempt=not is_limit_given),
         headers=_headers(ctx, given),
         sites=_sites(ctx, given),
-        proxy=_secret(ctx, "proxy", proxy_of, given["proxy"]) if given["proxy"] else None,
+        proxy=_proxy(ctx, given["proxy"], transport) if given["proxy"] else None,
         cookies=given["cookies"],
         save_cookies=given["save_cookies"],
         resolve={(host, port): address for host, port, address in given["resolve"]},
@@ -130,19 +132,18 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
 def _secret(ctx: click.Context, name: str, read: Callable[[str], Any], value: str) -> Any:
     """Return what ``read`` makes of the value of an option; its errors name the option and where it stood."""
     try:
-        found = read(value)
+        return read(value)
     except BadSecret as error:
-        source = ctx.get_parameter_source(name)
-        if source is click.core.ParameterSource.DEFAULT_MAP:
-            place = f"{ctx.meta.get(PATH)}: {name}"
-        elif source is click.core.ParameterSource.ENVIRONMENT:
-            place = f"CRAWLPOOL_{name.upper()}"
-        else:
-            place = f"--{name}"
-        raise click.UsageError(f"{place}: {error}", ctx) from None
-    if name == "proxy" and found.startswith("socks") and importlib.util.find_spec("socks") is None:
-        raise click.UsageError(f"--proxy: {MissingExtra('a SOCKS proxy', 'socks')}", ctx)
-    return found
+        raise click.UsageError(f"{place_of(ctx, name)}: {error}", ctx) from None
+
+
+def _proxy(ctx: click.Context, value: str, transport: Transport) -> str:
+    url: str = _secret(ctx, "proxy", proxy_of, value)
+    # libcurl speaks SOCKS itself.
+    if url.startswith("socks") and transport.name == "urllib3" and importlib.util.find_spec("socks") is None:
+        missing = MissingExtra("a SOCKS proxy with the urllib3 transport", "socks")
+        raise click.UsageError(f"{place_of(ctx, 'proxy')}: {missing}", ctx)
+    return url
 
 
 def _headers(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, str]:

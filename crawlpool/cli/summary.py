@@ -30,7 +30,7 @@ HINTS = {
     "connect": "the hosts refuse or can't be reached; try again later",
     "tls": "--ca-bundle trusts further certificates",
     "proxy": "check --proxy and the environment's proxies",
-    "timeout": "raise --connect-timeout or --read-timeout, or ask less at once (--threads, --per-host)",
+    "timeout": "raise --connect-timeout or --read-timeout, or ask less at once (--in-flight, --threads, --per-host)",
     "deadline": "raise --max-time for big or slow pages, --max-wait for busy hosts",
     "truncated": "the connections broke; try again, with more --retries",
     "too_large": "raise --max-size",
@@ -41,7 +41,7 @@ STATUS_HINTS = {
     401: "a login is needed: --auth, --header or --cookies",
     403: "the server refuses; look at what it wants before asking again",
     407: "the proxy wants a login: USER:PASS@ before its host in --proxy",
-    429: "the server asks for fewer requests: lower --per-host and --threads",
+    429: "the server asks for fewer requests: lower --per-host and --in-flight",
     503: "the server is overloaded: try again later, with a lower --per-host",
 }
 SHOWN = 6
@@ -119,15 +119,16 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_wor
         where = f"in {files[0]}" if files else "in the records"
         word = "failed" if report.failed else "http_error"
         advice.append(f'which ones: look for "outcome":"{word}" {where}')
+    capacity = settings.transport.in_flight
     in_flight = watch.busy_s / max(report.elapsed_s, 1e-9)
     if (
         settings.limits.concurrency is not None
         and report.elapsed_s >= 5
-        and in_flight < settings.threads / 2
+        and in_flight < capacity / 2
         and watch.waited_s > watch.busy_s
     ):
         advice.append(
-            f"on average {in_flight:.1f} of {settings.threads} threads were busy: --per-host "
+            f"on average {in_flight:.1f} requests were under way, of {capacity} that may be: --per-host "
             f"{settings.limits.concurrency} sets the pace; raise it for hosts that allow more"
         )
     return advice

@@ -24,6 +24,7 @@ START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 
 _CONFIG = """\
+{modules}
 daemon off;
 worker_processes {workers};
 {user}
@@ -126,6 +127,20 @@ def find_nginx() -> str | None:
     return shutil.which("nginx", path=os.pathsep.join((path, "/usr/sbin", "/usr/local/sbin")))
 
 
+def find_module(name: str) -> pathlib.Path | None:
+    """Return the file of one of nginx's modules, such as ``ngx_http_echo_module``; ``None`` when it isn't installed."""
+    program = find_nginx()
+    if program is None:
+        return None
+    said = subprocess.run([program, "-V"], stderr=subprocess.PIPE, text=True, check=False).stderr
+    for argument in said.split():
+        option, _, folder = argument.partition("=")
+        path = pathlib.Path(folder, f"{name}.so")
+        if option == "--modules-path" and path.exists():
+            return path
+    return None
+
+
 @contextlib.contextmanager
 def nginx(
     root: str | os.PathLike[str],
@@ -135,7 +150,9 @@ def nginx(
     tls: Certificates | None = None,
     keepalive_s: int = 75,
     workers: int = 1,
+    connections: int = 4096,
     access_log: bool = False,
+    modules: Sequence[str | os.PathLike[str]] = (),
     extra: str = "",
 ) -> Iterator[NginxServer]:
     """Serve a folder with nginx for the time of the block.
@@ -147,7 +164,10 @@ def nginx(
         tls: certificates to speak TLS with; they must be good for ``hosts``.
         keepalive_s: how long an idle connection stays open.
         workers: worker processes.
+        connections: connections that may be open at once, over all workers; each address that is listened on is one.
+            The limit on open files of this process holds for nginx, too.
         access_log: whether to log each request, for ``accesses()``; a log costs throughput.
+        modules: files of modules to load; see ``find_module``.
         extra: more directives for the server block, such as ``location = /x { return 301 /y; }``.
 
     Raises:
@@ -168,7 +188,8 @@ def nginx(
                 workers=workers,
                 user=_user_line(),
                 folder=folder,
-                connections=max(1024, 4096 // workers),
+                connections=max(1024, connections // workers),
+                modules="\n".join(f'load_module "{os.fspath(path)}";' for path in modules),
                 keepalive_s=keepalive_s,
                 access_log=f'"{log}" crawlpool' if log else "off",
                 listen=listen,

@@ -293,6 +293,7 @@ class Urllib3Adapter(HTTPAdapter):
             "1.1" if response.version == 11 else "1.0",
             None,
             False,
+            (),
         )
         return response
 
@@ -302,7 +303,7 @@ class Urllib3Adapter(HTTPAdapter):
         connect_s, read_s = split_timeout(timeout)
         response = _REQUESTS_SEND(self, request, stream, (connect_s, read_s), verify, cert, proxies)
         proxy = select_proxy(request.url, proxies)
-        response.raw.wire = response.wire = Wire(None, proxy, None, None, False)  # type: ignore[attr-defined]
+        response.raw.wire = response.wire = Wire(None, proxy, None, None, False, ())  # type: ignore[attr-defined]
         return response
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crawlpool.clock import Deadline
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Exchange:
     """One request to be sent once, and all that finishing it needs.
 
@@ -29,7 +29,9 @@ class Exchange:
         accept: called with the response before its body is read; it raises to refuse the body.
         keeps_redirect: whether a redirect isn't followed, so that its body must be whole like any other's.
         token: the caller's own, handed back with the completion.
-        is_aborted: set by ``abort`` from another thread, before the lifeline is told.
+        is_quick: whether finishing it runs no code of the user's, so that many can be finished in one go.
+        is_aborted: set by ``abort`` from another thread.
+        end: how to end it while it is being sent; set by whoever sends it, from which moment on ``abort`` works.
     """
 
     request: requests.PreparedRequest
@@ -39,10 +41,19 @@ class Exchange:
     accept: Callable[[requests.Response], None] | None = None
     keeps_redirect: bool = False
     token: Any = None
+    is_quick: bool = False
     is_aborted: bool = False
+    end: Callable[[], object] | None = None
+
+    def abort(self) -> None:
+        """End it if it is being sent, and keep it from being sent; from any thread."""
+        self.is_aborted = True  # first: who sets ``end`` looks at this afterwards
+        end = self.end
+        if end is not None:
+            end()
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class Completion:
     """An exchange that ended: with a response whose body was read, or with an error; never with both."""
 
@@ -58,8 +69,14 @@ class Lane(Protocol):
     def room(self) -> int:
         """Return how many exchanges may be started now."""
 
+    def has_news(self) -> bool:
+        """Tell, without a lock and at once, whether ``completed`` has something that nobody is at."""
+
     def start(self, exchange: Exchange) -> None:
         """Start an exchange. Whatever goes wrong with it becomes a completion; ``BaseException`` alone gets out."""
 
     def completed(self) -> list[Completion]:
-        """Return the exchanges that ended since the last call, waiting for the first if none did but some run."""
+        """Return exchanges that ended, of this lane or another of the pool; waits for none."""
+
+    def settled(self) -> None:
+        """Say that what ``completed`` returned last has been settled."""

@@ -11,6 +11,7 @@ from urllib3.response import HTTPResponse
 
 from crawlpool.decode import Decoder, decode_body
 from crawlpool.errors import BodyStalled, BodyTooLarge, TruncatedBody
+from crawlpool.transport.response import LeanResponse
 
 _PIECE_BYTES = 65536
 
@@ -35,6 +36,10 @@ def read_body(response: requests.Response, max_body_bytes: int | None = None) ->
     content: Any = response._content
     if content is not False or response._content_consumed:
         return response.content or b""
+    if isinstance(response, LeanResponse):
+        whole = response.take_wire_body()
+        if whole is not None:
+            return _decode_whole(response, whole, max_body_bytes)
     raw = response.raw
     if type(raw) is not HTTPResponse or raw._fp is not raw._original_response:
         return _read_any(response, max_body_bytes)  # a mock's, or another transport's: through its own interface
@@ -52,6 +57,17 @@ def read_body(response: requests.Response, max_body_bytes: int | None = None) ->
     response._content = body
     response._content_consumed = True
     return body
+
+
+def _decode_whole(response: LeanResponse, wire_body: bytes, cap: int | None) -> bytes:
+    response._content_consumed = True
+    encoding = response.headers.get("content-encoding")
+    if encoding and wire_body:
+        wire_body = decode_body(wire_body, encoding, max_bytes=cap)
+    elif cap is not None and len(wire_body) > cap:
+        raise BodyTooLarge(f"the body is {len(wire_body):,} bytes long; the cap is {cap:,}")
+    response._content = wire_body
+    return wire_body
 
 
 def _read_httplib(raw: HTTPResponse, encoding: str | None, cap: int | None) -> bytes:

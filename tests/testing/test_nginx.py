@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
@@ -11,7 +12,7 @@ import requests
 
 from crawlpool.testing import loopback_hosts
 from crawlpool.testing.certificates import Certificates
-from crawlpool.testing.nginx import NginxError, find_nginx, nginx
+from crawlpool.testing.nginx import NginxError, find_module, find_nginx, nginx
 
 needs_nginx = pytest.mark.skipif(find_nginx() is None, reason="nginx isn't installed")
 
@@ -62,6 +63,30 @@ def test_tls_is_served(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
 
 
 @needs_nginx
+def test_more_connections_can_be_open_than_nginx_has_by_itself(root: pathlib.Path) -> None:
+    """With ``connections`` so many are answered while all the others stay open."""
+    with nginx(root, connections=5000) as server, contextlib.ExitStack() as stack:
+        resource = pytest.importorskip("resource")
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 5000:
+            pytest.skip("so many files may not be open here")
+        idle = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10)) for _ in range(4200)]
+        for one in (idle[0], idle[-1]):
+            one.sendall(b"HEAD /page.html HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert one.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@needs_nginx
+def test_modules_are_found_and_loaded(root: pathlib.Path) -> None:
+    """A module's file is found by name, and its directives are understood; one that is not installed is ``None``."""
+    assert find_module("ngx_http_no_such_module") is None
+    module = find_module("ngx_http_echo_module")
+    if module is None:
+        pytest.skip("nginx's echo module isn't installed")
+    with nginx(root, modules=[module], extra="location = /told { echo -n told; }") as server:
+        assert requests.get(server.url("/told"), timeout=10).text == "told"
+
+
+@needs_nginx
 def test_an_error_in_the_block_still_ends_it(root: pathlib.Path) -> None:
     """Leaving the block by an exception stops nginx as well."""
     with pytest.raises(LookupError), nginx(root) as server:
@@ -84,6 +109,7 @@ def test_without_nginx_the_error_says_what_to_install(root: pathlib.Path, monkey
     """Where there is no nginx, asking for one names the package."""
     monkeypatch.setattr("shutil.which", lambda name, path: None)
     assert find_nginx() is None
+    assert find_module("ngx_http_echo_module") is None
     with pytest.raises(NginxError, match="apt-get install nginx"), nginx(root):
         pass
 

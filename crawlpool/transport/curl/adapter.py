@@ -1,0 +1,209 @@
+"""The requests adapter of the libcurl transport: what ``session.get_adapter`` finds, and what one can mount."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL
+from requests.utils import prepend_scheme_if_needed, select_proxy
+from urllib3.exceptions import LocationParseError, LocationValueError
+from urllib3.util import parse_url
+
+from crawlpool.clock import Deadline
+from crawlpool.config import split_timeout
+from crawlpool.errors import BodyTooLarge, TruncatedBody
+from crawlpool.transport.base import Exchange
+from crawlpool.transport.curl.engine import Engine, EngineSettings
+from crawlpool.transport.curl.faults import fault_of
+from crawlpool.transport.curl.header import response_of
+from crawlpool.transport.curl.raw import StreamedAnswer, StreamReader
+from crawlpool.transport.curl.transfer import Transfer
+from crawlpool.transport.response import LeanResponse, raw_of
+
+if TYPE_CHECKING:
+    import requests
+
+    from crawlpool.transport.curl.transfer import Inbox
+
+_REQUESTS_SEND = HTTPAdapter.send
+_PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
+_MOST_ORIGINS = 10_000
+
+
+class CurlAdapter(HTTPAdapter):
+    """Sends requests through an engine and waits for the answer.
+
+    Args:
+        engine: the pool's; by itself an adapter has one of its own, which ``close`` ends. One can be mounted on any
+            ``requests.Session``.
+
+    An adapter belongs to one session, and that to one thread; the engine behind it is shared.
+    """
+
+    def __init__(self, engine: Engine | None = None) -> None:
+        self.engine = engine or Engine(EngineSettings(), is_reusable=True)
+        self._is_own = engine is None
+        self._origins: dict[str, tuple[str, int, str]] = {}
+        self._timeout: Any = None  # the last one seen, and what it means
+        self._seconds: tuple[float | None, float | None] = (None, None)
+        self._proxies: dict[str, tuple[str, str, int]] = {}
+        super().__init__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("an adapter of crawlpool belongs to one session and can't be pickled; mount a factory instead")
+
+    def close(self) -> None:
+        """Close the connections, if the engine is the adapter's own; a pool closes its engine itself."""
+        super().close()
+        if self._is_own:
+            self.engine.close()
+
+    # The way of a request ----------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send a request once and return its response.
+
+        Takes and raises what ``requests.adapters.HTTPAdapter.send`` does. Unless ``stream`` is set the body has come.
+        """
+        if self.is_mocked():
+            return HTTPAdapter.send(self, request, stream, timeout, verify, cert, proxies)
+        settings = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
+        return self.perform(Exchange(request, settings, Deadline(None)))
+
+    @staticmethod
+    def is_mocked() -> bool:
+        """Tell whether somebody has put a mock in the place of ``HTTPAdapter.send``: ``responses`` does."""
+        return HTTPAdapter.send is not _REQUESTS_SEND
+
+    def perform(self, exchange: Exchange) -> LeanResponse:
+        """Send an exchange and wait: for its end, or for its header where its body is to be streamed.
+
+        Raises:
+            requests.RequestException: as ``send``; ``DeadlineExceeded``, ``Cancelled``, ``BodyTooLarge`` besides.
+            PoolClosed: when the engine was closed meanwhile.
+        """
+        transfer = self.transfer_for(exchange)
+        self.engine.submit([transfer])
+        if transfer.upload is not None:
+            try:
+                transfer.upload.pump()
+            except BaseException:
+                transfer.cancel()
+                raise
+        transfer.wait()
+        if transfer.stream is not None and transfer.has_header and not (transfer.is_ended and transfer.stopped):
+            response = response_of(transfer, self)
+            response.raw = raw_of(response, StreamReader(transfer, transfer.stream), StreamedAnswer)
+            return response
+        return self.answer(transfer)
+
+    def answer(self, transfer: Transfer) -> LeanResponse:
+        """Return the response of a transfer that has ended.
+
+        Raises:
+            requests.RequestException: what it failed with.
+        """
+        self.engine.release((transfer,))
+        fault = fault_of(transfer)
+        if fault is None:
+            return response_of(transfer, self)
+        if isinstance(fault, (TruncatedBody, BodyTooLarge)) and not transfer.exchange.keeps_redirect:
+            # Nobody looks at the body of a redirect that is followed. requests does the same.
+            response = response_of(transfer, self)
+            if response.is_redirect:
+                response._content, response._content_consumed = b"", True
+                return response
+        raise fault
+
+    def transfer_for(self, exchange: Exchange, inbox: Inbox | None = None) -> Transfer:
+        """Return the transfer of an exchange, not yet begun.
+
+        Args:
+            inbox: who takes it when it has ended; ``None`` for the calling thread, by ``Transfer.wait``.
+
+        Raises:
+            requests.exceptions.InvalidURL, InvalidSchema, InvalidProxyURL: for what can't be requested.
+        """
+        request, settings = exchange.request, exchange.settings
+        url: str = request.url or ""
+        end = url.find("/", 8)
+        origin = url if end < 0 else url[:end]
+        known = self._origins.get(origin)
+        if known is None:
+            known = self._learn(origin, request)
+        host, port, clean = known
+        if clean is not origin:
+            url = clean + url[len(origin) :]
+        proxy = None
+        proxies = settings["proxies"]
+        if settings["timeout"] is not self._timeout:
+            self._seconds = split_timeout(settings["timeout"])
+            self._timeout = settings["timeout"]
+        connect_s, read_s = self._seconds
+        if proxies:
+            chosen = select_proxy(url, proxies)
+            if chosen:
+                proxy, host, port = self._proxies.get(chosen) or self._learn_proxy(chosen)
+        engine = self.engine
+        transfer = Transfer(
+            exchange,
+            url,
+            host,
+            port,
+            engine,
+            connect_s=connect_s,
+            read_s=read_s,
+            verify=settings["verify"],
+            cert=settings["cert"],
+            proxy=proxy,
+            adapter=self,
+            inbox=inbox,
+            stream=engine.new_stream() if settings["stream"] else None,
+        )
+        body = request.body
+        if transfer.stream is not None:
+            transfer.stream.resume = lambda: engine.resume(transfer)
+        if body is not None and not isinstance(body, (bytes, str, bytearray)):
+            length = request.headers.get("Content-Length")
+            is_chunked = "Transfer-Encoding" in request.headers
+            transfer.upload = engine.new_upload(body, int(length) if length and not is_chunked else None)
+            transfer.upload.resume = lambda: engine.resume(transfer)
+        exchange.end = transfer.cancel
+        return transfer
+
+    def _learn(self, origin: str, request: Any) -> tuple[str, int, str]:
+        try:
+            parts = parse_url(origin)
+        except LocationParseError as error:
+            raise InvalidURL(error, request=request) from error
+        if parts.scheme not in ("http", "https"):
+            raise InvalidSchema(f"No connection adapters were found for {parts.scheme!r}", request=request)
+        if not parts.host:
+            raise InvalidURL(LocationValueError("No host specified."), request=request)
+        host = parts.host.strip("[]")
+        clean = origin
+        if parts.auth is not None:  # requests has made a header of it, and libcurl would too
+            clean = f"{parts.scheme}://{parts.host}{'' if parts.port is None else f':{parts.port}'}"
+        if len(self._origins) >= _MOST_ORIGINS:
+            self._origins.clear()
+        port = _PORTS[parts.scheme] if parts.port is None else parts.port
+        known = self._origins[origin] = (host, port, clean)
+        return known
+
+    def _learn_proxy(self, given: str) -> tuple[str, str, int]:
+        whole = prepend_scheme_if_needed(given, "http")
+        parts = parse_url(whole)
+        if not parts.host or parts.scheme not in _PORTS:
+            raise InvalidProxyURL("Please check proxy URL. It is malformed and could be missing the host.")
+        port = parts.port or _PORTS[parts.scheme]
+        known = self._proxies[given] = (whole, parts.host.strip("[]"), port)
+        return known

@@ -1,0 +1,184 @@
+"""What the rest of crawlpool sees of the I/O thread: give it transfers, end them, close it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.errors import PoolClosed
+from crawlpool.transport.curl import require
+from crawlpool.transport.curl.loop import Loop
+from crawlpool.transport.curl.stream import BodyStream
+from crawlpool.transport.curl.upload import Upload
+from crawlpool.transport.lifeline import LegEnd
+from crawlpool.transport.resolver import Resolver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from crawlpool.transport.curl.transfer import Transfer
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineSettings:
+    """What is fixed for the life of an engine.
+
+    Args:
+        http: ``"1.1"`` or ``"2"``.
+        connections: open connections kept at most, running and idle ones together.
+        memory_budget_bytes: bytes of bodies that all transfers may hold together; ``None`` for any number.
+        resolve: addresses to connect to instead of asking DNS, by (host, port).
+    """
+
+    http: str = "1.1"
+    connections: int = 256
+    memory_budget_bytes: int | None = None
+    resolve: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
+
+
+class Engine:
+    """One I/O thread with libcurl in it, started by the first transfer.
+
+    Thread-safe.
+
+    Args:
+        settings: what is fixed.
+        is_reusable: whether it may be used again after ``close``, with a new thread: a session that stands alone can.
+
+    Raises:
+        MissingExtra: when pycurl isn't installed.
+    """
+
+    def __init__(self, settings: EngineSettings, *, is_reusable: bool = False) -> None:
+        self._pycurl = require()
+        self.settings = settings
+        self._is_reusable = is_reusable
+        # Guards _loop, _is_closed and _opened_before.
+        self._lock = threading.Lock()
+        self._loop: Loop | None = None
+        self._is_closed = False
+        self._opened_before = 0
+        self.resolver = Resolver(overrides=settings.resolve)
+        _engines.add(self)
+
+    def submit(self, transfers: Iterable[Transfer]) -> None:
+        """Start transfers. Each of them ends: as it goes, or as ``PoolClosed``."""
+        batch = list(transfers)
+        loop = self._running()
+        if loop is None or not loop.submit(batch):
+            for transfer in batch:
+                refuse(transfer)
+
+    def end(self, transfer: Transfer, why: LegEnd) -> None:
+        """End a transfer; it is told to whoever waits for it."""
+        loop = self._loop
+        if loop is not None:
+            loop.command("end", transfer, why)
+
+    def resume(self, transfer: Transfer) -> None:
+        """Have a paused transfer go on."""
+        loop = self._loop
+        if loop is not None:
+            loop.command("resume", transfer)
+
+    def release(self, transfers: Iterable[Transfer]) -> None:
+        """Say that the bodies of ended transfers are somebody else's now: they don't count for the memory budget."""
+        loop = self._loop
+        if loop is not None and self.settings.memory_budget_bytes is not None:
+            for transfer in transfers:
+                loop.command("release", transfer)
+
+    def new_stream(self) -> BodyStream:
+        """Return the pipe for the body of a streamed answer."""
+        return BodyStream(self._pycurl.WRITEFUNC_PAUSE)
+
+    def new_upload(self, body: Any, length: int | None) -> Upload:
+        """Return the pipe for a request's body that isn't bytes."""
+        return Upload(body, length, self._pycurl.READFUNC_PAUSE, self._pycurl.READFUNC_ABORT)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more transfers."""
+        return self._is_closed
+
+    def counts(self) -> tuple[int, int]:
+        """Return (connections opened so far, connections open now)."""
+        with self._lock:
+            loop, before = self._loop, self._opened_before
+        if loop is None:
+            return before, 0
+        return before + loop.connections.opened, loop.connections.open_now()
+
+    def close(self) -> None:
+        """End every transfer as ``PoolClosed``, close every connection, wait for the thread. May be called again."""
+        with self._lock:
+            self._is_closed = not self._is_reusable
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.stop()
+            with self._lock:
+                self._opened_before += loop.connections.opened
+        if not self._is_reusable:
+            self.resolver.close()
+
+    def __del__(self) -> None:
+        # A session that stands alone and was dropped: its thread ends by itself, nobody waits for it.
+        loop = getattr(self, "_loop", None)
+        if loop is not None:
+            loop.stop(waits=False)
+
+    def _running(self) -> Loop | None:
+        loop = self._loop
+        if loop is not None:
+            return loop
+        with self._lock:
+            if self._loop is None and not self._is_closed:
+                self._loop = Loop(self._pycurl, self.settings, self.resolver)
+            return self._loop
+
+    # Fork --------------------------------------------------------------------------------------------------------
+
+    def hold_for_fork(self) -> None:
+        """Keep the I/O thread out of libcurl until ``release_after_fork``: a child must not get it half-way."""
+        if self._loop is not None:
+            self._loop.turn.acquire()
+
+    def release_after_fork(self) -> None:
+        """Let the I/O thread go on, in the parent."""
+        if self._loop is not None:
+            self._loop.turn.release()
+
+    def reset_after_fork(self) -> None:
+        """Start empty in a child; the parent's connections are put out of reach."""
+        self._lock = threading.Lock()
+        loop, self._loop = self._loop, None
+        self._opened_before = 0
+        if loop is not None:
+            loop.abandon_in_child()
+        self.resolver._reset_after_fork()
+
+
+#: All that live, for the hooks around ``fork``.
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def engines() -> list[Engine]:
+    """Return the engines that live."""
+    return list(_engines)
+
+
+def refuse(transfer: Transfer) -> None:
+    """End a transfer that was never begun, because its pool is closed."""
+    transfer.error = PoolClosed("the session pool is closed")
+    transfer.stopped = LegEnd.CLOSED
+    transfer.is_ended = True
+    if transfer.stream is not None:
+        transfer.stream.end()
+    if transfer.upload is not None:
+        transfer.upload.end()
+    if transfer.inbox is not None:
+        transfer.inbox.deliver([transfer])
+    else:
+        transfer.notify()

@@ -1,0 +1,164 @@
+"""What libcurl's errors mean: the exception that requests raises for the same, and so the same ``error.kind``."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests import exceptions as rex
+from urllib3.exceptions import NameResolutionError
+from urllib3.exceptions import ProtocolError as U3ProtocolError
+
+from crawlpool.errors import (
+    BodyTooLarge,
+    Cancelled,
+    CrawlPoolError,
+    CutHeader,
+    DeadlineExceeded,
+    PoolClosed,
+    ProtocolError,
+    RequestError,
+    TruncatedBody,
+)
+from crawlpool.transport.lifeline import LegEnd
+
+if TYPE_CHECKING:
+    from crawlpool.transport.curl.transfer import Transfer
+
+# CURLcode; the names are libcurl's own, without CURLE_.
+UNSUPPORTED_PROTOCOL, URL_MALFORMAT, COULDNT_RESOLVE_PROXY, COULDNT_RESOLVE_HOST, COULDNT_CONNECT = 1, 3, 5, 6, 7
+WEIRD_SERVER_REPLY, HTTP2, PARTIAL_FILE, WRITE_ERROR, READ_ERROR, OUT_OF_MEMORY = 8, 16, 18, 23, 26, 27
+OPERATION_TIMEDOUT, RANGE_ERROR, SSL_CONNECT_ERROR, ABORTED_BY_CALLBACK, TOO_MANY_REDIRECTS = 28, 33, 35, 42, 47
+GOT_NOTHING, SEND_ERROR, RECV_ERROR, BAD_CONTENT_ENCODING, FILESIZE_EXCEEDED, SEND_FAIL_REWIND = 52, 55, 56, 61, 63, 65
+HTTP2_STREAM, PROXY, TOO_LARGE = 92, 97, 100
+
+#: ENGINE_*, CERTPROBLEM, CIPHER, PEER_FAILED_VERIFICATION, USE_SSL_FAILED, CACERT_BADFILE, SHUTDOWN_FAILED,
+#: CRL_BADFILE, ISSUER_ERROR, PINNEDPUBKEYNOTMATCH, INVALIDCERTSTATUS, CLIENTCERT, ECH_REQUIRED.
+_TLS = frozenset((35, 51, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91, 98, 101))
+_BROKEN = frozenset((HTTP2, GOT_NOTHING, SEND_ERROR, RECV_ERROR, HTTP2_STREAM, SEND_FAIL_REWIND, PARTIAL_FILE))
+
+
+def fault_of(transfer: Transfer) -> Exception | None:
+    """Return the exception that says how a transfer failed, or ``None`` if it didn't.
+
+    Never raises. The message doesn't show the URL, which may hold secrets.
+    """
+    request: Any = transfer.exchange.request
+    if transfer.error is not None:
+        return _of_error(transfer.error, request)
+    if transfer.stopped is LegEnd.CLOSED:
+        return PoolClosed("the session pool was closed during the request")
+    if transfer.stopped is LegEnd.CANCELLED:
+        return Cancelled("the request was aborted", request=request)
+    if transfer.stopped is LegEnd.DEADLINE:
+        return _late(request)
+    code = transfer.code
+    if code == 0:
+        return None
+    if code == OPERATION_TIMEDOUT:
+        return _timed_out(transfer)
+    if code in _TLS:
+        return _proxied(transfer) or rex.SSLError(transfer.message or "TLS failed", request=request)
+    if code in _BROKEN:
+        return _broken(transfer)
+    return _other(transfer)
+
+
+def _other(transfer: Transfer) -> Exception:
+    request: Any = transfer.exchange.request
+    code, message = transfer.code, transfer.message
+    if code == ABORTED_BY_CALLBACK:
+        return _reset(request)
+    if code == FILESIZE_EXCEEDED:
+        return BodyTooLarge(f"the body is longer than the cap of {transfer.cap or 0:,} bytes", request=request)
+    if code == COULDNT_CONNECT:
+        proxied = _proxied(transfer)
+        return proxied or rex.ConnectionError(ConnectionError(transfer.os_error, _os_text(transfer)), request=request)
+    if code == COULDNT_RESOLVE_HOST:
+        return rex.ConnectionError(socket.gaierror(socket.EAI_NONAME, "the name doesn't resolve"), request=request)
+    if code in (COULDNT_RESOLVE_PROXY, PROXY):
+        return rex.ProxyError(message or "the proxy can't be used", request=request)
+    if code == URL_MALFORMAT:
+        return rex.InvalidURL("libcurl takes it for no URL", request=request)
+    if code in (WEIRD_SERVER_REPLY, TOO_LARGE) or (code == UNSUPPORTED_PROTOCOL and transfer.sends):
+        return ProtocolError(f"the answer breaks HTTP: {message}", request=request)
+    if code == UNSUPPORTED_PROTOCOL:
+        return rex.InvalidSchema(message, request=request)
+    if code == OUT_OF_MEMORY:
+        return RequestError("libcurl ran out of memory", request=request)
+    return rex.ConnectionError(message or f"libcurl's error {code}", request=request)
+
+
+def _of_error(error: BaseException, request: Any) -> Exception:
+    if isinstance(error, (NameResolutionError, socket.gaierror)):
+        return rex.ConnectionError(error, request=request)
+    if isinstance(error, TimeoutError):
+        return rex.ConnectTimeout(error, request=request)
+    if isinstance(error, (requests.RequestException, CrawlPoolError)):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        return rex.ConnectionError(error, request=request)
+    if isinstance(error, OSError):  # a CA bundle that isn't there: requests raises it as it is
+        return error
+    if type(error).__module__ == "pycurl":
+        code = error.args[0] if error.args else 0
+        return (
+            rex.InvalidURL("libcurl takes it for no URL", request=request)
+            if code == URL_MALFORMAT
+            else (rex.ConnectionError(str(error.args[-1] if error.args else error), request=request))
+        )
+    if isinstance(error, Exception):
+        return error
+    failed = RequestError(f"{type(error).__name__} was raised during the request", request=request)
+    failed.__cause__ = error
+    return failed
+
+
+def _timed_out(transfer: Transfer) -> Exception:
+    request: Any = transfer.exchange.request
+    deadline = transfer.exchange.deadline
+    # libcurl counts in milliseconds from its own first look at the clock.
+    if transfer.sends or (deadline.is_set and deadline.remaining_s() < 0.01):
+        return _late(request)
+    return rex.ConnectTimeout(f"Connection timed out. (connect timeout={transfer.connect_s})", request=request)
+
+
+def _broken(transfer: Transfer) -> Exception:
+    request: Any = transfer.exchange.request
+    lines = transfer.head
+    proxied = None if transfer.sends else _proxied(transfer)
+    if proxied is not None:
+        return proxied
+    if lines and lines[-1] not in (b"\r\n", b"\n"):
+        return CutHeader("the connection ended in the middle of the header", request=request)
+    if lines and not lines[0].startswith(b"HTTP/1.1 1"):
+        return TruncatedBody(f"the body was cut: {transfer.message}", request=request)
+    if transfer.code == GOT_NOTHING:
+        why: Exception = http.client.RemoteDisconnected("Remote end closed connection without response")
+    else:
+        why = ConnectionResetError(transfer.os_error, _os_text(transfer))
+    return rex.ConnectionError(U3ProtocolError("Connection aborted.", why), request=request)
+
+
+def _reset(request: Any) -> Exception:
+    why = ConnectionResetError("the connection broke after the request was written to it")
+    return rex.ConnectionError(U3ProtocolError("Connection aborted.", why), request=request)
+
+
+def _proxied(transfer: Transfer) -> Exception | None:
+    if transfer.proxy is None:
+        return None
+    if transfer.code in _TLS and not transfer.proxy.startswith("https:"):
+        return None  # the proxy is plain: it was the other end's TLS
+    return rex.ProxyError(transfer.message or "the proxy can't be used", request=transfer.exchange.request)
+
+
+def _late(request: Any) -> DeadlineExceeded:
+    return DeadlineExceeded("the deadline passed before the answer's last byte", request=request)
+
+
+def _os_text(transfer: Transfer) -> str:
+    return os.strerror(transfer.os_error) if transfer.os_error else transfer.message

@@ -1,0 +1,148 @@
+"""The gate before each send: what libcurl is about to do is looked at once more, and stopped where it must not be.
+
+libcurl calls it before every request goes out, over a new connection, over one that is used again, and when it sends
+a request a second time by itself. Without it a server could plant an answer: bytes that arrive on an idle connection
+would be taken for the next request's answer. And a POST that the server has read could be sent again.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crawlpool.transport.curl.transfer import Transfer
+
+OK, ABORT = 0, 1  # pycurl's PREREQFUNC_OK and PREREQFUNC_ABORT
+_BAD_SOCKET = -1
+
+
+class Connections:
+    """The sockets that libcurl has opened through us, known by number and by local address.
+
+    The I/O thread's; ``open_now`` may be called by any thread.
+    """
+
+    def __init__(self, forget: Callable[[int], None]) -> None:
+        self.opened = 0
+        self._forget = forget
+        self._inodes: dict[int, int] = {}
+        self._by_local: dict[tuple[str, int], int] = {}
+        self._local_of: dict[int, tuple[str, int]] = {}
+
+    def open(self, address: Any) -> int:
+        """Make a socket for libcurl, which then owns it; return its number."""
+        sock = socket.socket(address.family, address.socktype, address.protocol)
+        fd = sock.detach()
+        self.opened += 1
+        self._forget(fd)
+        local = self._local_of.pop(fd, None)
+        if local is not None:  # the number was that of a connection that libcurl has closed
+            self._by_local.pop(local, None)
+        self._inodes[fd] = os.fstat(fd).st_ino
+        return fd
+
+    def known(self, local: tuple[str, int]) -> int | None:
+        """Return the number of the connection with that local address, if it was sent on before."""
+        return self._by_local.get(local)
+
+    def learn(self, local: tuple[str, int], candidates: list[int]) -> bool:
+        """Find which of the sockets just opened has that local address; return whether one has."""
+        for fd in candidates:
+            sock = socket.socket(fileno=fd)
+            try:
+                name = sock.getsockname()
+            except OSError:
+                continue
+            finally:
+                sock.detach()
+            if name[1] == local[1] and name[0].partition("%")[0] == local[0].partition("%")[0]:
+                self._by_local[local] = fd
+                self._local_of[fd] = local
+                return True
+        return False
+
+    def open_now(self) -> int:
+        """Return how many of the sockets are still open."""
+        return len(self.descriptors())
+
+    def descriptors(self) -> list[int]:
+        """Return the numbers of the sockets that are still open, and still ours."""
+        found = []
+        for fd, inode in list(self._inodes.items()):
+            try:
+                is_ours = os.fstat(fd).st_ino == inode
+            except OSError:
+                is_ours = False
+            if is_ours:
+                found.append(fd)
+        return found
+
+
+class Gate:
+    """The callbacks of one easy handle that decide about its connections. The I/O thread's, like the handle.
+
+    None of them raises: an exception would be printed by pycurl and come out of somewhere else.
+    """
+
+    def __init__(self, connections: Connections, *, is_multiplexed: bool) -> None:
+        self._connections = connections
+        self._is_multiplexed = is_multiplexed  # then there are always others' bytes on a connection
+        self._just_opened: list[int] = []
+        self.transfer: Transfer | None = None
+        self.head: list[bytes] = []  # the handle's: how much of it is a proxy's own is known here
+
+    def open_socket(self, purpose: int, address: Any) -> int:
+        """Make a socket (``CURLOPT_OPENSOCKETFUNCTION``)."""
+        try:
+            fd = self._connections.open(address)
+        except OSError as error:  # no descriptor left
+            if self.transfer is not None:
+                self.transfer.error = error
+            return _BAD_SOCKET
+        self._just_opened.append(fd)
+        return fd
+
+    def before_send(self, ip: str, local_ip: str, port: int, local_port: int) -> int:
+        """Let the request go out, or not (``CURLOPT_PREREQFUNCTION``)."""
+        transfer = self.transfer
+        if transfer is None:
+            return ABORT
+        transfer.sends += 1
+        if transfer.sends > 1:
+            return ABORT  # the connection broke after the request was written: whether it was read, nobody knows
+        local = (local_ip, local_port)
+        opened = self._just_opened
+        if not opened or not self._connections.learn(local, opened):
+            fd = self._connections.known(local)
+            if fd is not None and not self._is_multiplexed and has_unread(fd):
+                transfer.sends -= 1
+                transfer.is_poisoned = True
+                return ABORT
+        opened.clear()
+        transfer.ip = ip
+        transfer.head_start = len(self.head)
+        transfer.sent_at = transfer.seen_at = time.monotonic()
+        return OK
+
+    def begin(self, transfer: Transfer) -> None:
+        """Answer for ``transfer`` from now on."""
+        self.transfer = transfer
+        self._just_opened.clear()
+
+
+def has_unread(fd: int) -> bool:
+    """Tell whether a socket that nobody has asked anything has something to say, or was closed."""
+    try:
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            return bool(poll.poll(0))
+        return bool(select.select([fd], [], [], 0)[0])
+    except (OSError, ValueError):
+        return True

@@ -1,0 +1,284 @@
+"""An easy handle of libcurl that is used again and again: from a transfer to options, and back to what came of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from requests.exceptions import InvalidHeader
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from crawlpool.transport.curl.gate import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crawlpool.transport.curl.gate import Connections
+    from crawlpool.transport.curl.transfer import Transfer
+
+_BUFFER_BYTES = 64 * 1024
+_MAX_MS = 2**31 - 1
+
+
+class Handle:
+    """One easy handle with its buffers. The I/O thread's.
+
+    What most transfers share is set once; whatever else differs from the transfer before is set anew from nothing, so
+    that no option of one transfer can be left for the next.
+
+    Args:
+        pycurl: the module.
+        connections: who makes the sockets.
+        http: ``"1.1"`` or ``"2"``.
+        header_came: called with the transfer when its header is whole, where somebody wants to see it before the body;
+            it returns whether to go on.
+    """
+
+    def __init__(
+        self, pycurl: Any, connections: Connections, http: str, header_came: Callable[[Transfer], bool]
+    ) -> None:
+        self._pycurl = pycurl
+        self._is_http2 = http == "2"
+        self._header_came = header_came
+        self.curl = pycurl.Curl()
+        self.curl.owner = self  # how the engine finds us again
+        self.gate = Gate(connections, is_multiplexed=self._is_http2)
+        self.head: list[bytes] = self.gate.head
+        self.body: list[bytes] = []
+        self._signature: Any = None
+        self._lines_of: Any = None  # the headers that are set, as a copy of the request's own dict
+        self._timeout_ms = 0
+
+    def arm(self, transfer: Transfer) -> None:
+        """Set everything for ``transfer``, which will be added to the multi handle next.
+
+        Raises:
+            requests.exceptions.InvalidHeader: for a header that can't be sent.
+            pycurl.error: when libcurl refuses an option.
+        """
+        exchange = transfer.exchange
+        request = exchange.request
+        body = request.body
+        curl, pycurl = self.curl, self._pycurl
+        is_special = transfer.stream is not None or transfer.accept is not None or body is not None
+        signature = (
+            request.method,
+            transfer.verify,
+            transfer.cert,
+            transfer.proxy,
+            transfer.connect_s,
+            transfer.cap,
+            transfer.is_fresh,
+        )
+        if is_special or signature != self._signature:
+            curl.reset()
+            self._set_base(transfer)
+            self._signature = None if is_special else signature
+            self._lines_of = None
+            if is_special:
+                self._set_special(transfer)
+        curl.setopt(pycurl.URL, transfer.url)
+        store = request.headers._store
+        if store != self._lines_of:
+            lines = header_lines(store, has_body=body is not None)
+            curl.setopt(pycurl.HTTPHEADER, lines)
+            self._lines_of = None if is_special else dict(store)
+        timeout_ms = 0
+        if transfer.deadline_at != math.inf and transfer.stream is None:
+            # A stream's deadline is for its header alone: the engine sees to that.
+            timeout_ms = max(min(int((transfer.deadline_at - time.monotonic()) * 1000), _MAX_MS), 1)
+        if timeout_ms != self._timeout_ms:
+            curl.setopt(pycurl.TIMEOUT_MS, timeout_ms)
+            self._timeout_ms = timeout_ms
+        if transfer.addresses is not None:
+            curl.setopt(pycurl.RESOLVE, [_resolve_entry(transfer)])
+        self.gate.begin(transfer)
+        self.head.clear()
+        self.body.clear()
+
+    def finish(self, transfer: Transfer) -> None:
+        """Give the transfer what came of it; the handle is out of the multi handle by now."""
+        getinfo, pycurl = self.curl.getinfo, self._pycurl
+        self.gate.transfer = None
+        if not transfer.has_header or transfer.stream is None:
+            transfer.head = self.head[transfer.head_start :]
+        if self.body:
+            transfer.body = self.body[:]
+            self.body.clear()
+        self.head.clear()
+        if transfer.code:
+            transfer.os_error = getinfo(pycurl.OS_ERRNO)
+        transfer.timings = (
+            transfer.dns_s,
+            getinfo(pycurl.NAMELOOKUP_TIME),
+            getinfo(pycurl.CONNECT_TIME),
+            getinfo(pycurl.APPCONNECT_TIME),
+            getinfo(pycurl.STARTTRANSFER_TIME),
+            getinfo(pycurl.TOTAL_TIME),
+        )
+
+    def take_body_by(self, write: Callable[[bytes], int | None]) -> None:
+        """Have ``write`` take the body of the transfer that was armed."""
+        self.curl.setopt(self._pycurl.WRITEFUNCTION, write)
+
+    def progress(self, transfer: Transfer) -> Any:
+        """Return something that changes when bytes move; ``None`` while they aren't wanted."""
+        if transfer.stream is not None:
+            return None if transfer.stream.is_paused else (len(self.head), transfer.stream.received)
+        mark = len(self.head) + len(self.body)
+        if transfer.exchange.request.body is not None:
+            return mark, self.curl.getinfo(self._pycurl.SIZE_UPLOAD)
+        return mark
+
+    def forget(self) -> None:
+        """Part from a transfer that couldn't be armed; whatever was set is set anew next time."""
+        self._signature = None
+        self.gate.transfer = None
+
+    def close(self) -> None:
+        """Free the handle."""
+        self.curl.close()
+
+    # Options -----------------------------------------------------------------------------------------------------
+
+    def _set_base(self, transfer: Transfer) -> None:
+        curl, pycurl = self.curl, self._pycurl
+        setopt = curl.setopt
+        self._timeout_ms = 0
+        setopt(pycurl.NOSIGNAL, 1)
+        setopt(pycurl.BUFFERSIZE, _BUFFER_BYTES)
+        setopt(pycurl.PATH_AS_IS, 1)
+        setopt(pycurl.TCP_NODELAY, 1)
+        setopt(pycurl.NOPROXY, "")  # it would read no_proxy of the environment
+        setopt(pycurl.PROXY, transfer.proxy or "")  # it would read http_proxy
+        setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS if self._is_http2 else pycurl.CURL_HTTP_VERSION_1_1)
+        setopt(pycurl.WRITEFUNCTION, self.body.append)
+        setopt(pycurl.HEADERFUNCTION, self.head.append)
+        setopt(pycurl.OPENSOCKETFUNCTION, self.gate.open_socket)
+        setopt(pycurl.PREREQFUNCTION, self.gate.before_send)
+        connect_s = transfer.connect_s
+        setopt(pycurl.CONNECTTIMEOUT_MS, _MAX_MS if connect_s is None else max(min(int(connect_s * 1000), _MAX_MS), 1))
+        if transfer.cap is not None:
+            # Of what is compressed a little more may come than of what it unfolds to; the decoder has the exact cap.
+            setopt(pycurl.MAXFILESIZE_LARGE, transfer.cap + transfer.cap // 8 + 1024)
+        if transfer.is_fresh:
+            setopt(pycurl.FRESH_CONNECT, 1)
+        method = transfer.exchange.request.method or "GET"
+        if method == "HEAD":
+            setopt(pycurl.NOBODY, 1)
+        elif method != "GET":
+            setopt(pycurl.CUSTOMREQUEST, method)
+        self._set_tls(transfer)
+
+    def _set_tls(self, transfer: Transfer) -> None:
+        setopt, pycurl = self.curl.setopt, self._pycurl
+        is_https = transfer.url.startswith("https:")
+        through_tls = transfer.proxy is not None and transfer.proxy.startswith("https:")
+        if is_https or through_tls:
+            verify = transfer.verify
+            source = DEFAULT_CA_BUNDLE_PATH if verify is True or verify is None else verify
+            if source:
+                path = os.fspath(source)
+                if not os.path.exists(path):
+                    raise OSError(f"Could not find a suitable TLS CA certificate bundle, invalid path: {path}")
+                is_folder = os.path.isdir(path)
+                for bundle, folder in ((pycurl.CAINFO, pycurl.CAPATH), (pycurl.PROXY_CAINFO, pycurl.PROXY_CAPATH)):
+                    if is_folder:
+                        self.curl.unsetopt(bundle)
+                        setopt(folder, path)
+                    else:
+                        setopt(bundle, path)
+            else:
+                setopt(pycurl.SSL_VERIFYPEER, 0)
+                setopt(pycurl.SSL_VERIFYHOST, 0)
+                setopt(pycurl.PROXY_SSL_VERIFYPEER, 0)
+                setopt(pycurl.PROXY_SSL_VERIFYHOST, 0)
+        if is_https and transfer.cert:
+            cert: Any = transfer.cert
+            pair = (cert, None) if isinstance(cert, (str, os.PathLike)) else (cert[0], cert[1])
+            certificate: Any = pair[0]
+            key: Any = pair[1]
+            for what, file in (("certificate", certificate), ("key", key)):
+                if file is not None and not os.path.exists(file):
+                    raise OSError(f"Could not find the TLS {what} file, invalid path: {file}")
+            setopt(pycurl.SSLCERT, os.fspath(certificate))
+            setopt(pycurl.SSLKEY, os.fspath(key if key is not None else certificate))
+
+    def _set_special(self, transfer: Transfer) -> None:
+        setopt, pycurl = self.curl.setopt, self._pycurl
+        body: Any = transfer.exchange.request.body
+        if transfer.upload is not None:
+            setopt(pycurl.UPLOAD, 1)
+            setopt(pycurl.CUSTOMREQUEST, transfer.exchange.request.method or "POST")
+            setopt(pycurl.INFILESIZE_LARGE, -1 if transfer.upload.length is None else transfer.upload.length)
+            setopt(pycurl.READFUNCTION, transfer.upload.read)
+        elif body is not None:
+            setopt(pycurl.POST, 1)
+            setopt(pycurl.POSTFIELDS, body.encode("utf-8") if isinstance(body, str) else bytes(body))
+            setopt(pycurl.CUSTOMREQUEST, transfer.exchange.request.method or "POST")
+        if transfer.stream is not None:
+            setopt(pycurl.WRITEFUNCTION, transfer.stream.write)
+        if transfer.stream is not None or transfer.accept is not None:
+            setopt(pycurl.HEADERFUNCTION, self._take_header)
+
+    # Callbacks ---------------------------------------------------------------------------------------------------
+
+    def _take_header(self, line: bytes) -> int | None:
+        self.head.append(line)
+        transfer = self.gate.transfer
+        if transfer is None:
+            return -1
+        if line in (b"\r\n", b"\n") and not transfer.has_header and transfer.sends:
+            start = transfer.head_start
+            status = self.head[start][:13].split(b" ")
+            if len(status) > 1 and status[1][:1] == b"1" and status[1] != b"101":
+                transfer.head_start = len(self.head)  # an interim answer; the one that counts comes after it
+                return None
+            transfer.has_header = True
+            transfer.head = self.head[start:]
+            if not self._header_came(transfer):
+                return -1
+        return None
+
+
+def header_lines(store: dict[str, Any], *, has_body: bool) -> list[Any]:
+    """Return the request's headers as libcurl takes them, and without those that it would add by itself.
+
+    Args:
+        store: of a CaseInsensitiveDict: lower-case name to (name, value).
+        has_body: whether the request has a body, for which libcurl would add a content type.
+    """
+    lines: list[Any] = []
+    for lower, (name, value) in store.items():
+        if lower == "content-length" and has_body and "transfer-encoding" not in store:
+            continue  # libcurl counts for itself, and says it twice otherwise
+        name, value = _native(name), _native(value)
+        # "Name;" is how libcurl is told to send a header that has no value.
+        line = f"{name}: {value}" if value.strip() else f"{name};"
+        if "\r" in line or "\n" in line or "\0" in line:
+            raise InvalidHeader(f"header {name[:40]!r}: its value is nothing that HTTP can carry")
+        lines.append(line if line.isascii() else line.encode("latin-1", "surrogateescape"))
+    for lower, name in _DEFAULTS:
+        if lower not in store:
+            lines.append(name)
+    return lines
+
+
+#: What libcurl sends of itself unless it is told not to.
+_DEFAULTS = (
+    ("expect", "Expect:"),
+    ("content-type", "Content-Type:"),
+    ("user-agent", "User-Agent:"),
+    ("accept", "Accept:"),
+)
+
+
+def _native(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _resolve_entry(transfer: Transfer) -> str:
+    shown = ",".join(f"[{one}]" if ":" in one else one for one in transfer.addresses or ())
+    return f"+{transfer.host}:{transfer.port}:{shown}"

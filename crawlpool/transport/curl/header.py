@@ -1,0 +1,147 @@
+"""From the header lines that libcurl hands over to status, fields and a response."""
+
+from __future__ import annotations
+
+import http.client
+import re
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.errors import CutHeader, ProtocolError
+from crawlpool.models import Wire
+from crawlpool.transport.answer import parse_header
+from crawlpool.transport.response import LeanResponse, lean_response
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crawlpool.transport.curl.transfer import Transfer
+
+_MAX_HEADERS = 100
+_MAX_LINE_BYTES = 65536
+_STATUS = re.compile(rb"HTTP/(\d(?:\.\d)?) +(\d{3})(?: ([^\r\n]*))?[ \t]*\r?\n")
+# As in transport/answer.py: the lines of which the parser of e-mails makes exactly a name and a value.
+_PLAIN_LINE = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*)\r?\n")
+_BLANK = (b"\r\n", b"\n")
+
+# Servers say the same again and again: most lines of most answers are one of a few hundred.
+_MOST_MEMOS = 4096
+_MOST_MEMO_BYTES = 200
+_memos: dict[bytes, tuple[str, str, str]] = {}
+
+
+def read_head(lines: Sequence[bytes], request: Any) -> tuple[int, str, str, list[tuple[str, str]], dict[str, Any]]:
+    """Take the header of the final answer apart.
+
+    Args:
+        lines: all header lines of the exchange: interim answers, the answer, and the trailers of a chunked body.
+
+    Returns:
+        Status, reason, version (``"1.1"``), the fields in order, and the fields as requests joins them.
+
+    Raises:
+        CutHeader: when the connection ended before the header did.
+        ProtocolError: for what isn't a header, or a header too large.
+    """
+    start = 0
+    while True:
+        if start >= len(lines):
+            raise CutHeader("the connection ended in the middle of the header", request=request)
+        found = _STATUS.fullmatch(lines[start])
+        if found is None:
+            raise ProtocolError("the answer has no status line that HTTP knows", request=request)
+        fields: list[tuple[str, str]] = []
+        store: dict[str, Any] = {}
+        end = _take_fields(lines, start + 1, fields, store, request)
+        status = int(found[2])
+        if status >= 200 or status == 101:
+            version = found[1].decode("ascii")
+            reason = (found[3] or b"").decode("iso-8859-1").strip()
+            return status, reason, version, fields, store
+        start = end + 1
+
+
+def _take_fields(
+    lines: Sequence[bytes], start: int, fields: list[tuple[str, str]], store: dict[str, Any], request: Any
+) -> int:
+    position = start
+    memos = _memos
+    for position in range(start, len(lines)):
+        line = lines[position]
+        field = memos.get(line)
+        if field is None:
+            if line in _BLANK:
+                if position - start > _MAX_HEADERS:
+                    raise _too_large(f"got more than {_MAX_HEADERS} headers", request)
+                return position
+            found = _PLAIN_LINE.fullmatch(line)
+            if len(line) > _MAX_LINE_BYTES:
+                raise _too_large("a header line of more than 64 KiB", request)
+            if found is None:
+                return _take_odd_fields(lines, start, fields, store, request)
+            name = found[1].decode("ascii")
+            field = (name.lower(), name, found[2].decode("iso-8859-1"))
+            if len(line) <= _MOST_MEMO_BYTES and len(memos) < _MOST_MEMOS:
+                memos[line] = field
+        lower, name, value = field
+        fields.append((name, value))
+        if lower in store:
+            store[lower] = (store[lower][0], f"{store[lower][1]}, {value}")
+        else:
+            store[lower] = (name, value)
+    raise CutHeader("the connection ended in the middle of the header", request=request)
+
+
+def _take_odd_fields(
+    lines: Sequence[bytes], start: int, fields: list[tuple[str, str]], store: dict[str, Any], request: Any
+) -> int:
+    """Have the parser of e-mails read what isn't plain, as http.client does."""
+    end = next((at for at in range(start, len(lines)) if lines[at] in _BLANK), None)
+    if end is None:
+        raise CutHeader("the connection ended in the middle of the header", request=request)
+    if end - start > _MAX_HEADERS:
+        raise _too_large(f"got more than {_MAX_HEADERS} headers", request)
+    message = parse_header(list(lines[start:end]))
+    fields[:] = [(str(name), str(value)) for name, value in message.items()]
+    store.clear()
+    for name, value in fields:
+        lower = name.lower()
+        store[lower] = (store[lower][0], f"{store[lower][1]}, {value}") if lower in store else (name, value)
+    return end
+
+
+def _too_large(what: str, request: Any) -> ProtocolError:
+    error = ProtocolError(what, request=request)
+    error.__cause__ = http.client.HTTPException(what)
+    return error
+
+
+def response_of(transfer: Transfer, adapter: Any) -> LeanResponse:
+    """Build the response of a transfer whose header is whole.
+
+    Raises:
+        CutHeader, ProtocolError: as ``read_head`` does.
+    """
+    request = transfer.exchange.request
+    status, reason, version, fields, store = read_head(transfer.head, request)
+    body: bytes | None = None
+    unverified = False
+    if transfer.stream is None:
+        pieces = transfer.body
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        unverified = bool(body) and "content-length" not in store and "transfer-encoding" not in store
+    timings = transfer.timings
+    wire = Wire(
+        transfer.ip,
+        transfer.proxy,
+        version,
+        None if body is None else len(body),
+        unverified and version[0] == "1",
+        timings,
+    )
+    elapsed_s = timings[0] + timings[4] if timings else 0.0
+    return lean_response(request, adapter, status, reason, fields, store, wire, body, elapsed_s)
+
+
+def early_response(transfer: Transfer) -> LeanResponse:
+    """Build the response for one who looks at the header before the body has come."""
+    return response_of(transfer, None)

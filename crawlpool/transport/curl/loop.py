@@ -1,0 +1,389 @@
+"""The I/O thread: it alone touches libcurl's multi handle, and each easy handle that is in it."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import math
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.errors import BodyStalled, PoolClosed
+from crawlpool.events import logger
+from crawlpool.transport.curl.budget import MemoryBudget
+from crawlpool.transport.curl.gate import Connections
+from crawlpool.transport.curl.handle import Handle
+from crawlpool.transport.curl.header import early_response
+from crawlpool.transport.curl.poller import Poller
+from crawlpool.transport.lifeline import LegEnd
+
+if TYPE_CHECKING:
+    from crawlpool.transport.curl.engine import EngineSettings
+    from crawlpool.transport.curl.transfer import Inbox, Transfer
+    from crawlpool.transport.resolver import Resolver
+
+_log = logger("curl")
+_SPARE_HANDLES = 64
+_SWEEP_S = 0.25
+_QUICKEST_SWEEP_S = 0.01
+_QUICK_BYTES = 128 * 1024
+
+
+class Loop:
+    """One multi handle and the thread that it lives in.
+
+    ``submit``, ``command`` and ``stop`` are anybody's, the rest is the I/O thread's.
+    """
+
+    def __init__(self, pycurl: Any, settings: EngineSettings, resolver: Resolver) -> None:
+        self._pycurl = pycurl
+        self._settings = settings
+        self._resolver = resolver
+        self._poller = Poller()
+        self.connections = Connections(self._poller.forget)
+        # Guards _commands, _is_asleep and _is_stopping.
+        self._lock = threading.Lock()
+        self._commands: collections.deque[tuple[str, Any, Any]] = collections.deque()
+        self._is_asleep = False
+        self._is_stopping = False
+        # Held while libcurl is called, and by a thread that forks: the child must not get a half-done call.
+        self.turn = threading.Lock()
+        self._running: dict[Transfer, Handle] = {}
+        self._resolving: set[Transfer] = set()
+        self._spare: list[Handle] = []
+        self._ended: list[Transfer] = []
+        self._sweep_s = _SWEEP_S
+        self._sweep_at = math.inf
+        budget = settings.memory_budget_bytes
+        self._budget = None if budget is None else MemoryBudget(budget, pycurl.WRITEFUNC_PAUSE)
+        multi = self._multi = pycurl.CurlMulti()
+        multi.setopt(pycurl.M_SOCKETFUNCTION, self._poller.watch)
+        multi.setopt(pycurl.M_MAXCONNECTS, settings.connections)
+        multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX if settings.http == "2" else pycurl.PIPE_NOTHING)
+        self._thread = threading.Thread(target=self._run, name="crawlpool-io", daemon=True)
+        self._thread.start()
+
+    # Anybody's ---------------------------------------------------------------------------------------------------
+
+    def submit(self, transfers: list[Transfer]) -> bool:
+        """Have transfers begun; return whether they were taken: not when the thread is about to end."""
+        return self._tell([("begin", transfer, None) for transfer in transfers])
+
+    def command(self, what: str, transfer: Transfer, argument: Any = None) -> None:
+        """Have something done to a transfer: ``end`` it, ``resume`` it, ``release`` its bytes."""
+        self._tell([(what, transfer, argument)])
+
+    def stop(self, *, waits: bool = True) -> None:
+        """End everything, and wait for the thread unless it is the caller."""
+        self._tell([], stops=True)
+        if waits and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _tell(self, commands: list[tuple[str, Any, Any]], *, stops: bool = False) -> bool:
+        with self._lock:
+            if self._is_stopping and not stops:
+                return False
+            self._is_stopping = self._is_stopping or stops
+            self._commands.extend(commands)
+            is_asleep, self._is_asleep = self._is_asleep, False
+        if is_asleep:
+            self._poller.wake()
+        return True
+
+    def abandon_in_child(self) -> None:
+        """Part from the parent's connections in a forked child: nothing done here may reach them.
+
+        The objects are kept for ever: freeing them would have libcurl say goodbye on sockets that aren't ours.
+        """
+        null = os.open(os.devnull, os.O_RDWR)
+        try:
+            for fd in (*self.connections.descriptors(), *self._poller.own_descriptors()):
+                with contextlib.suppress(OSError):
+                    os.dup2(null, fd, inheritable=False)
+        finally:
+            os.close(null)
+        _abandoned.append(self)
+
+    # The I/O thread ----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._turn_once():
+                pass
+        except BaseException:  # a fault of ours; nobody may wait for ever because of it
+            _log.exception("the I/O thread failed")
+        finally:
+            self._shut()
+
+    def _turn_once(self) -> bool:
+        with self._lock:
+            commands, self._commands = self._commands, collections.deque()
+            if self._is_stopping:
+                self._commands = commands
+                return False
+        multi = self._multi
+        with self.turn:
+            for what, transfer, argument in commands:
+                self._obey(what, transfer, argument)
+            wait_ms = multi.timeout()
+            if wait_ms == 0:
+                multi.socket_action(self._pycurl.SOCKET_TIMEOUT, 0)
+                self._reap()
+                wait_ms = multi.timeout()
+            if time.monotonic() >= self._sweep_at:
+                self._sweep()
+        self._deliver()
+        wait_s = None if wait_ms < 0 else wait_ms / 1000
+        if self._sweep_at != math.inf:
+            left_s = max(self._sweep_at - time.monotonic(), 0.0)
+            wait_s = left_s if wait_s is None else min(wait_s, left_s)
+        with self._lock:
+            if self._commands or self._is_stopping:
+                wait_s = 0.0
+            self._is_asleep = wait_s != 0.0
+        ready = self._poller.wait(wait_s)
+        if ready:
+            with self.turn:
+                act = multi.socket_action
+                for fd, events in ready:
+                    act(fd, events)
+                self._reap()
+                if self._budget is not None:
+                    self._resume_within_budget(self._budget)
+        return True
+
+    def _obey(self, what: str, transfer: Transfer, argument: Any) -> None:
+        if what == "begin":
+            self._begin(transfer)
+        elif what == "resolved":
+            self._resolved(transfer, argument)
+        elif what == "release":
+            if self._budget is not None:
+                self._budget.release(transfer)
+                self._resume_within_budget(self._budget)
+        elif transfer.is_ended:
+            return
+        elif what == "end":
+            self._stop_one(transfer, argument)
+        elif what == "resume":
+            self._unpause(transfer)
+
+    # Beginning ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, transfer: Transfer) -> None:
+        if transfer.exchange.is_aborted:
+            transfer.stopped = LegEnd.CANCELLED
+            self._end(transfer)
+            return
+        try:
+            addresses = self._resolver.cached(transfer.host, transfer.port)
+        except Exception as error:
+            transfer.error = error
+            self._end(transfer)
+            return
+        if addresses is None:
+            self._resolving.add(transfer)
+            transfer.dns_s = -time.monotonic()
+            limit = transfer.connect_s
+            transfer.connect_at = math.inf if limit is None else time.monotonic() + limit
+            self._watch_time_of(transfer)
+            self._resolver.ask(transfer.host, transfer.port, lambda found: self.command("resolved", transfer, found))
+            return
+        if addresses != (transfer.host,):
+            transfer.addresses = addresses
+        self._add(transfer)
+
+    def _resolved(self, transfer: Transfer, found: Any) -> None:
+        if transfer not in self._resolving:
+            return
+        self._resolving.discard(transfer)
+        transfer.dns_s += time.monotonic()
+        if isinstance(found, BaseException):
+            transfer.error = found
+            self._end(transfer)
+            return
+        transfer.addresses = found
+        self._add(transfer)
+
+    def _add(self, transfer: Transfer) -> None:
+        handle = self._spare.pop() if self._spare else self._new_handle()
+        try:
+            handle.arm(transfer)
+            if self._budget is not None and transfer.stream is None:
+                self._budget.begin(transfer)
+                writer = self._budget.writer(transfer, handle.body.append)
+                handle.take_body_by(writer)
+            self._multi.add_handle(handle.curl)
+        except Exception as error:
+            transfer.error = error
+            handle.forget()
+            self._spare.append(handle)
+            self._end(transfer)
+            return
+        self._running[transfer] = handle
+        self._watch_time_of(transfer)
+
+    def _new_handle(self) -> Handle:
+        return Handle(self._pycurl, self.connections, self._settings.http, self._header_came)
+
+    def _watch_time_of(self, transfer: Transfer) -> None:
+        # How often to look: often enough for the shortest of the limits that libcurl doesn't hold for us.
+        if transfer.read_s is not None and transfer.read_s / 4 < self._sweep_s:
+            self._sweep_s = max(transfer.read_s / 4, _QUICKEST_SWEEP_S)
+            self._sweep_at = math.inf
+        if self._sweep_at == math.inf:
+            self._sweep_at = time.monotonic() + self._sweep_s
+
+    # Ending ------------------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        multi = self._multi
+        while True:
+            waiting, good, bad = multi.info_read()
+            for curl in good:
+                self._came_to_end(curl.owner, 0, "")
+            for curl, code, message in bad:
+                self._came_to_end(curl.owner, code, message)
+            if not waiting:
+                return
+
+    def _came_to_end(self, handle: Handle, code: int, message: str) -> None:
+        self._multi.remove_handle(handle.curl)
+        transfer = handle.gate.transfer
+        if transfer is None:
+            return
+        transfer.code, transfer.message = code, message
+        self._running.pop(transfer, None)
+        handle.finish(transfer)
+        self._put_back(handle)
+        if transfer.is_poisoned and transfer.error is None and not transfer.is_fresh:
+            # Nothing was sent: over a new connection it is the first try still.
+            transfer.is_fresh, transfer.is_poisoned = True, False
+            if self._budget is not None:
+                self._budget.ended(transfer)
+            self._add(transfer)
+            return
+        self._end(transfer)
+
+    def _stop_one(self, transfer: Transfer, why: LegEnd) -> None:
+        transfer.stopped = why
+        handle = self._running.pop(transfer, None)
+        if handle is not None:
+            self._multi.remove_handle(handle.curl)
+            transfer.code = self._pycurl.E_ABORTED_BY_CALLBACK
+            handle.finish(transfer)
+            self._put_back(handle)
+        self._resolving.discard(transfer)
+        self._end(transfer)
+
+    def _end(self, transfer: Transfer) -> None:
+        transfer.is_ended = True
+        if self._budget is not None:
+            self._budget.ended(transfer)
+        if transfer.stream is not None:
+            transfer.stream.end()
+        if transfer.upload is not None:
+            transfer.upload.end()
+        self._ended.append(transfer)
+
+    def _put_back(self, handle: Handle) -> None:
+        if len(self._spare) < max(_SPARE_HANDLES, len(self._running)):
+            self._spare.append(handle)
+        else:
+            handle.close()
+
+    def _deliver(self) -> None:
+        if not self._ended:
+            return
+        ended, self._ended = self._ended, []
+        boxes: dict[Inbox, list[Transfer]] = {}
+        for transfer in ended:
+            box = transfer.inbox
+            if box is None:
+                transfer.notify()
+            else:
+                if transfer.is_quick and (len(transfer.body) > 8 or transfer.error is not None):
+                    transfer.is_quick = sum(map(len, transfer.body)) < _QUICK_BYTES
+                boxes.setdefault(box, []).append(transfer)
+        for box, mine in boxes.items():
+            box.deliver(mine)
+
+    # Along the way -----------------------------------------------------------------------------------------------
+
+    def _header_came(self, transfer: Transfer) -> bool:
+        """Show the header to whoever wants it before the body; in a callback of libcurl, so nothing may get out."""
+        try:
+            if transfer.accept is not None and transfer.stream is None:
+                transfer.accept(early_response(transfer))
+        except BaseException as error:
+            transfer.error = error
+            return False
+        if transfer.stream is not None:
+            transfer.deadline_at = math.inf  # how long the reader takes is its own business
+            transfer.notify()
+        return True
+
+    def _unpause(self, transfer: Transfer) -> None:
+        handle = self._running.get(transfer)
+        if handle is not None:
+            transfer.is_paused = False
+            transfer.seen_at = time.monotonic()
+            with contextlib.suppress(self._pycurl.error):
+                handle.curl.pause(self._pycurl.PAUSE_CONT)
+
+    def _resume_within_budget(self, budget: MemoryBudget) -> None:
+        for transfer in budget.to_resume():
+            self._unpause(transfer)
+
+    def _sweep(self) -> None:
+        """Hold the limits that libcurl doesn't: reading without a byte, resolving, a stream's deadline."""
+        now = time.monotonic()
+        late = [one for one in self._resolving if now >= min(one.connect_at, one.deadline_at)]
+        for transfer in late:
+            transfer.message = "resolving took too long"
+            transfer.code = self._pycurl.E_OPERATION_TIMEDOUT
+            self._stop_one(transfer, LegEnd.DEADLINE) if now >= transfer.deadline_at else self._timed_out(transfer)
+        for transfer, handle in list(self._running.items()):
+            if now >= transfer.deadline_at:
+                self._stop_one(transfer, LegEnd.DEADLINE)
+            elif transfer.read_s is not None and transfer.sends:
+                mark = handle.progress(transfer)
+                if mark is None or mark != transfer.seen or transfer.is_paused:
+                    transfer.seen, transfer.seen_at = mark, now
+                elif now - transfer.seen_at > transfer.read_s:
+                    transfer.error = BodyStalled(
+                        f"Read timed out. (read timeout={transfer.read_s})", request=transfer.request
+                    )
+                    self._stop_one(transfer, LegEnd.DEADLINE)
+        is_idle = not self._running and not self._resolving
+        if is_idle:
+            self._sweep_s = _SWEEP_S
+        self._sweep_at = math.inf if is_idle else now + self._sweep_s
+
+    def _timed_out(self, transfer: Transfer) -> None:
+        self._resolving.discard(transfer)
+        self._end(transfer)
+
+    def _shut(self) -> None:
+        """End what is left as closed, and give everything back; the last thing that the thread does."""
+        with self._lock:
+            self._is_stopping = True
+            commands, self._commands = self._commands, collections.deque()
+        with self.turn:
+            for what, transfer, _ in commands:
+                if what == "begin":
+                    transfer.error = PoolClosed("the session pool is closed")
+                    self._end(transfer)
+            for transfer in [*self._running, *self._resolving]:
+                transfer.error = transfer.error or PoolClosed("the session pool was closed during the request")
+                self._stop_one(transfer, LegEnd.CLOSED)
+            for handle in self._spare:
+                handle.close()
+            self._multi.close()
+        self._deliver()
+        self._poller.close()
+
+
+_abandoned: list[Loop] = []

@@ -1,0 +1,92 @@
+"""The body of a streamed answer on its way from the I/O thread to the thread that reads it."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HIGH_BYTES = 256 * 1024
+LOW_BYTES = 64 * 1024
+
+
+class BodyStream:
+    """A bounded pipe: above a mark the transfer is paused, below another it goes on.
+
+    Thread-safe: the I/O thread writes, one other thread reads.
+
+    Args:
+        pause: what a write answers to have libcurl keep the data and stop reading (``WRITEFUNC_PAUSE``).
+    """
+
+    def __init__(self, pause: int) -> None:
+        self._pause = pause
+        # Guards every field below; its condition is waited on by the reader.
+        self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
+        self._chunks: collections.deque[bytes] = collections.deque()
+        self._held = 0
+        self._is_ended = False
+        self._is_dropped = False
+        self.is_paused = False
+        self.received = 0
+        self.resume: Callable[[], None] = _nothing
+
+    def write(self, chunk: bytes) -> int | None:
+        """Take what came (``CURLOPT_WRITEFUNCTION``); in the I/O thread."""
+        with self._lock:
+            if self._is_dropped:
+                return -1
+            if self._held >= HIGH_BYTES:
+                self.is_paused = True
+                return self._pause
+            self._chunks.append(chunk)
+            self._held += len(chunk)
+            self.received += len(chunk)
+            self._news.notify()
+        return None
+
+    def end(self) -> None:
+        """Say that no more comes; in the I/O thread."""
+        with self._lock:
+            self._is_ended = True
+            self._news.notify()
+
+    def read_some(self, most: int | None = None) -> bytes:
+        """Return what is there, at most so many bytes; wait for the first. Empty when all was read."""
+        with self._lock:
+            while not self._chunks and not self._is_ended:
+                self._news.wait()
+            if not self._chunks:
+                return b""
+            chunk = self._chunks.popleft()
+            if most is not None and len(chunk) > most:
+                self._chunks.appendleft(chunk[most:])
+                chunk = chunk[:most]
+            self._held -= len(chunk)
+            goes_on = self.is_paused and self._held <= LOW_BYTES
+            if goes_on:
+                self.is_paused = False
+        if goes_on:
+            self.resume()
+        return chunk
+
+    def drop(self) -> bool:
+        """Take nothing any more; return whether the transfer was still going on."""
+        with self._lock:
+            self._is_dropped = True
+            self._chunks.clear()
+            self._held = 0
+            return not self._is_ended
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything came, and was read."""
+        return self._is_ended and not self._chunks
+
+
+def _nothing() -> None:
+    return None

@@ -1,0 +1,147 @@
+"""One exchange on its way through the I/O thread: what is asked, what came back, and how others end it."""
+
+from __future__ import annotations
+
+import _thread
+import math
+from typing import TYPE_CHECKING, Any, Protocol
+
+from crawlpool.transport.lifeline import LegEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import requests
+
+    from crawlpool.transport.base import Exchange
+    from crawlpool.transport.curl.stream import BodyStream
+    from crawlpool.transport.curl.upload import Upload
+
+
+class Ender(Protocol):
+    """The engine, as a transfer knows it."""
+
+    def end(self, transfer: Transfer, why: LegEnd) -> None:
+        """End the transfer; from any thread."""
+
+
+class Inbox(Protocol):
+    """Where transfers go that ended and that a worker shall finish."""
+
+    def deliver(self, ended: list[Transfer]) -> None:
+        """Take them. Called by the I/O thread; must be quick and must not raise."""
+
+
+class Transfer:
+    """One request on the wire, or on its way there.
+
+    Made by the thread that wants it, then the I/O thread's until ``is_ended``, then its finisher's. ``cancel`` may be
+    called by anybody at any time.
+
+    Args:
+        exchange: what to send, and its deadline and caps.
+        url: the URL as libcurl gets it: normalised, without userinfo and fragment.
+        host, port: whom to connect to: the URL's, or the proxy's.
+        connect_s: seconds for resolving, connecting and the TLS handshake; ``None`` for any time.
+        read_s: seconds that may pass without a byte; ``None`` for any time.
+        verify, cert, proxy: as the exchange's settings say, the proxy already chosen.
+        adapter: who makes a response of it.
+        inbox: who is told of its end; ``None`` for the thread that waits in ``wait``.
+        stream: where the body goes as it comes; ``None`` to gather it.
+        upload: where the request's body comes from if it isn't bytes.
+    """
+
+    # What nearly every transfer begins with; as attributes of the class they cost nothing to make.
+    addresses: tuple[str, ...] | None = None
+    connect_at: float = math.inf  # when resolving has taken too long
+    is_paused = False
+    is_poisoned = False
+    is_ended = False
+    has_header = False
+    sends = 0
+    sent_at: float = 0.0
+    head_start = 0
+    held_bytes = 0
+    seen: Any = None
+    seen_at: float = 0.0
+    dns_s: float = 0.0
+    # What came of it.
+    head: Sequence[bytes] = ()
+    body: Sequence[bytes] = ()
+    code = 0
+    message = ""
+    os_error = 0
+    error: BaseException | None = None
+    stopped: LegEnd | None = None
+    ip: str | None = None
+    timings: tuple[float, ...] = ()
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        url: str,
+        host: str,
+        port: int,
+        ender: Ender,
+        *,
+        connect_s: float | None,
+        read_s: float | None,
+        verify: Any,
+        cert: Any,
+        proxy: str | None,
+        adapter: Any = None,
+        inbox: Inbox | None = None,
+        stream: BodyStream | None = None,
+        upload: Upload | None = None,
+    ) -> None:
+        self.exchange = exchange
+        self.url, self.host, self.port = url, host, port
+        self.ender = ender
+        self.connect_s, self.read_s = connect_s, read_s
+        self.verify, self.cert, self.proxy = verify, cert, proxy
+        self.adapter, self.inbox = adapter, inbox
+        self.stream, self.upload = stream, upload
+        self.cap = exchange.max_body_bytes
+        self.accept = exchange.accept
+        self.deadline_at: float = exchange.deadline.at
+        self.latch: Any = None
+        if inbox is None:
+            self.latch = _thread.allocate_lock()  # held until there is something to look at: a header, or the end
+            self.latch.acquire()
+        # Non-idempotent: a server that has read it over a connection that then breaks must not see it again.
+        self.is_fresh = exchange.request.method not in _IDEMPOTENT
+        self.is_quick = exchange.is_quick
+
+    @property
+    def request(self) -> requests.PreparedRequest:
+        """The request that is sent."""
+        return self.exchange.request
+
+    def cancel(self) -> None:
+        """End it: it becomes ``Cancelled``; from any thread."""
+        self.ender.end(self, LegEnd.CANCELLED)
+
+    def wait(self) -> None:
+        """Wait, in the thread that asked for it, until there is a header to look at (streams) or it has ended.
+
+        Whatever comes out of the wait instead, Ctrl-C for one, ends the transfer.
+        """
+        try:
+            self.latch.acquire()
+        except BaseException:
+            self.cancel()
+            raise
+
+    def notify(self) -> None:
+        """Let the thread go on that waits; the I/O thread calls this, once for the header and once for the end."""
+        try:
+            self.latch.release()
+        except RuntimeError:  # it wasn't waited for in between
+            return
+
+    def __repr__(self) -> str:
+        state = "ended" if self.is_ended else "running"
+        return f"<Transfer {self.exchange.request.method} {state} code={self.code}>"
+
+
+_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 9.2.2

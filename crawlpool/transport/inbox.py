@@ -1,0 +1,71 @@
+"""Transfers that have ended, on their way from the I/O thread to the workers that finish them."""
+
+from __future__ import annotations
+
+import collections
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Ended(Protocol):
+    """What passes through."""
+
+    is_quick: bool
+
+
+class Inbox:
+    """Ended transfers of one pool's workers: those that are finished quickly are taken many at a time, by one worker.
+
+    Each wake-up of a thread costs more than finishing a small answer does, and two threads that want the interpreter at
+    once cost more than one. So while a worker is at the quick ones no other is woken for them. Those that may run
+    user's code (a hook, a handler) or take long (a large body) are taken one by one, by as many workers as there are.
+
+    Args:
+        news: called, under no lock, when a worker should come and look.
+
+    Thread-safe.
+    """
+
+    def __init__(self, news: Callable[[], None]) -> None:
+        self._news = news
+        # Guards every field below; `has_news` reads them without it, and whoever changes them says so afterwards.
+        self._lock = threading.Lock()
+        self._quick: collections.deque[Any] = collections.deque()
+        self._slow: collections.deque[Any] = collections.deque()
+        self._attendants = 0
+        # Without the interpreter's lock there is no reason to leave it to one.
+        self._most_attendants = 1 if getattr(sys, "_is_gil_enabled", lambda: True)() else 64
+
+    def deliver(self, ended: Sequence[Ended]) -> None:
+        """Take transfers that have ended; the I/O thread calls this."""
+        with self._lock:
+            for one in ended:
+                (self._quick if one.is_quick else self._slow).append(one)
+            calls = bool(self._slow) or self._attendants < self._most_attendants
+        if calls:
+            self._news()
+
+    def has_news(self) -> bool:
+        """Tell whether there is something for a worker that has nothing else to do."""
+        return bool(self._slow) or (bool(self._quick) and self._attendants < self._most_attendants)
+
+    def take(self, most: int) -> tuple[list[Any], bool]:
+        """Return transfers to finish, at most so many, and whether the caller attends to the quick ones now.
+
+        Who attends calls ``leave`` when it has settled them.
+        """
+        with self._lock:
+            quick = self._quick
+            if quick and self._attendants < self._most_attendants:
+                self._attendants += 1
+                return [quick.popleft() for _ in range(min(most, len(quick)))], True
+            return ([self._slow.popleft()] if self._slow else []), False
+
+    def leave(self) -> None:
+        """Say that the caller attends no more; it looks for news itself, or calls somebody who does."""
+        with self._lock:
+            self._attendants -= 1

@@ -1,0 +1,194 @@
+"""A ``requests.Response`` that makes what few look at only when somebody does: ``raw`` and ``cookies``."""
+
+from __future__ import annotations
+
+import datetime
+import io
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests.cookies import RequestsCookieJar, extract_cookies_to_jar
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers
+from urllib3 import HTTPHeaderDict
+from urllib3.response import HTTPResponse
+
+if TYPE_CHECKING:
+    import http.client
+
+    from crawlpool.models import Wire
+
+_MOST_MEMOS = 1000
+_encodings: dict[str, str | None] = {}
+
+
+class LeanResponse(requests.Response):
+    """The answer of a transport that hands over the body as a whole, or a stream of its own.
+
+    In all it shows it is a ``requests.Response``. Belongs to one thread, as those do.
+    """
+
+    wire: Wire
+
+    def __init__(self) -> None:
+        self._raw: Any = None
+        self._jar: Any = None
+        self._fields: list[tuple[str, str]] = []
+        self._wire_body: bytes | None = None
+        super().__init__()
+
+    @property
+    def raw(self) -> Any:
+        """What urllib3 would have given: built on first use."""
+        if self._raw is None and self._fields is not None and self.status_code:
+            body = b"" if self._content_consumed else self._wire_body
+            self._raw = raw_of(self, io.BytesIO(body or b""))
+        return self._raw
+
+    @raw.setter
+    def raw(self, value: Any) -> None:
+        self._raw = value
+
+    @property
+    def cookies(self) -> Any:
+        """The cookies that this answer set."""
+        if self._jar is None:
+            self._jar = RequestsCookieJar()
+            if self.headers and "set-cookie" in self.headers:
+                extract_cookies_to_jar(self._jar, self.request, self.raw)
+        return self._jar
+
+    @cookies.setter
+    def cookies(self, value: Any) -> None:
+        # Response.__init__ makes an empty jar; it would hide what the answer set.
+        self._jar = value if value else None
+
+    @property
+    def message(self) -> http.client.HTTPMessage | None:
+        """The header as http.client has it; for cookies."""
+        return None if self.raw is None else self.raw._original_response.msg
+
+    def take_wire_body(self) -> bytes | None:
+        """Return the body as it came over the wire, once; ``None`` when it was taken, or comes as a stream."""
+        body, self._wire_body = self._wire_body, None
+        return body
+
+    def close(self) -> None:
+        """Let go of what is left of the answer."""
+        if self._raw is not None:
+            super().close()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._raw = self._jar = self._wire_body = None
+        self._fields = []
+        super().__setstate__(state)
+
+
+class Original:
+    """What code that knows http.client looks for behind an answer."""
+
+    def __init__(self, fields: list[tuple[str, str]]) -> None:
+        self._fields = fields
+        self._message: Any = None
+
+    @property
+    def msg(self) -> Any:
+        """The header as ``http.client.HTTPMessage``."""
+        if self._message is None:
+            import http.client
+
+            message: Any = http.client.HTTPMessage()
+            message._headers = list(self._fields)
+            message._payload = ""
+            self._message = message
+        return self._message
+
+    headers = msg
+
+    def isclosed(self) -> bool:
+        """Say yes: nothing is read by it."""
+        return True
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+
+def raw_of(response: requests.Response, fp: Any, response_class: type[HTTPResponse] = HTTPResponse) -> Any:
+    """Return urllib3's answer for ``response``, reading what is left of the body from ``fp``."""
+    fields = response._fields  # type: ignore[attr-defined]
+    request = response.request
+    raw = response_class(
+        body=fp,
+        headers=HTTPHeaderDict(fields),
+        status=response.status_code,
+        version=10 if response.wire.http_version == "1.0" else 11,  # type: ignore[attr-defined]
+        reason=response.reason,
+        preload_content=False,
+        decode_content=False,
+        original_response=Original(fields),  # type: ignore[arg-type]
+        request_method=request.method if request is not None else None,
+        request_url=request.url if request is not None else None,
+        enforce_content_length=False,
+    )
+    raw.wire = response.wire  # type: ignore[attr-defined]
+    return raw
+
+
+def lean_response(
+    request: requests.PreparedRequest,
+    adapter: Any,
+    status: int,
+    reason: str,
+    fields: list[tuple[str, str]],
+    store: dict[str, tuple[str, str]],
+    wire: Wire,
+    wire_body: bytes | None,
+    elapsed_s: float,
+) -> LeanResponse:
+    """Build the response of an answer.
+
+    Args:
+        fields: the header, in order, with repeated fields.
+        store: the same as requests has it: lower-case name to (name, values joined by a comma).
+        wire_body: the body as it came, or ``None`` when it comes as a stream.
+        elapsed_s: seconds until the header came.
+    """
+    headers: Any = _new(CaseInsensitiveDict)
+    headers._store = store
+    response: LeanResponse = _new(LeanResponse)
+    content_type = store.get("content-type")
+    # All that Response.__init__ sets, in one step: it would make a cookie jar each time.
+    response.__dict__ = {
+        "_content": False,
+        "_content_consumed": False,
+        "_next": None,
+        "_raw": None,
+        "_jar": None,
+        "_fields": fields,
+        "_wire_body": wire_body,
+        "status_code": status,
+        "headers": headers,
+        "url": request.url,
+        "encoding": None if content_type is None else _encoding_of(content_type[1], headers),
+        "history": [],
+        "reason": reason,
+        "elapsed": datetime.timedelta(seconds=elapsed_s),
+        "request": request,
+        "connection": adapter,
+        "wire": wire,
+    }
+    return response
+
+
+def _encoding_of(content_type: str, headers: Any) -> str | None:
+    try:
+        return _encodings[content_type]
+    except KeyError:
+        found = get_encoding_from_headers(headers)
+        if len(_encodings) < _MOST_MEMOS:
+            _encodings[content_type] = found
+        return found
+
+
+def _new(cls: Any) -> Any:
+    return cls.__new__(cls)

@@ -210,6 +210,8 @@ class Crawl:
         """Whether there is no handler, which may take its time."""
         return self._handler is None
 
+    is_instant = False  # sinks wait for a disk or a pipe
+
     @property
     def is_choosy(self) -> bool:
         """Whether content types were named."""

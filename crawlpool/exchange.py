@@ -23,7 +23,7 @@ from crawlpool.redact import redact_url
 from crawlpool.retry import Attempt, GiveUp, Retry, RetryPolicy
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.lifeline import LegEnd
-from crawlpool.transport.reading import read_body
+from crawlpool.transport.reading import has_header, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,10 +103,10 @@ def receive(
         The response, or the one that a hook put in its place.
     """
     request, settings = exchange.request, exchange.settings
-    if request.hooks:
+    if request.hooks and request.hooks.get("response"):
         told = settings if timeout is None else {**settings, "timeout": timeout}
         response = dispatch_hook("response", request.hooks, response, **told)
-    if response.history or "set-cookie" in response.headers or not isinstance(session.cookies, CookieStore):
+    if response.history or has_header(response, "set-cookie") or not isinstance(session.cookies, CookieStore):
         _take_cookies(session, request, response)
     if accept is not None:
         accept(response)

@@ -138,6 +138,21 @@ class Frontier:
                     return legs
                 self._wait_for_work(due_at)
 
+    def take_now(self, n: int, is_wanted: Callable[[Leg], bool]) -> list[Leg]:
+        """Return up to ``n`` legs that can be started now and that the caller wants; waits for none.
+
+        A host whose next leg isn't wanted is left to the workers, and one of them is woken for it.
+        """
+        with self._lock:
+            if self._is_closed:
+                return []
+            if self._later:
+                self._promote_due()
+            legs = self._take(n, is_wanted)
+            if self._ring and self._idle and self._running < self._most:
+                self._work.notify()
+            return legs
+
     def call(self) -> None:
         """Have one waiting worker ask its ``has_news``."""
         with self._lock:
@@ -261,12 +276,17 @@ class Frontier:
             if not host.queue and host.running == 0:
                 self._hosts.pop(host.key, None)
 
-    def _take(self, n: int) -> list[Leg]:
+    def _take(self, n: int, is_wanted: Callable[[Leg], bool] | None = None) -> list[Leg]:
         now = self._clock.monotonic()
         legs: list[Leg] = []
         n = min(n, int(self._most - self._running)) if self._most != math.inf else n
-        while self._ring and len(legs) < n:
+        passed_over = 0
+        while len(legs) < n and len(self._ring) > passed_over:
             host = self._ring.popleft()
+            if is_wanted is not None and not is_wanted(host.queue[0][2]):
+                self._ring.append(host)
+                passed_over += 1
+                continue
             host.is_in_ring = False
             leg = heapq.heappop(host.queue)[2]
             host.running += 1

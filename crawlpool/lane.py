@@ -121,14 +121,18 @@ class EngineLane(BlockingLane):
 
     def completed(self) -> list[Completion]:
         """Send off what was started, and return what has ended; waits for nothing."""
-        if self._started:
-            started, self._started = self._started, []
-            self._engine.submit(started)
+        self.send_off()
         done = super().completed()
         if done:
             return done  # these may take a handler's time: the I/O thread's are for who is free
         taken, self._attends = self._inbox.take(_AT_ONCE)
-        return [self._finished(transfer) for transfer in taken]
+        return [self.finished(transfer) for transfer in taken]
+
+    def send_off(self) -> None:
+        """Hand what was started to the I/O thread."""
+        if self._started:
+            started, self._started = self._started, []
+            self._engine.submit(started)
 
     def settled(self) -> None:
         """Say that what ``completed`` returned is settled."""
@@ -136,11 +140,12 @@ class EngineLane(BlockingLane):
             self._attends = False
             self._inbox.leave()
 
-    def _finished(self, transfer: Any) -> Completion:
+    def finished(self, transfer: Any) -> Completion:
+        """Return the completion of a transfer that has ended."""
         exchange: Exchange = transfer.exchange
         exchange.end = None  # a method of the transfer, which knows the exchange: they would wait for the collector
         timings = transfer.timings
-        elapsed_s = timings[0] + timings[5] if timings else 0.0
+        elapsed_s = timings[0] + timings[4] if timings else 0.0
         try:
             response = self._session.finish(exchange, transfer.adapter.answer(transfer))
         except Exception as error:

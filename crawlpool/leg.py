@@ -23,8 +23,23 @@ _HOST = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^
 
 def host_of(url: str) -> str:
     """Return the host of a URL as the frontier tells hosts apart: lower case, no port; ``""`` where there is none."""
-    found = _HOST.match(url)
-    return found[1].lower().rstrip(".") if found is not None else ""
+    end = url.find("/", 8)
+    origin = url if end < 0 else url[:end]
+    host = _hosts.get(origin)
+    if host is None:
+        found = _HOST.match(url)
+        host = found[1].lower().rstrip(".") if found is not None else ""
+        if end < 0 or "\\" in origin:
+            return host  # a query or a fragment may follow at once: this isn't known to come again
+        if len(_hosts) >= _MOST_HOSTS:
+            _hosts.clear()
+        _hosts[origin] = host
+    return host
+
+
+# Hosts by "scheme://authority": most URLs of a crawl have one of few.
+_hosts: dict[str, str] = {}
+_MOST_HOSTS = 10_000
 
 
 class Run(Protocol):
@@ -41,6 +56,10 @@ class Run(Protocol):
     @property
     def is_quick(self) -> bool:
         """Whether ``settled`` runs no code that may wait for other results: then one worker settles many in one go."""
+
+    @property
+    def is_instant(self) -> bool:
+        """Whether nothing of the user's is in the way of its plain legs from the URL to ``settled``, nor any waiting."""
 
     @property
     def is_choosy(self) -> bool:
@@ -117,75 +136,51 @@ class Group:
         return self.limits.of_host(host)
 
 
-@dataclasses.dataclass(eq=False)
 class Leg:
     """One request for a target.
 
     A leg belongs to the thread that holds it: the feeder until it is put, the frontier, then the worker that took it.
-    ``exchange`` is set by the worker before it sends, so that ``abort`` finds what to end. ``ordinal``
-    is the run's own; ``verdict`` is the result of a target that isn't to be sent at all.
+    ``exchange`` is set by the worker before it sends, so that ``abort`` finds what to end. ``ordinal`` is the run's
+    own; ``verdict`` is the result of a target that isn't to be sent at all.
     """
 
-    __slots__ = (
-        "attempt",
-        "deadline",
-        "exchange",
-        "history",
-        "hops",
-        "host",
-        "legs",
-        "not_before",
-        "ordinal",
-        "queued_at",
-        "request",
-        "run",
-        "started_at",
-        "started_wall_s",
-        "target",
-        "verdict",
-        "waited_s",
-    )
+    # What nearly every leg begins with: as attributes of the class they cost nothing to make.
+    request: requests.PreparedRequest | None = None
+    exchange: Exchange | None = None
+    deadline: Deadline | None = None
+    attempt = 1
+    legs = 0
+    hops: tuple[Hop, ...] = ()
+    history: tuple[requests.Response, ...] = ()
+    not_before: float = 0.0
+    queued_at: float = 0.0
+    waited_s: float = 0.0
+    started_at: float | None = None
+    started_wall_s: float | None = None
+    ordinal = 0
+    verdict: Result | None = None
 
-    run: Run
-    target: Target
-    host: str
-    request: requests.PreparedRequest | None
-    exchange: Exchange | None
-    deadline: Deadline | None
-    attempt: int
-    legs: int
-    hops: tuple[Hop, ...]
-    history: tuple[requests.Response, ...]
-    not_before: float
-    queued_at: float
-    waited_s: float
-    started_at: float | None
-    started_wall_s: float | None
-    ordinal: int
-    verdict: Result | None
+    def __init__(self, run: Run, target: Target, host: str) -> None:
+        self.run = run
+        self.target = target
+        self.host = host
 
     @classmethod
     def first(cls, run: Run, target: Target, ordinal: int = 0, verdict: Result | None = None) -> Leg:
         """Return the first leg of a target."""
-        return cls(
-            run=run,
-            target=target,
-            host=host_of(target.url),
-            request=None,
-            exchange=None,
-            deadline=None,
-            attempt=1,
-            legs=0,
-            hops=(),
-            history=(),
-            not_before=0.0,
-            queued_at=0.0,
-            waited_s=0.0,
-            started_at=None,
-            started_wall_s=None,
-            ordinal=ordinal,
-            verdict=verdict,
-        )
+        leg = cls(run, target, host_of(target.url))
+        leg.ordinal = ordinal
+        if verdict is not None:
+            leg.verdict = verdict
+        return leg
+
+    def next(self, request: requests.PreparedRequest, attempt: int, not_before: float) -> Leg:
+        """Return the leg that follows on this one: the same target, and what is known of it so far."""
+        leg = Leg(self.run, self.target, self.host)
+        leg.request, leg.attempt, leg.not_before = request, attempt, not_before
+        leg.deadline, leg.legs, leg.waited_s = self.deadline, self.legs, self.waited_s
+        leg.hops, leg.history, leg.ordinal = self.hops, self.history, self.ordinal
+        return leg
 
     def abort(self) -> None:
         """End the leg if it is being sent; from any thread."""

@@ -93,6 +93,7 @@ class SubmitRun:
     """The run of one submitted request."""
 
     is_quick = False  # a callback of the future may wait for another one
+    is_instant = False
     is_choosy = False
 
     def __init__(self, workforce: Workforce, group: Submitted, options: RunOptions, future: ResponseFuture) -> None:
@@ -156,6 +157,7 @@ class MapRun:
     def __init__(self, group: Group, options: RunOptions) -> None:
         self.group = group
         self.options = options
+        self.is_instant = not options.request and options.retry is None
         # Guards _ready; its condition is waited on by the consumer.
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.cookies import cookiejar_from_dict, merge_cookies
+from requests.models import REDIRECT_STATI
 from requests.sessions import merge_hooks, merge_setting
 from requests.structures import CaseInsensitiveDict
 
@@ -270,7 +271,7 @@ class Session(LayeredSession):
         Raises:
             requests.exceptions.InvalidURL: when its bytes are no text.
         """
-        if not resp.is_redirect:  # asked several times of each answer; nearly all end here
+        if resp.status_code not in REDIRECT_STATI:  # asked several times of each answer; nearly all end here
             return None
         with _redirect_errors():
             return super().get_redirect_target(resp)

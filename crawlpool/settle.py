@@ -45,7 +45,6 @@ def begin(leg: Leg, session: Session) -> Exchange | Completion:
         request = leg.request
         if request is None:
             request = leg.request = _prepare(leg, session)
-            session._shared.budget.deposit()
         given = options.request
         settings = None if given else session.plain_settings()
         if settings is None:
@@ -170,7 +169,7 @@ def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Resul
                     response.close()
                 if exchange.request._body_position is not None:
                     requests.utils.rewind_body(exchange.request)
-                return _next(leg, exchange.request, leg.attempt + 1, shared.clock.monotonic() + decision.delay_s)
+                return leg.next(exchange.request, leg.attempt + 1, shared.clock.monotonic() + decision.delay_s)
     if error is not None:
         return _result(leg, completion, Outcome.FAILED, error=error)
     assert response is not None
@@ -186,7 +185,7 @@ def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Resul
                 raise requests.exceptions.InvalidSchema(
                     f"a redirect led to {redact_url(hop.url or '')!r}; only http and https can be fetched"
                 )
-            again = _next(leg, hop, 1, 0.0)
+            again = leg.next(hop, 1, 0.0)
             again.host = host_of(hop.url or "")
             again.hops = (*leg.hops, Hop(redact_url(response.url), response.status_code))
             again.history = (*leg.history, response)
@@ -196,43 +195,21 @@ def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Resul
     return _result(leg, completion, outcome)
 
 
-def _next(leg: Leg, request: requests.PreparedRequest, attempt: int, not_before: float) -> Leg:
-    return Leg(
-        leg.run,
-        leg.target,
-        leg.host,
-        request,
-        None,
-        leg.deadline,
-        attempt,
-        leg.legs,
-        leg.hops,
-        leg.history,
-        not_before,
-        0.0,
-        leg.waited_s,
-        None,
-        None,
-        leg.ordinal,
-        None,
-    )
-
-
 def _result(leg: Leg, completion: Completion, outcome: Outcome, error: BaseException | None = None) -> Result:
     reason = None
     if isinstance(error, (Cancelled, PoolClosed)):
         reason = "cancelled"
-    return Result(
-        leg.target,
-        outcome,
-        reason,
-        error,
-        completion.response,
-        leg.hops,
-        leg.legs,
-        leg.started_wall_s,
-        completion.elapsed_s if leg.legs else None,
-        leg.waited_s,
+    return Result.quick(
+        target=leg.target,
+        outcome=outcome,
+        reason=reason,
+        error=error,
+        response=completion.response,
+        redirects=leg.hops,
+        attempts=leg.legs,
+        started_at_s=leg.started_wall_s,
+        elapsed_s=completion.elapsed_s if leg.legs else None,
+        waited_s=leg.waited_s,
     )
 
 

@@ -51,9 +51,9 @@ def default_transport() -> str:
     """
     named = os.environ.get("CRAWLPOOL_TRANSPORT") or "urllib3"
     if named == "auto":
-        from crawlpool.transport import curl
+        from crawlpool.transport.curl.library import is_installed
 
-        return "curl" if curl.is_installed() else "urllib3"
+        return "curl" if is_installed() else "urllib3"
     check(named in TRANSPORTS, "CRAWLPOOL_TRANSPORT", named, "urllib3, curl or auto")
     return named
 
@@ -66,7 +66,8 @@ def engine_for(settings: PoolSettings, *, is_reusable: bool = False) -> Engine |
     """
     if not settings.is_curl:
         return None
-    from crawlpool.transport.curl.engine import Engine, EngineSettings  # here: pycurl is an extra
+    from crawlpool.transport.curl.engine import Engine  # here: pycurl is an extra
+    from crawlpool.transport.curl.library import EngineSettings
 
     return Engine(
         EngineSettings(settings.http, settings.connections, settings.memory_budget_bytes, settings.resolve),

@@ -6,6 +6,7 @@ import collections
 import threading
 from typing import TYPE_CHECKING
 
+from crawlpool.attend import Attendant, has_gil
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger
 from crawlpool.frontier import Frontier
@@ -35,7 +36,10 @@ class Workforce:
         self._size = size
         settings = pool._shared.settings
         self.frontier = Frontier(pool._shared.clock, settings.running_at_most if settings.is_curl else None)
-        self._inbox = Inbox(self.frontier.call)
+        attendant = None
+        if settings.is_curl and has_gil() and not pool._shared.retry.asks_every_response:
+            attendant = Attendant(pool, self.frontier.take_now, self._start, self._settle, self._lane_of)
+        self._inbox = Inbox(self.frontier.call, attendant)
         self._local = threading.local()
         # Guards _threads, _running and _is_closed.
         self._lock = threading.Lock()
@@ -133,7 +137,7 @@ class Workforce:
             session = self._pool.session
         except PoolClosed:
             return  # closed before this thread came to anything; ``close`` settles what waits
-        lane = session.lane(self._inbox)
+        lane = self._lane_of(session)
         frontier = self.frontier
         while (legs := frontier.take(lane.room(), lane.has_news)) is not None:
             if legs:
@@ -143,10 +147,14 @@ class Workforce:
                 self._settle(session, completed)
             lane.settled()
 
+    def _lane_of(self, session: Session) -> Lane:
+        return session.lane(self._inbox)
+
     def _start(self, session: Session, lane: Lane, legs: list[Leg]) -> list[Completion]:
         """Start legs; return the completions of those that came to nothing."""
         with self._lock:
             self._running.update(legs)
+        session._shared.budget.deposit(sum(leg.request is None and leg.verdict is None for leg in legs))
         ended: list[Completion] = []
         for leg in legs:
             exchange = begin(leg, session)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from crawlpool.transport.curl import library
 from tests.leaks import leaked_sockets, leaked_threads, open_sockets
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 #: Variables that decide proxies, certificates and options; of both spellings.
 MACHINE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE", "NETRC")
+
+#: What the tests that are marked ``transports`` run over.
+TRANSPORTS = {
+    "urllib3": pytest.param("urllib3"),
+    "curl": pytest.param("curl", marks=pytest.mark.skipif(not library.is_installed(), reason="pycurl isn't installed")),
+}
 
 _FAILED = pytest.StashKey[bool]()
 
@@ -33,6 +40,30 @@ def _no_machine_settings() -> Iterator[None]:
             if name in MACHINE_VARIABLES or name.lower().endswith("_proxy") or name.startswith("CRAWLPOOL_"):
                 patch.delenv(name)
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the mark of the tests that every transport has to pass."""
+    config.addinivalue_line(
+        "markers", "transports(*names): run over each of these transports; over all that there are when none is named"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked ``transports`` once over each; the mark closest to the test counts."""
+    mark = metafunc.definition.get_closest_marker("transports")
+    if mark is not None:
+        metafunc.parametrize("transport", [TRANSPORTS[name] for name in mark.args or TRANSPORTS], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make the transport that the test runs over the one of every pool and session that names none; return it."""
+    name = getattr(request, "param", None)
+    if name is None:
+        return "urllib3"
+    monkeypatch.setenv("CRAWLPOOL_TRANSPORT", name)
+    return str(name)
 
 
 @pytest.hookimpl(wrapper=True)

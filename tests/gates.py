@@ -11,7 +11,7 @@ from crawlpool.leg import Group, Leg, RunOptions
 from crawlpool.models import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     import requests
@@ -70,11 +70,18 @@ class Gate:
 class ListRun:
     """A run that keeps its results in a list; for tests of what is below ``submit``, ``map`` and ``crawl``."""
 
+    is_quick = True
+    is_instant = False
+
     def __init__(self, capacity: int | None = None, limits: HostLimits = NO_LIMITS, **options: Any) -> None:
         self.group = Group(capacity, limits)
         self.options = RunOptions(**options)
         self.results: list[tuple[Leg, Result]] = []
         self.came = threading.Semaphore(0)
+
+    @property
+    def is_choosy(self) -> bool:
+        return "accept" in vars(self) or type(self).accept is not ListRun.accept
 
     def is_wanted(self, leg: Leg) -> bool:
         return not self.group.is_stopped
@@ -82,9 +89,10 @@ class ListRun:
     def accept(self, leg: Leg, response: requests.Response) -> None:
         pass
 
-    def settled(self, leg: Leg, result: Result) -> None:
-        self.results.append((leg, result))
-        self.came.release()
+    def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
+        for one in ended:
+            self.results.append(one)
+            self.came.release()
 
     def leg(self, url: str, priority: int = 0, not_before: float = 0.0, ordinal: int = 0) -> Leg:
         leg = Leg.first(self, Target(url, priority=priority), ordinal)

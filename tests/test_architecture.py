@@ -31,7 +31,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "cookies retry decode",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane",
-        "source spill frontier sinks worker crawl sessionpool leg settle books runs",
+        "source spill frontier sinks worker crawl sessionpool leg settle books runs attend",
         "observe testing cli",
         "__main__",
     )
@@ -52,13 +52,14 @@ ARROWS: dict[str, set[str]] = {
     "shared": {"defaults", "sites"},
     "sites": {"prepare"},
     # floor 4
+    "attend": {"leg"},
     "books": {"leg"},
     "crawl": {"books", "leg", "settle", "sinks", "source", "spill", "worker"},
     "frontier": {"leg"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
     "settle": {"leg"},
-    "worker": {"frontier", "leg", "settle"},
+    "worker": {"attend", "frontier", "leg", "settle"},
     # floor 5
     "cli": {"observe"},
     "testing": {"cli"},
@@ -89,6 +90,7 @@ TOP_LEVEL = {
 }
 #: What tools leave behind; none of it is in the repository.
 GENERATED = {
+    ".bench",
     ".benchmarks",
     ".coverage",
     ".hypothesis",

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+pytestmark = pytest.mark.transports()
+
 def page(request: Request) -> str:
     return request.query or "page"
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+pytestmark = pytest.mark.transports()
+
 class BrokenSink(ListSink):
     """A sink that fails after some records."""
 

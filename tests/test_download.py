@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.transports()
+
 BODY = bytes(range(256)) * 2048  # its half and its quarter are whole pieces of what is read at once
 FAST = RetryPolicy(attempts=4, backoff_s=0, budget=None)
 

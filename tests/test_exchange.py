@@ -17,6 +17,8 @@ from crawlpool.exchange import can_resend
 from crawlpool.testing import Answer, Request, SiteServer
 from tests.kit import HandClock, RawServer, answering
 
+pytestmark = pytest.mark.transports()
+
 FAST = RetryPolicy(attempts=4, backoff_s=0)
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole"
 CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwh"

@@ -23,7 +23,7 @@ from tests.house import ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+pytestmark = [pytest.mark.transports(), pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")]
 
 
 @pytest.fixture(scope="module")

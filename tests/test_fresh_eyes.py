@@ -29,6 +29,8 @@ from crawlpool.testing import Answer, SiteServer
 from tests.house import ROOT
 from tests.kit import RawServer
 
+pytestmark = pytest.mark.transports()
+
 TWICE = RetryPolicy(attempts=2, backoff_s=0.0, budget=None)
 HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc"
 

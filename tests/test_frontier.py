@@ -179,14 +179,14 @@ def test_close_ends_every_wait() -> None:
     frontier, run = Frontier(), ListRun(capacity=1)
     waiting = run.leg("http://h/1", not_before=time.monotonic() + 3600)
     frontier.put(waiting)
-    taken: list[list[Leg]] = []
+    taken: list[list[Leg] | None] = []
     put: list[bool] = []
     with Threads() as threads:
         threads.start(lambda: taken.append(frontier.take()), 3)
         threads.start(lambda: put.append(frontier.put(run.leg("http://h/2"))))
         until(lambda: frontier.idle == 3 and run.group in frontier._rooms)
         assert frontier.close() == [waiting]
-    assert taken == [[], [], []]
+    assert taken == [None, None, None]
     assert put == [False]
 
 
@@ -199,7 +199,7 @@ def test_a_leg_settles_after_close() -> None:
     assert len(frontier.close()) == 2
     again = run.leg("http://h/again")
     assert frontier.settle([(leg, again)]) == [again]
-    assert frontier.take() == []
+    assert frontier.take() is None
 
 
 def test_legs_that_fall_due_together_wake_a_worker_each() -> None:

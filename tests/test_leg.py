@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,16 +82,18 @@ def test_a_sites_limits_hold_for_its_host() -> None:
 
 
 def test_abort_ends_the_leg_that_is_sent() -> None:
-    """Aborting marks the exchange and ends it on the lifeline; a leg that isn't being sent is left alone."""
+    """Aborting marks the exchange and ends it by what whoever sends it has set; before that it is only marked."""
     leg = Leg.first(ListRun(), Target("http://h/"))
     leg.abort()  # nothing there yet
     lifeline = Lifeline()
     nothing: object = None
     exchange = Exchange(nothing, {}, nothing)  # type: ignore[arg-type]
-    leg.exchange, leg.lifeline = exchange, lifeline
+    leg.exchange = exchange
     lifeline.begin(1e9, exchange)
-    leg.abort()
+    leg.abort()  # begun, and nobody has set yet how it is ended: who does looks at the mark then
     assert exchange.is_aborted
+    exchange.end = functools.partial(lifeline.abort, exchange)
+    leg.abort()
     assert lifeline.end() is LegEnd.CANCELLED
 
 
@@ -98,7 +102,8 @@ def test_abort_ends_no_other_leg() -> None:
     leg = Leg.first(ListRun(), Target("http://h/"))
     lifeline = Lifeline()
     nothing: object = None
-    leg.exchange, leg.lifeline = Exchange(nothing, {}, nothing), lifeline  # type: ignore[arg-type]
+    exchange = leg.exchange = Exchange(nothing, {}, nothing)  # type: ignore[arg-type]
+    exchange.end = functools.partial(lifeline.abort, exchange)
     lifeline.begin(1e9, "the next one")
     leg.abort()
     assert lifeline.end() is None

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: Both libraries behind one face: what answers, with which status, headers and body.
+pytestmark = pytest.mark.transports()
+
 Mock = "Callable[..., None]"
 BASE = "https://mocked.example"
 

@@ -16,6 +16,8 @@ from crawlpool.testing import Answer, Request, SiteServer
 from tests.gates import PATIENCE_S, Gate, Threads
 from tests.leaks import open_sockets
 
+pytestmark = pytest.mark.transports()
+
 SETTINGS: dict[str, Any] = {
     "threads": 0, "timeout": -1, "deadline": 0, "retry": 3, "max_body_bytes": 0, "max_redirects": -1,
     "idle_connections": 0, "queue_size": 0, "hooks": 5, "limits": 2,

@@ -14,8 +14,9 @@ from requests.models import PreparedRequest
 from requests.structures import CaseInsensitiveDict
 
 from crawlpool import Session
-from crawlpool import session as session_module
-from crawlpool.prepare import PLAIN_URL, checked, merged
+from crawlpool.prepare import PLAIN_URL, PlainRequest, checked, merged
+
+pytestmark = pytest.mark.transports()
 
 plain_urls = st.from_regex(PLAIN_URL, fullmatch=True)
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,8}", fullmatch=True)
@@ -100,8 +101,15 @@ def test_what_needs_care_takes_the_long_way(url: str) -> None:
 def short_way(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Count the requests that took the short way."""
     taken: list[None] = []
-    plain = session_module.prepare_plain
-    monkeypatch.setattr(session_module, "prepare_plain", lambda *args: taken.append(None) or plain(*args))
+    plain = Session.prepare_plain
+
+    def counted(*args: Any) -> PlainRequest | None:
+        prepared = plain(*args)
+        if prepared is not None:
+            taken.append(None)
+        return prepared
+
+    monkeypatch.setattr(Session, "prepare_plain", counted)
     return lambda: len(taken)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+pytestmark = pytest.mark.transports()
+
 def endless(url: str, read: list[int]) -> Iterator[str]:
     """Yield URLs for ever and note how many were read."""
     while True:
@@ -132,8 +134,8 @@ def test_abort_of_a_retry_that_was_just_taken() -> None:
             take = pool._workforce.frontier.take
             taken, go_on = threading.Event(), threading.Event()
 
-            def slow_take(n: int = 1) -> Any:
-                legs = take(n)
+            def slow_take(*args: Any) -> Any:
+                legs = take(*args)
                 if legs and legs[0].attempt == 2:
                     taken.set()
                     assert go_on.wait(PATIENCE_S)

@@ -14,6 +14,8 @@ from requests.auth import HTTPDigestAuth
 from crawlpool import Session, SessionPool
 from crawlpool.testing import Answer, Request, SiteServer
 
+pytestmark = pytest.mark.transports()
+
 Call = Callable[[requests.Session, SiteServer], Any]
 
 

@@ -19,6 +19,8 @@ from crawlpool.errors import ConfigError, DeadlineExceeded, PoolClosed
 from crawlpool.testing import Answer, SiteServer
 
 
+pytestmark = pytest.mark.transports()
+
 @pytest.fixture
 def server() -> Iterator[SiteServer]:
     """Serve a page, a slow page, and a redirect."""

@@ -25,6 +25,8 @@ from tests.gates import PATIENCE_S, Gate, Threads
 from tests.leaks import open_sockets
 
 
+pytestmark = pytest.mark.transports()
+
 def pool_threads() -> list[str]:
     """Return the names of all threads of pools."""
     return [t.name for t in threading.enumerate() if t.name.startswith(("crawlpool-worker", "crawlpool-watchdog"))]
@@ -166,8 +168,8 @@ def test_a_request_that_was_just_taken_is_finished_too() -> None:
         take = pool._workforce.frontier.take
         taken, go_on = threading.Event(), threading.Event()
 
-        def slow_take(n: int = 1) -> Any:
-            legs = take(n)
+        def slow_take(*args: Any) -> Any:
+            legs = take(*args)
             if legs:
                 taken.set()
                 assert go_on.wait(PATIENCE_S)

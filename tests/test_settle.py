@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,12 +25,15 @@ from crawlpool.leg import Leg
 from crawlpool.settle import begin, conclude, dropped, first_leg
 from crawlpool.testing import Answer, SiteServer
 from crawlpool.transport.base import Completion
-from tests.gates import ListRun
+from crawlpool.transport.inbox import Inbox
+from tests.gates import PATIENCE_S, ListRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from crawlpool.session import Session
+
+pytestmark = pytest.mark.transports()
 
 FAST = RetryPolicy(attempts=3, backoff_s=0.25, jitter=False, budget=None)
 
@@ -42,13 +46,18 @@ def pool() -> Iterator[SessionPool]:
 
 def step(leg: Leg, session: Session) -> Leg | Result:
     """Do one leg as a worker would."""
-    lane = session.lane()
+    news = threading.Semaphore(0)
+    lane = session.lane(Inbox(news.release))
     exchange = begin(leg, session)
     if isinstance(exchange, Completion):
         return conclude(leg, session, exchange)
     lane.start(exchange)
-    (completion,) = lane.completed()
-    return conclude(leg, session, completion)
+    while not (completed := lane.completed()):
+        assert news.acquire(timeout=PATIENCE_S), "what was started never ended"
+    (completion,) = completed
+    verdict = conclude(leg, session, completion)
+    lane.settled()
+    return verdict
 
 
 def to_the_end(leg: Leg, session: Session) -> tuple[Result, list[Leg]]:

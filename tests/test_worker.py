@@ -14,11 +14,13 @@ from crawlpool.worker import Workforce
 from tests.gates import PATIENCE_S, Gate, ListRun, Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from crawlpool.leg import Leg
     from crawlpool.models import Result
 
+
+pytestmark = pytest.mark.transports()
 
 @contextlib.contextmanager
 def crew(pool: SessionPool) -> Iterator[Workforce]:
@@ -72,8 +74,8 @@ def test_a_run_that_raises_ends_no_worker(caplog: pytest.LogCaptureFixture) -> N
     """A run that can't take its result is a fault that is logged; the worker goes on with the next leg."""
 
     class Raising(ListRun):
-        def settled(self, leg: Leg, result: Result) -> None:
-            super().settled(leg, result)
+        def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
+            super().settled(ended)
             raise SystemExit("out")
 
     with SiteServer({"/": b"x"}) as server, crew(SessionPool(threads=1)) as workers:
@@ -82,7 +84,7 @@ def test_a_run_that_raises_ends_no_worker(caplog: pytest.LogCaptureFixture) -> N
             workers.put(run.leg(server.url("/")))
         assert len(take_all(run, 3)) == 3
         assert workers.threads == 1
-    assert "a run failed to take a result" in caplog.text
+    assert "a run failed to take results" in caplog.text
 
 
 def test_a_pool_that_closes_before_its_worker_wakes() -> None:
@@ -169,10 +171,10 @@ def test_joining_workers_from_workers_locks_nothing_up() -> None:
     both = threading.Barrier(2)
 
     class Closing(ListRun):
-        def settled(self, leg: Leg, result: Result) -> None:
+        def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
             both.wait(PATIENCE_S)
             pool.close()
-            super().settled(leg, result)
+            super().settled(ended)
 
     with SiteServer({"/": b"x"}) as server:
         pool = SessionPool(threads=2)

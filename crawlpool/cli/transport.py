@@ -11,13 +11,14 @@ import click
 from crawlpool.cli.config_file import place_of
 from crawlpool.config import PoolSettings
 from crawlpool.errors import ConfigError, MissingExtra
-from crawlpool.transport import curl
+from crawlpool.transport.curl import library
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Open files that aren't connections: streams, outputs, libraries, the resolver's sockets.
 SPARE_FILES = 64
+_OPEN_MAX = 10_240  # what every macOS grants
 _INSTALL = "pip install 'crawlpool[curl]'"
 
 
@@ -58,7 +59,7 @@ def transport_of(ctx: click.Context, given: Mapping[str, Any]) -> Transport:
         click.UsageError: when curl is asked for and isn't there, or for what urllib3 can't do.
     """
     asked, threads = given["transport"], given["threads"]
-    is_curl = _has_curl(ctx) if asked == "curl" else asked == "auto" and curl.is_installed()
+    is_curl = _has_curl(ctx) if asked == "curl" else asked == "auto" and library.is_installed()
     in_flight = given["in_flight"] or threads
     if is_curl:
         return Transport("curl", threads, in_flight, given["http"], given["memory_budget"])
@@ -78,7 +79,7 @@ def transport_of(ctx: click.Context, given: Mapping[str, Any]) -> Transport:
 
 def _has_curl(ctx: click.Context) -> bool:
     try:
-        curl.require()
+        library.require()
     except MissingExtra:
         missing = MissingExtra("the curl transport", "curl")
         raise click.UsageError(f"{place_of(ctx, 'transport')}: {missing}", ctx) from None
@@ -104,14 +105,14 @@ def allow_files(transport: Transport) -> int:
     needed = transport.in_flight + SPARE_FILES
     wished = needed + max(transport.in_flight, transport.threads * usual)
     limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for number in (wished, needed):
+    for number in (wished, min(wished, _OPEN_MAX), needed):
         number = number if hard == resource.RLIM_INFINITY else min(number, hard)
         if limit == resource.RLIM_INFINITY or limit >= number:
             break
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
             limit = number
-        except (ValueError, OSError):  # macOS refuses more than the kernel's own limit, also where none is told
+        except (ValueError, OSError):  # macOS refuses what is above the kernel's own limit, also where none is told
             continue
     if limit == resource.RLIM_INFINITY:
         return usual

@@ -26,12 +26,16 @@ class Inbox:
 
     Args:
         news: called, under no lock, when a worker should come and look.
+        attend: called by the I/O thread with what has ended; it finishes what it can and returns the rest.
 
     Thread-safe.
     """
 
-    def __init__(self, news: Callable[[], None]) -> None:
+    def __init__(
+        self, news: Callable[[], None], attend: Callable[[Sequence[Any]], Sequence[Any]] | None = None
+    ) -> None:
         self._news = news
+        self._attend = attend
         # Guards every field below; `has_news` reads them without it, and whoever changes them says so afterwards.
         self._lock = threading.Lock()
         self._quick: collections.deque[Any] = collections.deque()
@@ -42,6 +46,10 @@ class Inbox:
 
     def deliver(self, ended: Sequence[Ended]) -> None:
         """Take transfers that have ended; the I/O thread calls this."""
+        if self._attend is not None:
+            ended = self._attend(ended)
+            if not ended:
+                return
         with self._lock:
             for one in ended:
                 (self._quick if one.is_quick else self._slow).append(one)

@@ -7,6 +7,7 @@ import ssl
 from typing import Any
 
 import requests
+from requests.structures import CaseInsensitiveDict
 from urllib3.response import HTTPResponse
 
 from crawlpool.decode import Decoder, decode_body
@@ -59,9 +60,15 @@ def read_body(response: requests.Response, max_body_bytes: int | None = None) ->
     return body
 
 
+def has_header(response: requests.Response, lower_name: str) -> bool:
+    """Tell whether an answer has a header; its name in lower case. ``in`` raises and catches for each that is missing."""
+    headers: Any = response.headers
+    return lower_name in (headers._store if type(headers) is CaseInsensitiveDict else headers)
+
+
 def _decode_whole(response: LeanResponse, wire_body: bytes, cap: int | None) -> bytes:
     response._content_consumed = True
-    encoding = response.headers.get("content-encoding")
+    encoding = response.headers.get("content-encoding") if has_header(response, "content-encoding") else None
     if encoding and wire_body:
         wire_body = decode_body(wire_body, encoding, max_bytes=cap)
     elif cap is not None and len(wire_body) > cap:

@@ -12,6 +12,8 @@ from tests.cli.command import records_of
 
 Capture = pytest.CaptureFixture[str]
 
+pytestmark = pytest.mark.transports
+
 
 def test_every_kind_of_bad_line_is_told_and_the_rest_goes_on(tmp_path: pathlib.Path, capfd: Capture) -> None:
     """BOM, CRLF, comments, NUL, bad bytes, IDN, spaces, fragment, userinfo and 10 MB in one line."""

@@ -13,6 +13,8 @@ import pytest
 from crawlpool.testing import Answer, SiteServer
 from tests.cli.command import PATIENCE_S, environment, finish, records_of, start, wait_until
 
+pytestmark = pytest.mark.transports
+
 
 def test_a_line_on_an_open_stdin_is_fetched_and_its_record_out_at_once() -> None:
     """Each line is answered before the next one is written, while standard input stays open."""

@@ -14,6 +14,8 @@ from tests.cli.command import PATIENCE_S, records_of
 
 Capture = pytest.CaptureFixture[str]
 
+pytestmark = pytest.mark.transports
+
 
 @pytest.mark.parametrize(
     ("paths", "options", "code"),
@@ -59,13 +61,14 @@ def test_beyond_max_failures_the_run_drains(tmp_path: pathlib.Path, capfd: Captu
     assert "stopped by --max-failures" in capfd.readouterr().err
 
 
-def test_the_start_says_what_holds_and_the_end_what_happened(capfd: Capture) -> None:
+def test_the_start_says_what_holds_and_the_end_what_happened(capfd: Capture, transport: str) -> None:
     """One line at the start; at the end the books, the errors by kind and status, and what may be done."""
     with SiteServer({"/a": b"a"}) as server:
         main(["run", server.url("/a"), server.url("/b"), "nonsense://x", "--threads", "3", "--per-host", "2"])
     err = capfd.readouterr().err
     first = err.splitlines()[0]
-    assert "3 threads, transport urllib3; at most 2 at once per host; 3 retries; output to standard output" in first
+    says = f"3 threads, 3 in flight, transport {transport}; at most 2 at once per host; 3 retries; output to standard"
+    assert says in first
     assert "3 inputs + 0 found = 1 ok + 1 http_error + 1 failed + 0 disallowed + 0 skipped" in err
     assert "HTTP errors: 404 ×1" in err
     assert "errors: invalid_url ×1" in err

@@ -49,6 +49,40 @@ def test_variables_hold_several_values(capfd: Capture, monkeypatch: pytest.Monke
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("CRAWLPOOL_THREADS", "many", "Invalid value for CRAWLPOOL_THREADS: 'many' is not a valid integer"),
+        ("CRAWLPOOL_THREADS", "0", "Invalid value for CRAWLPOOL_THREADS: 0 is not in the range"),
+        ("CRAWLPOOL_TRANSPORT", "pigeon", "Invalid value for CRAWLPOOL_TRANSPORT: 'pigeon' is not one of"),
+        ("CRAWLPOOL_MAX_SIZE", "much", "Invalid value for CRAWLPOOL_MAX_SIZE: 'much' is no size"),
+        ("CRAWLPOOL_QUIET", "maybe", "Invalid value for CRAWLPOOL_QUIET: 'maybe' is not a valid boolean"),
+    ],
+)
+def test_a_mistake_in_a_variable_is_told_with_its_name(
+    capfd: Capture, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
+    """The variable is blamed, not the option that nobody gave; the command line's own value is the option's."""
+    monkeypatch.setenv(variable, value)
+    err = refused(capfd, "http://127.0.0.1:9/")
+    assert f"crawlpool: {says}" in err and "'--" not in err
+    monkeypatch.setenv(variable, "")
+    assert "Invalid value for '--threads'" in refused(capfd, "http://127.0.0.1:9/", "--threads", "x")
+
+
+def test_a_variable_that_no_option_has_is_refused(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistyped variable is named, with the one that may be meant; its value isn't shown. Empty is not set."""
+    monkeypatch.setenv("CRAWLPOOL_THREDS", "s3cr3t")
+    err = refused(capfd, "http://127.0.0.1:9/")
+    assert "crawlpool: CRAWLPOOL_THREDS: no option has this variable; is 'CRAWLPOOL_THREADS' meant?" in err
+    assert "s3cr3t" not in err
+    assert main(["run", "--help"]) == 0
+    monkeypatch.setenv("CRAWLPOOL_THREDS", "")
+    monkeypatch.setenv("CRAWLPOOL_BENCH_NIQUESTS", "python")
+    with SiteServer({"/": b"x"}) as server:
+        assert main(["run", server.url("/")]) == 0
+
+
 def test_tables_of_a_site_hold_for_that_origin(tmp_path: pathlib.Path, capfd: Capture) -> None:
     """Headers, auth and retries of [site] are for the one origin; --auth is over the file's."""
 

@@ -7,8 +7,10 @@ import threading
 
 import pytest
 
+from crawlpool.cli import main
 from crawlpool.cli.signals import Interrupts
-from tests.cli.command import PATIENCE_S
+from crawlpool.testing import SiteServer
+from tests.cli.command import PATIENCE_S, finish, start
 
 
 class Called:
@@ -98,6 +100,43 @@ def test_an_ignored_interrupt_is_handled_all_the_same() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+#: Has a module that the command imports meet Ctrl-C where an exception is lost, as it is in a callback.
+_INTERRUPTED_IMPORT = """
+import signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "crawlpool.cli.app":
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                pass
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_an_interrupt_while_modules_are_imported_ends_the_process() -> None:
+    """Nothing is begun yet: the process ends at once with the code of an interrupted run, and says nothing."""
+    with SiteServer({"/": b"x"}) as server:
+        assert finish(start(["run", server.url("/")], before=_INTERRUPTED_IMPORT)) == (7, "", "")
+        assert server.request_count == 0
+        ignored = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{_INTERRUPTED_IMPORT}"
+        assert finish(start(["run", server.url("/"), "-q"], before=ignored))[0] == 0
+
+
+def test_the_command_handles_signals_in_the_main_thread_only() -> None:
+    """A program that calls it in another thread gets its exit code, and keeps its own handler."""
+    before = signal.getsignal(signal.SIGINT)
+    program = (
+        "import sys, threading\nfrom crawlpool.cli import main\ncodes = []\n"
+        "thread = threading.Thread(target=lambda: codes.append(main()))\nthread.start()\nthread.join()\n"
+        "sys.exit(codes[0])"
+    )
+    with SiteServer({"/": b"x"}) as server:
+        assert finish(start(["run", server.url("/"), "-q"], before=program))[0] == 0
+        assert main(["run", server.url("/"), "-q"]) == 0
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_other_threads_handle_no_signals() -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+pytestmark = pytest.mark.transports()
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """A site with a login, redirects and digest auth; the server keeps each Cookie header that came."""
 

@@ -19,6 +19,8 @@ from crawlpool.testing import Answer, SiteServer
 from crawlpool.transport.reading import read_body
 from tests.kit import RawServer, answering, read_head
 
+pytestmark = pytest.mark.transports()
+
 OK = b"HTTP/1.1 200 OK\r\n"
 ZIPPED = gzip.compress(b"page " * 1000)
 

@@ -14,9 +14,10 @@ from crawlpool.clock import Deadline
 from crawlpool.config import split_timeout
 from crawlpool.errors import BodyTooLarge, TruncatedBody
 from crawlpool.transport.base import Exchange
-from crawlpool.transport.curl.engine import Engine, EngineSettings
+from crawlpool.transport.curl.engine import Engine
 from crawlpool.transport.curl.faults import fault_of
 from crawlpool.transport.curl.header import response_of
+from crawlpool.transport.curl.library import EngineSettings
 from crawlpool.transport.curl.raw import StreamedAnswer, StreamReader
 from crawlpool.transport.curl.transfer import Transfer
 from crawlpool.transport.response import LeanResponse, raw_of
@@ -91,6 +92,7 @@ class CurlAdapter(HTTPAdapter):
             requests.RequestException: as ``send``; ``DeadlineExceeded``, ``Cancelled``, ``BodyTooLarge`` besides.
             PoolClosed: when the engine was closed meanwhile.
         """
+        self.engine.check_may_wait()
         transfer = self.transfer_for(exchange)
         self.engine.submit([transfer])
         if transfer.upload is not None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.errors import PoolClosed
-from crawlpool.transport.curl import require
+from crawlpool.errors import CrawlPoolError, PoolClosed
+from crawlpool.transport.curl.library import EngineSettings, require
 from crawlpool.transport.curl.loop import Loop
 from crawlpool.transport.curl.stream import BodyStream
 from crawlpool.transport.curl.upload import Upload
@@ -16,26 +15,9 @@ from crawlpool.transport.lifeline import LegEnd
 from crawlpool.transport.resolver import Resolver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from crawlpool.transport.curl.transfer import Transfer
-
-
-@dataclasses.dataclass(frozen=True)
-class EngineSettings:
-    """What is fixed for the life of an engine.
-
-    Args:
-        http: ``"1.1"`` or ``"2"``.
-        connections: open connections kept at most, running and idle ones together.
-        memory_budget_bytes: bytes of bodies that all transfers may hold together; ``None`` for any number.
-        resolve: addresses to connect to instead of asking DNS, by (host, port).
-    """
-
-    http: str = "1.1"
-    connections: int = 256
-    memory_budget_bytes: int | None = None
-    resolve: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
 
 
 class Engine:
@@ -89,6 +71,16 @@ class Engine:
         if loop is not None and self.settings.memory_budget_bytes is not None:
             for transfer in transfers:
                 loop.command("release", transfer)
+
+    def check_may_wait(self) -> None:
+        """Raise unless the calling thread may wait for an answer: the I/O thread would wait for itself.
+
+        Raises:
+            CrawlPoolError: in the I/O thread.
+        """
+        loop = self._loop
+        if loop is not None and loop.is_current_thread():
+            raise CrawlPoolError("a request was made by code that runs in the I/O thread; it would wait for itself")
 
     def new_stream(self) -> BodyStream:
         """Return the pipe for the body of a streamed answer."""

@@ -94,6 +94,7 @@ class Gate:
         self._connections = connections
         self._is_multiplexed = is_multiplexed  # then there are always others' bytes on a connection
         self._just_opened: list[int] = []
+        self._ear = Ear()
         self.transfer: Transfer | None = None
         self.head: list[bytes] = []  # the handle's: how much of it is a proxy's own is known here
 
@@ -120,10 +121,12 @@ class Gate:
         opened = self._just_opened
         if not opened or not self._connections.learn(local, opened):
             fd = self._connections.known(local)
-            if fd is not None and not self._is_multiplexed and has_unread(fd):
+            if fd is not None and not self._is_multiplexed and self._ear.has_unread(fd):
                 transfer.sends -= 1
                 transfer.is_poisoned = True
                 return ABORT
+        else:
+            transfer.is_first = True
         opened.clear()
         transfer.ip = ip
         transfer.head_start = len(self.head)
@@ -136,13 +139,28 @@ class Gate:
         self._just_opened.clear()
 
 
-def has_unread(fd: int) -> bool:
-    """Tell whether a socket that nobody has asked anything has something to say, or was closed."""
-    try:
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(fd, select.POLLIN)
-            return bool(poll.poll(0))
-        return bool(select.select([fd], [], [], 0)[0])
-    except (OSError, ValueError):
-        return True
+class Ear:
+    """Listens whether a socket that nobody has asked anything has something to say, or was closed.
+
+    Belongs to one thread.
+    """
+
+    def __init__(self) -> None:
+        self._poll = select.poll() if hasattr(select, "poll") else None
+
+    def has_unread(self, fd: int) -> bool:
+        """Tell whether something can be read from ``fd`` at once."""
+        poll = self._poll
+        try:
+            if poll is None:
+                return bool(select.select([fd], [], [], 0)[0])
+            poll.register(fd, _POLLIN)
+            try:
+                return bool(poll.poll(0))
+            finally:
+                poll.unregister(fd)
+        except (OSError, ValueError):
+            return True
+
+
+_POLLIN: int = getattr(select, "POLLIN", 1)

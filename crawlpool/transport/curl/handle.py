@@ -112,9 +112,9 @@ class Handle:
             transfer.os_error = getinfo(pycurl.OS_ERRNO)
         transfer.timings = (
             transfer.dns_s,
-            getinfo(pycurl.NAMELOOKUP_TIME),
-            getinfo(pycurl.CONNECT_TIME),
-            getinfo(pycurl.APPCONNECT_TIME),
+            # Over a connection that was open, connecting took no time.
+            getinfo(pycurl.CONNECT_TIME) if transfer.is_first else 0.0,
+            getinfo(pycurl.APPCONNECT_TIME) if transfer.is_first else 0.0,
             getinfo(pycurl.STARTTRANSFER_TIME),
             getinfo(pycurl.TOTAL_TIME),
         )

@@ -27,6 +27,7 @@ _BLANK = (b"\r\n", b"\n")
 _MOST_MEMOS = 4096
 _MOST_MEMO_BYTES = 200
 _memos: dict[bytes, tuple[str, str, str]] = {}
+_statuses: dict[bytes, tuple[int, str, str]] = {}
 
 
 def read_head(lines: Sequence[bytes], request: Any) -> tuple[int, str, str, list[tuple[str, str]], dict[str, Any]]:
@@ -46,18 +47,24 @@ def read_head(lines: Sequence[bytes], request: Any) -> tuple[int, str, str, list
     while True:
         if start >= len(lines):
             raise CutHeader("the connection ended in the middle of the header", request=request)
-        found = _STATUS.fullmatch(lines[start])
-        if found is None:
-            raise ProtocolError("the answer has no status line that HTTP knows", request=request)
+        known = _statuses.get(lines[start]) or _read_status(lines[start], request)
         fields: list[tuple[str, str]] = []
         store: dict[str, Any] = {}
         end = _take_fields(lines, start + 1, fields, store, request)
-        status = int(found[2])
+        status, reason, version = known
         if status >= 200 or status == 101:
-            version = found[1].decode("ascii")
-            reason = (found[3] or b"").decode("iso-8859-1").strip()
             return status, reason, version, fields, store
         start = end + 1
+
+
+def _read_status(line: bytes, request: Any) -> tuple[int, str, str]:
+    found = _STATUS.fullmatch(line)
+    if found is None:
+        raise ProtocolError("the answer has no status line that HTTP knows", request=request)
+    status = int(found[2]), (found[3] or b"").decode("iso-8859-1").strip(), found[1].decode("ascii")
+    if len(line) <= _MOST_MEMO_BYTES and len(_statuses) < _MOST_MEMOS:
+        _statuses[line] = status
+    return status
 
 
 def _take_fields(
@@ -138,7 +145,7 @@ def response_of(transfer: Transfer, adapter: Any) -> LeanResponse:
         unverified and version[0] == "1",
         timings,
     )
-    elapsed_s = timings[0] + timings[4] if timings else 0.0
+    elapsed_s = timings[0] + timings[3] if timings else 0.0
     return lean_response(request, adapter, status, reason, fields, store, wire, body, elapsed_s)
 
 

@@ -20,7 +20,7 @@ from crawlpool.transport.curl.poller import Poller
 from crawlpool.transport.lifeline import LegEnd
 
 if TYPE_CHECKING:
-    from crawlpool.transport.curl.engine import EngineSettings
+    from crawlpool.transport.curl.library import EngineSettings
     from crawlpool.transport.curl.transfer import Inbox, Transfer
     from crawlpool.transport.resolver import Resolver
 
@@ -28,6 +28,7 @@ _log = logger("curl")
 _SPARE_HANDLES = 64
 _SWEEP_S = 0.25
 _QUICKEST_SWEEP_S = 0.01
+_BATCH = 16  # ended transfers that are handed over in one go, if so many have ended
 _QUICK_BYTES = 128 * 1024
 
 
@@ -43,8 +44,9 @@ class Loop:
         self._resolver = resolver
         self._poller = Poller()
         self.connections = Connections(self._poller.forget)
-        # Guards _commands, _is_asleep and _is_stopping.
-        self._lock = threading.Lock()
+        # Guards _commands, _is_asleep and _is_stopping. It can be taken again by its holder: the garbage collector may
+        # run under it and drop a streamed answer or a session, whose end is told here.
+        self._lock = threading.RLock()
         self._commands: collections.deque[tuple[str, Any, Any]] = collections.deque()
         self._is_asleep = False
         self._is_stopping = False
@@ -80,6 +82,10 @@ class Loop:
         self._tell([], stops=True)
         if waits and threading.current_thread() is not self._thread:
             self._thread.join()
+
+    def is_current_thread(self) -> bool:
+        """Tell whether this is the I/O thread."""
+        return threading.get_ident() == self._thread.ident
 
     def _tell(self, commands: list[tuple[str, Any, Any]], *, stops: bool = False) -> bool:
         with self._lock:
@@ -125,8 +131,7 @@ class Loop:
                 return False
         multi = self._multi
         with self.turn:
-            for what, transfer, argument in commands:
-                self._obey(what, transfer, argument)
+            self._obey_all(commands)
             wait_ms = multi.timeout()
             if wait_ms == 0:
                 multi.socket_action(self._pycurl.SOCKET_TIMEOUT, 0)
@@ -134,25 +139,41 @@ class Loop:
                 wait_ms = multi.timeout()
             if time.monotonic() >= self._sweep_at:
                 self._sweep()
-        self._deliver()
+        if self._ended:
+            # What else has come by now goes along: to hand over few at a time costs more than the handing over waits.
+            while len(self._ended) < _BATCH and self._act(self._poller.wait(0.0)):
+                pass
+            self._deliver()
+            return True
         wait_s = None if wait_ms < 0 else wait_ms / 1000
         if self._sweep_at != math.inf:
             left_s = max(self._sweep_at - time.monotonic(), 0.0)
             wait_s = left_s if wait_s is None else min(wait_s, left_s)
         with self._lock:
-            if self._commands or self._is_stopping:
-                wait_s = 0.0
-            self._is_asleep = wait_s != 0.0
-        ready = self._poller.wait(wait_s)
-        if ready:
-            with self.turn:
-                act = multi.socket_action
-                for fd, events in ready:
-                    act(fd, events)
-                self._reap()
-                if self._budget is not None:
-                    self._resume_within_budget(self._budget)
+            self._is_asleep = True  # before the look: see the lock
+            if self._commands or self._is_stopping or wait_s == 0.0:
+                wait_s, self._is_asleep = 0.0, False
+        self._act(self._poller.wait(wait_s))
         return True
+
+    def _act(self, ready: list[tuple[int, int]]) -> bool:
+        """Have libcurl read and write what can be; return whether there was anything."""
+        if not ready:
+            return False
+        with self.turn:
+            act = self._multi.socket_action
+            for fd, events in ready:
+                act(fd, events)
+            self._reap()
+            if self._budget is not None:
+                self._resume_within_budget(self._budget)
+        return True
+
+    def _obey_all(self, commands: collections.deque[tuple[str, Any, Any]]) -> None:
+        # In a frame of its own that forgets each: a transfer knows its engine, and a thread that sleeps with one in its
+        # hands would keep a session that its user dropped, and so itself, alive.
+        while commands:
+            self._obey(*commands.popleft())
 
     def _obey(self, what: str, transfer: Transfer, argument: Any) -> None:
         if what == "begin":

@@ -54,7 +54,9 @@ class Transfer:
     # What nearly every transfer begins with; as attributes of the class they cost nothing to make.
     addresses: tuple[str, ...] | None = None
     connect_at: float = math.inf  # when resolving has taken too long
+    is_first = False  # whether its connection was made for it
     is_paused = False
+    is_taken = False  # whether the I/O thread finishes it by itself
     is_poisoned = False
     is_ended = False
     has_header = False

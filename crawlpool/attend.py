@@ -1,0 +1,121 @@
+"""What the I/O thread does by itself: plain legs of a map, from the queue to the result, without waking a worker.
+
+To hand a small answer to a worker costs more than to finish it: two threads that want the interpreter at once take it
+from each other all the time. So where nothing of the user's runs and nothing waits on the way (no auth, no hook, no
+handler, no sink), the thread that moved the bytes finishes the answer and begins the next leg. All else is the workers'.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.errors import PoolClosed
+from crawlpool.prepare import PLAIN_URL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from crawlpool.leg import Leg
+    from crawlpool.pool import BlockingPool
+    from crawlpool.session import Session
+    from crawlpool.transport.base import Lane
+
+_AT_ONCE = 64
+_ANY_PLAIN_URL = "http://plain/"
+
+
+class Attendant:
+    """The I/O thread's part in the work of a pool's workers. Called by that thread only.
+
+    Args:
+        pool: whose session for the I/O thread is used.
+        take: ``Frontier.take_now``.
+        start, settle: the workers' own, for legs taken and for what has ended.
+        make_lane: makes the lane of a session.
+    """
+
+    def __init__(
+        self,
+        pool: BlockingPool,
+        take: Callable[[int, Callable[[Leg], bool]], list[Leg]],
+        start: Callable[[Session, Lane, list[Leg]], list[Any]],
+        settle: Callable[[Session, list[Any]], None],
+        make_lane: Callable[[Session], Any],
+    ) -> None:
+        self._pool = pool
+        self._take = take
+        self._start = start
+        self._settle = settle
+        self._make_lane = make_lane
+        self._session: Session | None = None
+        self._lane: Any = None
+
+    def __call__(self, ended: Sequence[Any]) -> Sequence[Any]:
+        """Finish and settle what can be finished here, begin what follows; return the rest."""
+        try:
+            session = self._own_session()
+        except PoolClosed:
+            return ended
+        # Asked each time: an auth that was set meanwhile, a site, a mounted adapter may run a user's code.
+        if session.prepare_plain("GET", _ANY_PLAIN_URL) is None or self._pool._shared.mounts.current:
+            return ended
+        mine = [transfer for transfer in ended if is_instant(transfer)]
+        if not mine:
+            return ended
+        self._settle(session, [self._lane.finished(transfer) for transfer in mine])
+        legs = self._take(_AT_ONCE, may_begin)
+        if legs:
+            self._settle(session, self._start(session, self._lane, legs))
+            self._lane.send_off()
+        return [transfer for transfer in ended if not transfer.is_taken]
+
+    def _own_session(self) -> Session:
+        if self._session is None or self._session.lifeline.is_closed:
+            self._session = self._pool.session
+            self._lane = self._make_lane(self._session)
+        return self._session
+
+
+def is_instant(transfer: Any) -> bool:
+    """Tell whether an ended transfer can be finished by the I/O thread; it is marked as taken then.
+
+    A failure, a redirect, an error status, a cookie and a coding may all need more time, or somebody's code.
+    """
+    leg = transfer.exchange.token
+    if not (
+        transfer.is_quick
+        and leg.run.is_instant
+        and transfer.code == 0
+        and transfer.error is None
+        and transfer.stopped is None
+        and len(transfer.body) <= 8
+    ):
+        return False
+    head = transfer.head
+    if not head or head[0][8:11] != b" 20":
+        return False
+    whole = b"".join(head).lower()
+    if b"\nset-cookie:" in whole or b"\ncontent-encoding:" in whole:
+        return False
+    transfer.is_taken = True
+    return True
+
+
+def may_begin(leg: Leg) -> bool:
+    """Tell whether the I/O thread may begin a leg."""
+    target = leg.target
+    return (
+        leg.run.is_instant
+        and leg.request is None
+        and leg.verdict is None
+        and (target.method == "GET" or target.method == "HEAD")
+        and target.data is None
+        and target.params is None
+        and PLAIN_URL.fullmatch(target.url) is not None
+    )
+
+
+def has_gil() -> bool:
+    """Tell whether this interpreter runs one thread at a time; without that lock the workers are the faster way."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())

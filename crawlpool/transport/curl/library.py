@@ -1,0 +1,62 @@
+"""What an engine starts from: pycurl, looked at before it is used, and the settings that are fixed for its life.
+
+pycurl is an extra, and a build of it may lack what libcurl could do. Both are told here, in words for the user, so that
+nobody else has to look.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.errors import ConfigError, MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: pycurl 7.45.4 is the first whose libcurl has no known flaw that a crawler meets, and has PREREQFUNCTION.
+NEEDS = ("PREREQFUNCTION", "MAXAGE_CONN", "M_SOCKETFUNCTION")
+
+
+def is_installed() -> bool:
+    """Tell whether pycurl is there and can do what this transport needs."""
+    try:
+        require()
+    except (MissingExtra, ConfigError):
+        return False
+    return True
+
+
+def require() -> Any:
+    """Return the module ``pycurl``.
+
+    Raises:
+        MissingExtra: when it isn't installed.
+        ConfigError: when it is too old, or was built without what this transport needs.
+    """
+    try:
+        pycurl = importlib.import_module("pycurl")
+    except ImportError as error:
+        raise MissingExtra("transport='curl'", "curl") from error
+    lacking = [name for name in NEEDS if not hasattr(pycurl, name)]
+    if lacking:
+        raise ConfigError(f"transport='curl': {pycurl.version} lacks {', '.join(lacking)}; install a newer pycurl")
+    return pycurl
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineSettings:
+    """What is fixed for the life of an engine.
+
+    Args:
+        http: ``"1.1"`` or ``"2"``.
+        connections: open connections kept at most, running and idle ones together.
+        memory_budget_bytes: bytes of bodies that all transfers may hold together; ``None`` for any number.
+        resolve: addresses to connect to instead of asking DNS, by (host, port).
+    """
+
+    http: str = "1.1"
+    connections: int = 256
+    memory_budget_bytes: int | None = None
+    resolve: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)

@@ -40,7 +40,7 @@ class Attendant:
         pool: BlockingPool,
         take: Callable[[int, Callable[[Leg], bool]], list[Leg]],
         start: Callable[[Session, Lane, list[Leg]], list[Any]],
-        settle: Callable[[Session, list[Any]], None],
+        settle: Callable[..., None],
         make_lane: Callable[[Session], Any],
     ) -> None:
         self._pool = pool
@@ -66,8 +66,8 @@ class Attendant:
         self._settle(session, [self._lane.finished(transfer) for transfer in mine])
         legs = self._take(_AT_ONCE, may_begin)
         if legs:
-            self._settle(session, self._start(session, self._lane, legs))
-            self._lane.send_off()
+            # What comes to nothing at once frees its host: the workers see to what can begin there, we don't come back.
+            self._settle(session, [*self._start(session, self._lane, legs), *self._lane.send_off()], comes_back=False)
         return [transfer for transfer in ended if not transfer.is_taken]
 
     def _own_session(self) -> Session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 import threading
 import time
@@ -87,5 +88,11 @@ class Shutdown:
 
 def iso_utc(wall_s: float) -> str:
     """Write seconds since 1970 as records do: ``2026-11-22T10:46:01.123Z`` (RFC 3339, milliseconds)."""
-    moment = datetime.datetime.fromtimestamp(wall_s, datetime.timezone.utc)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    whole, part = divmod(round(wall_s * 1e6), 1_000_000)
+    return f"{_second(whole)}.{part // 1000:03d}Z"
+
+
+@functools.lru_cache(maxsize=16)
+def _second(whole_s: int) -> str:
+    # Thousands of records are of one second, and writing it out is most of the work.
+    return f"{datetime.datetime.fromtimestamp(whole_s, datetime.timezone.utc):%Y-%m-%dT%H:%M:%S}"

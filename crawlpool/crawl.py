@@ -74,6 +74,15 @@ class Crawl:
         self._content_types = tuple(t.strip().lower() for t in content_types) if content_types is not None else None
         self._max_per_host = max_per_host
         self._on_result = on_result
+        # What runs in the I/O thread must not wait: a pipe that nobody reads would hold up every transfer.
+        self.is_instant = (
+            handler is None
+            and content_types is None
+            and not options.request
+            and options.retry is None
+            and (on_result is None or getattr(on_result, "is_quick", False))
+            and all(getattr(sink, "is_quick", False) for sink in sinks)
+        )
         self._clock = clock
         self._spill = SpillQueue()
         self._books = Books(clock)
@@ -209,8 +218,6 @@ class Crawl:
     def is_quick(self) -> bool:
         """Whether there is no handler, which may take its time."""
         return self._handler is None
-
-    is_instant = False  # sinks wait for a disk or a pipe
 
     @property
     def is_choosy(self) -> bool:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from typing import Any
-
-import structlog
 
 _STDLIB = logging.getLogger("crawlpool")
 _STDLIB.addHandler(logging.NullHandler())
@@ -18,6 +17,25 @@ def logger(name: str) -> Any:
     It renders ``event key=value …`` by itself and touches no global structlog configuration: an application sees
     crawlpool's lines through its own stdlib handlers. Thread-safe.
     """
+    return _Logger(name)
+
+
+class _Logger:
+    """A structlog logger that is made when it has something to say: to import structlog takes a tenth of a second."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(_wrapped(self._name), method)
+
+
+@functools.cache
+def _wrapped(name: str) -> Any:
+    import structlog
+
     return structlog.wrap_logger(
         logging.getLogger(f"crawlpool.{name}"),
         processors=[

@@ -212,6 +212,9 @@ def bounded(session: LayeredSession, response: requests.Response, deadline: Dead
     lifeline.enter()
     try:
         lifeline.begin(deadline.at, response)
+        hold = getattr(response.raw, "hold_to", None)
+        if hold is not None:  # its bytes come through an engine, which ends it at the deadline
+            hold(deadline.at)
         key = getattr(getattr(response.raw, "_connection", None), "_key", None)
         try:
             if key is not None:  # a mock's answer has no socket

@@ -104,6 +104,8 @@ class Frontier:
             if self._is_closed or group.is_stopped:
                 return False
             self._put(leg)
+            if self._rooms and group in self._rooms and not group.is_full:
+                self._rooms[group].notify()  # one feeder was woken for many places: the next one is for it to wake
             self._wake()
             return True
 
@@ -341,5 +343,5 @@ class Frontier:
             group = leg.run.group
             self._queued -= 1
             group.queued -= 1
-            if group in self._rooms:
+            if group in self._rooms and (group.has_much_room or not self._ring):
                 self._rooms[group].notify()

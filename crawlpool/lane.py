@@ -110,7 +110,8 @@ class EngineLane(BlockingLane):
     def start(self, exchange: Exchange) -> None:
         """Begin the exchange; it is on its way after ``completed``."""
         adapter = self._session.engine_adapter(exchange)
-        if adapter is None:
+        if adapter is None or adapter.must_pump(exchange):
+            self._send()  # what was started doesn't wait for this one
             super().start(exchange)
             return
         try:
@@ -121,24 +122,27 @@ class EngineLane(BlockingLane):
 
     def completed(self) -> list[Completion]:
         """Send off what was started, and return what has ended; waits for nothing."""
-        self.send_off()
-        done = super().completed()
+        done = self.send_off()
         if done:
             return done  # these may take a handler's time: the I/O thread's are for who is free
         taken, self._attends = self._inbox.take(_AT_ONCE)
         return [self.finished(transfer) for transfer in taken]
 
-    def send_off(self) -> None:
-        """Hand what was started to the I/O thread."""
-        if self._started:
-            started, self._started = self._started, []
-            self._engine.submit(started)
+    def send_off(self) -> list[Completion]:
+        """Hand what was started to the I/O thread; return what has ended without it."""
+        self._send()
+        return super().completed()
 
     def settled(self) -> None:
         """Say that what ``completed`` returned is settled."""
         if self._attends:
             self._attends = False
             self._inbox.leave()
+
+    def _send(self) -> None:
+        if self._started:
+            started, self._started = self._started, []
+            self._engine.submit(started)
 
     def finished(self, transfer: Any) -> Completion:
         """Return the completion of a transfer that has ended."""
@@ -148,6 +152,6 @@ class EngineLane(BlockingLane):
         elapsed_s = timings[0] + timings[4] if timings else 0.0
         try:
             response = self._session.finish(exchange, transfer.adapter.answer(transfer))
-        except Exception as error:
+        except BaseException as error:  # SystemExit of a response hook, for one: it ends the target, not us
             return Completion(exchange, None, error, elapsed_s)
         return Completion(exchange, response, None, elapsed_s)

@@ -127,6 +127,11 @@ class Group:
         """Whether as many legs wait as may."""
         return self.capacity is not None and self.queued >= self.capacity
 
+    @property
+    def has_much_room(self) -> bool:
+        """Whether a feeder that waits should go on: woken for each single place, it would be woken all the time."""
+        return self.capacity is None or self.queued <= self.capacity - max(1, min(64, self.capacity // 4))
+
     def limit_of(self, host: str) -> int | None:
         """Return how many requests ``host`` may have at once by this group; ``None`` for any number."""
         if self.sites is not None:

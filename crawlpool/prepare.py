@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 # URLs that requests' prepare_url returns unchanged (tests/test_prepare.py holds that for any string that matches):
 # lower-case host of plain labels, no leading zero in the port, no segment that begins with a dot, nothing quoted,
-# no userinfo, no fragment. Ports from 60000 up take the other way, which checks their range.
+# no userinfo, no fragment. Ports from 65000 up take the other way, which checks their range.
 PLAIN_URL = re.compile(
     r"https?://[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
-    r"(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?"
+    r"(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
     r"(?:/(?!\.)[A-Za-z0-9_~!$&'()*+,;=:@.-]*)+"
     r"(?:\?[A-Za-z0-9_~!$&'()*+,;=:@/?.-]+)?"
 )

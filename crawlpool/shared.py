@@ -112,8 +112,6 @@ class Shared:
             part._reset_after_fork()
         self.budget._reset_after_fork()
         self.cookies._reset_lock_after_fork()
-        if self.engine is not None:
-            self.engine.reset_after_fork()
         if not self.shutdown.is_set:
             self.shutdown = Shutdown()
 

@@ -39,7 +39,8 @@ class Workforce:
         attendant = None
         if settings.is_curl and has_gil() and not pool._shared.retry.asks_every_response:
             attendant = Attendant(pool, self.frontier.take_now, self._start, self._settle, self._lane_of)
-        self._inbox = Inbox(self.frontier.call, attendant)
+        # Who goes off into a user's code sees that somebody stays: it may wait for what only another worker can finish.
+        self._inbox = Inbox(self.frontier.call, attendant, self._ensure_worker)
         self._local = threading.local()
         # Guards _threads, _running and _is_closed.
         self._lock = threading.Lock()
@@ -167,7 +168,7 @@ class Workforce:
                 ended.append(Completion(exchange, None, error, 0.0))
         return ended
 
-    def _settle(self, session: Session, ended: list[Completion]) -> None:
+    def _settle(self, session: Session, ended: list[Completion], *, comes_back: bool = True) -> None:
         if not ended:
             return
         follows: list[tuple[Leg, Leg | None]] = []
@@ -183,7 +184,7 @@ class Workforce:
                 results.setdefault(leg.run, []).append((leg, verdict))
                 is_quick = is_quick and completion.exchange.is_quick
         # The hosts are free from now on; what a handler does with the result isn't their time.
-        for again in self.frontier.settle(follows, wakes=not is_quick):
+        for again in self.frontier.settle(follows, wakes=not (is_quick and comes_back)):
             results.setdefault(again.run, []).append((again, dropped(again, "interrupted")))
         for run, its in results.items():
             try:

@@ -93,6 +93,13 @@ class RawServer:
                 live.close()
 
 
+def connections_of(session: Any) -> tuple[int, int]:
+    """Return (connections opened so far, connections open now) of a session that stands alone, by either transport."""
+    engine = session._shared.engine
+    counts: tuple[int, int] = session.lifeline.counts() if engine is None else engine.counts()
+    return counts
+
+
 def read_head(connection: socket.socket) -> bytes:
     """Read one request's head; empty when the client closed the connection instead."""
     head = b""

@@ -117,7 +117,9 @@ def test_connections_of_the_parents_other_threads_live_on(tls_server: SiteServer
         assert tls_server.connections == 1
 
 
-def test_a_child_that_ends_by_sys_exit_does_no_harm(tls_server: SiteServer, certificates: Certificates) -> None:
+def test_a_child_that_ends_by_sys_exit_does_no_harm(
+    tls_server: SiteServer, certificates: Certificates, transport: str
+) -> None:
     """A child that ends the usual way, with finalizers and exit handlers, leaves the parent's TLS connections whole."""
     code = f"""
 import os, sys, warnings
@@ -140,7 +142,8 @@ pool.close()
     command = [sys.executable, "-W", "error", "-c", code]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=ROOT, check=False)
     assert (ran.stdout, ran.stderr, ran.returncode) == ("7\n", "", 0)
-    assert tls_server.connections == 3, "the parent had to connect again"
+    # One of the child's, and one of each of the parent's threads: with curl they have one together.
+    assert tls_server.connections == (2 if transport == "curl" else 3), "the parent had to connect again"
 
 
 def test_locks_held_by_another_thread_dont_matter(tls_server: SiteServer, certificates: Certificates) -> None:

@@ -16,8 +16,6 @@ from requests.structures import CaseInsensitiveDict
 from crawlpool import Session
 from crawlpool.prepare import PLAIN_URL, PlainRequest, checked, merged
 
-pytestmark = pytest.mark.transports()
-
 plain_urls = st.from_regex(PLAIN_URL, fullmatch=True)
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,8}", fullmatch=True)
 values = st.from_regex(r"[!-~]([ -~]{0,10}[!-~])?", fullmatch=True)

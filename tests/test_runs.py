@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.transports()
 
+
 def endless(url: str, read: list[int]) -> Iterator[str]:
     """Yield URLs for ever and note how many were read."""
     while True:

@@ -17,6 +17,7 @@ from requests.exceptions import InvalidSchema
 from crawlpool import BodyTooLarge, Session, SessionPool
 from crawlpool.errors import ConfigError, DeadlineExceeded, PoolClosed
 from crawlpool.testing import Answer, SiteServer
+from tests.kit import connections_of
 
 
 pytestmark = pytest.mark.transports()
@@ -109,7 +110,7 @@ def test_a_closed_session_that_stands_alone_can_be_used_again(server: SiteServer
     session = Session()
     assert session.get(server.url()).ok
     session.close()
-    assert session.lifeline.counts() == (1, 0)
+    assert connections_of(session) == (1, 0)
     assert session.get(server.url()).ok
     session.close()
 

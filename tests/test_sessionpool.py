@@ -27,6 +27,7 @@ from tests.leaks import open_sockets
 
 pytestmark = pytest.mark.transports()
 
+
 def pool_threads() -> list[str]:
     """Return the names of all threads of pools."""
     return [t.name for t in threading.enumerate() if t.name.startswith(("crawlpool-worker", "crawlpool-watchdog"))]

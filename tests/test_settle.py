@@ -219,7 +219,9 @@ def test_a_name_that_does_not_resolve(pool: SessionPool, monkeypatch: pytest.Mon
     "error", [ValueError("v"), RuntimeError("r"), SystemExit("s"), KeyboardInterrupt(), GeneratorExit()]
 )
 @pytest.mark.parametrize("where", ["auth", "hook", "strategy", "accept"])
-def test_whatever_a_users_code_raises_ends_its_target(pool: SessionPool, error: BaseException, where: str) -> None:
+def test_whatever_a_users_code_raises_ends_its_target(
+    pool: SessionPool, error: BaseException, where: str, transport: str
+) -> None:
     """An auth, hook, retry strategy or judge that raises anything ends its target with that, and nothing more."""
     with SiteServer({"/": b"x"}) as server:
         options: dict[str, Any] = {}
@@ -239,7 +241,8 @@ def test_whatever_a_users_code_raises_ends_its_target(pool: SessionPool, error: 
         assert type(result.error) is type(error) or (
             where == "auth" and isinstance(result.error, requests.RequestException)
         )
-        assert pool._workforce.threads == 1
+        # With curl another may be called to finish what the one that began it doesn't wait for.
+        assert pool._workforce.threads in ((1, 2) if transport == "curl" else (1,))
 
 
 def test_a_bad_setting_of_a_run_is_said_as_such(pool: SessionPool) -> None:

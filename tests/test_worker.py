@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.transports()
 
+
 @contextlib.contextmanager
 def crew(pool: SessionPool) -> Iterator[Workforce]:
     """Yield the pool's workers, and end the pool."""
@@ -58,9 +59,9 @@ def test_workers_have_names() -> None:
     seen: list[tuple[str, bool]] = []
 
     class Naming(ListRun):
-        def settled(self, leg: Leg, result: Result) -> None:
+        def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
             seen.append((threading.current_thread().name, workers.is_worker()))
-            super().settled(leg, result)
+            super().settled(ended)
 
     with SiteServer({"/": b"x"}) as server, crew(SessionPool()) as workers:
         run = Naming()
@@ -171,6 +172,8 @@ def test_joining_workers_from_workers_locks_nothing_up() -> None:
     both = threading.Barrier(2)
 
     class Closing(ListRun):
+        is_quick = False  # one waits for the other
+
         def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
             both.wait(PATIENCE_S)
             pool.close()

@@ -37,6 +37,8 @@ class Watch:
     Thread-safe.
     """
 
+    is_quick = True  # for a page that came well it only counts: the I/O thread may call it
+
     def __init__(
         self,
         telling: Telling,

@@ -6,8 +6,6 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from crawlpool.redact import one_line, redact_text
 
 if TYPE_CHECKING:
@@ -24,9 +22,16 @@ _CHATTY = ("urllib3",)
 class TellingHandler(logging.Handler):
     """Hands log lines to a ``Telling``. Thread-safe; a line that can't be rendered is told as such and never raises."""
 
-    def __init__(self, telling: Telling) -> None:
+    def __init__(self, telling: Telling, *, has_tracebacks: bool = True) -> None:
         super().__init__()
         self._telling = telling
+        self._has_tracebacks = has_tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render a record; what renders is made for the first one, as most runs have none."""
+        if self.formatter is None:
+            self.setFormatter(_formatter(self._telling, has_tracebacks=self._has_tracebacks))
+        return super().format(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Render and tell one record."""
@@ -47,8 +52,7 @@ def logs_to(telling: Telling, verbosity: int = 0) -> Iterator[None]:
             urllib3's lines. A quiet ``telling`` gets errors only.
     """
     level = logging.ERROR if telling.is_quiet else _LEVELS.get(verbosity, logging.DEBUG)
-    handler = TellingHandler(telling)
-    handler.setFormatter(_formatter(telling, has_tracebacks=verbosity >= 2))
+    handler = TellingHandler(telling, has_tracebacks=verbosity >= 2)
     names = _OWN + (_CHATTY if level == logging.DEBUG else ())
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger.level, logger.propagate) for logger in loggers]
@@ -69,6 +73,8 @@ def logs_to(telling: Telling, verbosity: int = 0) -> Iterator[None]:
 
 def _formatter(telling: Telling, *, has_tracebacks: bool) -> logging.Formatter:
     """Return the formatter; tracebacks are plain ones, as richer ones would show the values of variables."""
+    import structlog  # here: it takes a tenth of a second, and most runs have nothing to log
+
     if telling.is_json:
         renderers: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     else:

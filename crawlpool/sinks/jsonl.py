@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import sys
 from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -66,6 +67,8 @@ class JsonlSink:
             self._fd = destination if isinstance(destination, int) else destination.fileno()
             self._name = f"descriptor {self._fd}"
         self._lines = Combiner(self._write_some, self._name)
+        #: Whether writing never waits for a reader: so it is with a file, and not with a pipe or a terminal.
+        self.is_quick = stat.S_ISREG(os.fstat(self._fd).st_mode)
 
     def write(self, result: Result) -> None:
         """Write the record of ``result``. Raises ``SinkError`` when this or an earlier record can't be written."""

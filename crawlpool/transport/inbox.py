@@ -27,15 +27,20 @@ class Inbox:
     Args:
         news: called, under no lock, when a worker should come and look.
         attend: called by the I/O thread with what has ended; it finishes what it can and returns the rest.
+        goes_away: called, under no lock, by a worker that is about to get a slow one: it may be gone for long.
 
     Thread-safe.
     """
 
     def __init__(
-        self, news: Callable[[], None], attend: Callable[[Sequence[Any]], Sequence[Any]] | None = None
+        self,
+        news: Callable[[], None],
+        attend: Callable[[Sequence[Any]], Sequence[Any]] | None = None,
+        goes_away: Callable[[], None] | None = None,
     ) -> None:
         self._news = news
         self._attend = attend
+        self._goes_away = goes_away
         # Guards every field below; `has_news` reads them without it, and whoever changes them says so afterwards.
         self._lock = threading.Lock()
         self._quick: collections.deque[Any] = collections.deque()
@@ -71,7 +76,10 @@ class Inbox:
             if quick and self._attendants < self._most_attendants:
                 self._attendants += 1
                 return [quick.popleft() for _ in range(min(most, len(quick)))], True
-            return ([self._slow.popleft()] if self._slow else []), False
+            taken = [self._slow.popleft()] if self._slow else []
+        if taken and self._goes_away is not None:
+            self._goes_away()
+        return taken, False
 
     def leave(self) -> None:
         """Say that the caller attends no more; it looks for news itself, or calls somebody who does."""

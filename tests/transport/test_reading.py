@@ -49,22 +49,33 @@ def with_length(body: bytes, length: int, *lines: bytes) -> bytes:
         OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\n-4\r\nhalf\r\n0\r\n\r\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\n0x4\r\nhalf\r\n0\r\n\r\n",
-        OK + b"Transfer-Encoding: chunked\r\n\r\n4\nhalf\n3\nend\n0\n\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nhalf\r\n0\r\n\r\n",
         with_length(ZIPPED[:-9], len(ZIPPED) - 9, b"Content-Encoding: gzip"),
         with_length(zlib.compress(b"x" * 999)[:-5], len(zlib.compress(b"x" * 999)) - 5, b"Content-Encoding: deflate"),
         OK + b"Content-Encoding: gzip\r\n\r\n" + ZIPPED[:-1],
     ],
-    ids=range(13),
+    ids=range(12),
 )
-def test_a_body_that_is_cut_is_never_ok(answer: bytes, cap: int | None, pool: SessionPool) -> None:
+def test_a_body_that_is_cut_is_never_ok(answer: bytes, cap: int | None, pool: SessionPool, transport: str) -> None:
     """Shorter than its length, cut between or within chunks, framed wrongly, or a compressed stream without its end."""
     with RawServer(answering(answer, close=True)) as server:
         with pytest.raises(TruncatedBody) as caught:
             pool.get(server.url(), max_body_bytes=cap)
     assert kind_of(caught.value) is ErrorKind.TRUNCATED
     assert isinstance(caught.value, requests.exceptions.ChunkedEncodingError)
-    assert pool.statistics().connections_open == 0
+    if transport == "urllib3" or b"-Encoding: gzip\r\nContent-L" not in answer and b": deflate" not in answer:
+        # libcurl has read such a body to the end of its length, and that its coding lacks an end is found afterwards.
+        assert pool.statistics().connections_open == 0
+
+
+def test_chunk_lines_without_cr_are_refused_or_read_whole(pool: SessionPool, transport: str) -> None:
+    """requests makes 64 bytes of such 145, without a word; http.client's way is refused here, libcurl reads them all."""
+    with RawServer(answering(OK + b"Transfer-Encoding: chunked\r\n\r\n4\nhalf\n3\nend\n0\n\n", close=True)) as server:
+        if transport == "curl":
+            assert pool.get(server.url()).content == b"halfend"
+        else:
+            with pytest.raises(TruncatedBody):
+                pool.get(server.url())
 
 
 @pytest.mark.parametrize("head", [OK, OK + b"Content-Type: text/html\r\n", OK + b"Content-Type: text"])
@@ -87,8 +98,8 @@ def test_a_body_that_is_not_what_it_claims_is_an_error(cap: int | None, pool: Se
 
 
 @pytest.mark.parametrize("encoded", [False, True])
-def test_a_body_beyond_the_cap_is_not_read(encoded: bool, pool: SessionPool) -> None:
-    """At the cap all is well; one byte more is an error, and the connection isn't used again."""
+def test_a_body_beyond_the_cap_is_not_read(encoded: bool, pool: SessionPool, transport: str) -> None:
+    """At the cap all is well; above it is an error, and a connection with the rest on it isn't used again."""
     body = b"x" * 100_000
     sent = gzip.compress(body) if encoded else body
     headers = {"Content-Encoding": "gzip"} if encoded else {}
@@ -100,9 +111,13 @@ def test_a_body_beyond_the_cap_is_not_read(encoded: bool, pool: SessionPool) -> 
         for number, path in enumerate(site, 2):
             with pytest.raises(BodyTooLarge, match=r"99,?999"):
                 pool.get(server.url(path), max_body_bytes=99_999)
+            with pytest.raises(BodyTooLarge, match=r"50,?000"):
+                pool.get(server.url(path), max_body_bytes=50_000)
+            if encoded and transport == "curl":
+                continue  # the few bytes that unfold to so many have all been read: nothing is left on the connection
             assert pool.statistics().connections_open == 0
             pool.get(server.url("/length"))
-            assert server.connections == number
+            assert server.connections == (number if transport == "curl" else 2 * number - 1)
 
 
 def test_a_body_without_length_is_marked(pool: SessionPool) -> None:

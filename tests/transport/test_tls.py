@@ -22,8 +22,6 @@ from crawlpool.transport import tls
 from crawlpool.transport.tls import TLSContexts
 
 
-pytestmark = pytest.mark.transports()
-
 @pytest.fixture(scope="module")
 def certificates() -> Iterator[Certificates]:
     """Make an authority and a server's certificate."""

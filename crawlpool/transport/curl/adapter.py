@@ -25,11 +25,25 @@ from crawlpool.transport.response import LeanResponse, raw_of
 if TYPE_CHECKING:
     import requests
 
+    from crawlpool.transport.curl.stream import BodyStream
     from crawlpool.transport.curl.transfer import Inbox
 
 _REQUESTS_SEND = HTTPAdapter.send
 _PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
 _MOST_ORIGINS = 10_000
+
+
+def is_whole(body: Any) -> bool:
+    """Tell whether a request's body can be handed over as it is; any other is read piece by piece."""
+    if isinstance(body, (bytes, str)):
+        return True
+    if hasattr(body, "read"):
+        return False
+    try:
+        memoryview(body)
+    except TypeError:
+        return False
+    return True
 
 
 class CurlAdapter(HTTPAdapter):
@@ -44,7 +58,6 @@ class CurlAdapter(HTTPAdapter):
 
     def __init__(self, engine: Engine | None = None) -> None:
         self.engine = engine or Engine(EngineSettings(), is_reusable=True)
-        self._is_own = engine is None
         self._origins: dict[str, tuple[str, int, str]] = {}
         self._timeout: Any = None  # the last one seen, and what it means
         self._seconds: tuple[float | None, float | None] = (None, None)
@@ -55,9 +68,9 @@ class CurlAdapter(HTTPAdapter):
         raise TypeError("an adapter of crawlpool belongs to one session and can't be pickled; mount a factory instead")
 
     def close(self) -> None:
-        """Close the connections, if the engine is the adapter's own; a pool closes its engine itself."""
+        """Close the connections, if no pool has the engine; a pool closes its own itself."""
         super().close()
-        if self._is_own:
+        if self.engine.is_reusable:
             self.engine.close()
 
     # The way of a request ----------------------------------------------------------------------------------------
@@ -85,6 +98,12 @@ class CurlAdapter(HTTPAdapter):
         """Tell whether somebody has put a mock in the place of ``HTTPAdapter.send``: ``responses`` does."""
         return HTTPAdapter.send is not _REQUESTS_SEND
 
+    @staticmethod
+    def must_pump(exchange: Exchange) -> bool:
+        """Tell whether a thread has to stay with the exchange: to read the request's body for it."""
+        body = exchange.request.body
+        return body is not None and not is_whole(body)
+
     def perform(self, exchange: Exchange) -> LeanResponse:
         """Send an exchange and wait: for its end, or for its header where its body is to be streamed.
 
@@ -94,19 +113,31 @@ class CurlAdapter(HTTPAdapter):
         """
         self.engine.check_may_wait()
         transfer = self.transfer_for(exchange)
-        self.engine.submit([transfer])
-        if transfer.upload is not None:
-            try:
+        try:
+            self.engine.submit([transfer])
+            if transfer.upload is not None:
                 transfer.upload.pump()
-            except BaseException:
-                transfer.cancel()
-                raise
-        transfer.wait()
+            transfer.wait()
+        except BaseException:
+            transfer.cancel()
+            raise
+        finally:
+            exchange.end = None  # a method of the transfer, which knows the exchange
         if transfer.stream is not None and transfer.has_header and not (transfer.is_ended and transfer.stopped):
-            response = response_of(transfer, self)
-            response.raw = raw_of(response, StreamReader(transfer, transfer.stream), StreamedAnswer)
-            return response
+            return self._streamed(transfer, transfer.stream)
         return self.answer(transfer)
+
+    def _streamed(self, transfer: Transfer, stream: BodyStream) -> LeanResponse:
+        reader = StreamReader(transfer, stream)
+        try:
+            response = response_of(transfer, self)
+            response.raw = raw_of(response, reader, StreamedAnswer)
+            if transfer.accept is not None:
+                transfer.accept(response)
+        except BaseException:
+            reader.close()
+            raise
+        return response
 
     def answer(self, transfer: Transfer) -> LeanResponse:
         """Return the response of a transfer that has ended.
@@ -173,8 +204,8 @@ class CurlAdapter(HTTPAdapter):
         )
         body = request.body
         if transfer.stream is not None:
-            transfer.stream.resume = lambda: engine.resume(transfer)
-        if body is not None and not isinstance(body, (bytes, str, bytearray)):
+            transfer.stream.resume = lambda: transfer.ender.resume(transfer)
+        if body is not None and not is_whole(body):
             length = request.headers.get("Content-Length")
             is_chunked = "Transfer-Encoding" in request.headers
             transfer.upload = engine.new_upload(body, int(length) if length and not is_chunked else None)

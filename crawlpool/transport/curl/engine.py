@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import CrawlPoolError, PoolClosed
+from crawlpool.transport.curl.forking import register
 from crawlpool.transport.curl.library import EngineSettings, require
 from crawlpool.transport.curl.loop import Loop
 from crawlpool.transport.curl.stream import BodyStream
@@ -36,14 +36,14 @@ class Engine:
     def __init__(self, settings: EngineSettings, *, is_reusable: bool = False) -> None:
         self._pycurl = require()
         self.settings = settings
-        self._is_reusable = is_reusable
-        # Guards _loop, _is_closed and _opened_before.
+        self.is_reusable = is_reusable
+        # Guards _loop, _lingering, _is_closed and _opened_before.
         self._lock = threading.Lock()
         self._loop: Loop | None = None
+        self._lingering: list[Loop] = []  # closed, with streams that are still read
         self._is_closed = False
         self._opened_before = 0
-        self.resolver = Resolver(overrides=settings.resolve)
-        _engines.add(self)
+        register(self)
 
     def submit(self, transfers: Iterable[Transfer]) -> None:
         """Start transfers. Each of them ends: as it goes, or as ``PoolClosed``."""
@@ -104,16 +104,23 @@ class Engine:
         return before + loop.connections.opened, loop.connections.open_now()
 
     def close(self) -> None:
-        """End every transfer as ``PoolClosed``, close every connection, wait for the thread. May be called again."""
+        """End every transfer as ``PoolClosed``, close every connection, wait for the thread. May be called again.
+
+        One that may be used again lets what runs come to its end: as in requests, whose functions close their session
+        before the answer that they return is read.
+        """
         with self._lock:
-            self._is_closed = not self._is_reusable
+            self._is_closed = not self.is_reusable
             loop, self._loop = self._loop, None
-        if loop is not None:
+        if loop is None:
+            return
+        lingers = self.is_reusable and loop.retire()
+        if not lingers:
             loop.stop()
-            with self._lock:
-                self._opened_before += loop.connections.opened
-        if not self._is_reusable:
-            self.resolver.close()
+        with self._lock:
+            self._opened_before += loop.connections.opened
+            if lingers:
+                self._lingering = [*(one for one in self._lingering if one.is_alive()), loop]
 
     def __del__(self) -> None:
         # A session that stands alone and was dropped: its thread ends by itself, nobody waits for it.
@@ -127,38 +134,38 @@ class Engine:
             return loop
         with self._lock:
             if self._loop is None and not self._is_closed:
-                self._loop = Loop(self._pycurl, self.settings, self.resolver)
+                self._loop = Loop(self._pycurl, self.settings, Resolver(overrides=self.settings.resolve))
             return self._loop
 
     # Fork --------------------------------------------------------------------------------------------------------
 
     def hold_for_fork(self) -> None:
-        """Keep the I/O thread out of libcurl until ``release_after_fork``: a child must not get it half-way."""
-        if self._loop is not None:
-            self._loop.turn.acquire()
+        """Keep the I/O thread out of libcurl until ``release_after_fork``: a child must not get it half-way.
+
+        The one place where two locks are held at once, the engine's before the loop's ``turn``; nobody who has a
+        ``turn`` asks for an engine's lock.
+        """
+        self._lock.acquire()
+        for loop in self._loops():
+            loop.turn.acquire()
 
     def release_after_fork(self) -> None:
         """Let the I/O thread go on, in the parent."""
-        if self._loop is not None:
-            self._loop.turn.release()
+        for loop in self._loops():
+            loop.turn.release()
+        self._lock.release()
 
     def reset_after_fork(self) -> None:
         """Start empty in a child; the parent's connections are put out of reach."""
         self._lock = threading.Lock()
-        loop, self._loop = self._loop, None
+        loops = self._loops()
+        self._loop, self._lingering = None, []
         self._opened_before = 0
-        if loop is not None:
+        for loop in loops:
             loop.abandon_in_child()
-        self.resolver._reset_after_fork()
 
-
-#: All that live, for the hooks around ``fork``.
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-def engines() -> list[Engine]:
-    """Return the engines that live."""
-    return list(_engines)
+    def _loops(self) -> list[Loop]:
+        return [*self._lingering, *([] if self._loop is None else [self._loop])]
 
 
 def refuse(transfer: Transfer) -> None:

@@ -38,14 +38,24 @@ HTTP2_STREAM, PROXY, TOO_LARGE = 92, 97, 100
 #: ENGINE_*, CERTPROBLEM, CIPHER, PEER_FAILED_VERIFICATION, USE_SSL_FAILED, CACERT_BADFILE, SHUTDOWN_FAILED,
 #: CRL_BADFILE, ISSUER_ERROR, PINNEDPUBKEYNOTMATCH, INVALIDCERTSTATUS, CLIENTCERT, ECH_REQUIRED.
 _TLS = frozenset((35, 51, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91, 98, 101))
+#: What a deadline that has passed may look like.
+_MAY_BE_LATE = (requests.Timeout, requests.ConnectionError, rex.ChunkedEncodingError)
 _BROKEN = frozenset((HTTP2, GOT_NOTHING, SEND_ERROR, RECV_ERROR, HTTP2_STREAM, SEND_FAIL_REWIND, PARTIAL_FILE))
 
 
-def fault_of(transfer: Transfer) -> Exception | None:
+def fault_of(transfer: Transfer) -> BaseException | None:
     """Return the exception that says how a transfer failed, or ``None`` if it didn't.
 
     Never raises. The message doesn't show the URL, which may hold secrets.
     """
+    fault = _fault_of(transfer)
+    deadline = transfer.exchange.deadline
+    if deadline.is_set and isinstance(fault, _MAY_BE_LATE) and deadline.is_past():
+        return fault if isinstance(fault, DeadlineExceeded) else _late(transfer.exchange.request)
+    return fault
+
+
+def _fault_of(transfer: Transfer) -> BaseException | None:
     request: Any = transfer.exchange.request
     if transfer.error is not None:
         return _of_error(transfer.error, request)
@@ -76,6 +86,8 @@ def _other(transfer: Transfer) -> Exception:
         return BodyTooLarge(f"the body is longer than the cap of {transfer.cap or 0:,} bytes", request=request)
     if code == COULDNT_CONNECT:
         proxied = _proxied(transfer)
+        if transfer.no_socket is not None:
+            return rex.ConnectionError(transfer.no_socket, request=request)
         return proxied or rex.ConnectionError(ConnectionError(transfer.os_error, _os_text(transfer)), request=request)
     if code == COULDNT_RESOLVE_HOST:
         return rex.ConnectionError(socket.gaierror(socket.EAI_NONAME, "the name doesn't resolve"), request=request)
@@ -83,6 +95,8 @@ def _other(transfer: Transfer) -> Exception:
         return rex.ProxyError(message or "the proxy can't be used", request=request)
     if code == URL_MALFORMAT:
         return rex.InvalidURL("libcurl takes it for no URL", request=request)
+    if code == WEIRD_SERVER_REPLY and _has_whole_header(transfer):
+        return TruncatedBody(f"the body's framing is broken: {message}", request=request)
     if code in (WEIRD_SERVER_REPLY, TOO_LARGE) or (code == UNSUPPORTED_PROTOCOL and transfer.sends):
         return ProtocolError(f"the answer breaks HTTP: {message}", request=request)
     if code == UNSUPPORTED_PROTOCOL:
@@ -92,7 +106,7 @@ def _other(transfer: Transfer) -> Exception:
     return rex.ConnectionError(message or f"libcurl's error {code}", request=request)
 
 
-def _of_error(error: BaseException, request: Any) -> Exception:
+def _of_error(error: BaseException, request: Any) -> BaseException:
     if isinstance(error, (NameResolutionError, socket.gaierror)):
         return rex.ConnectionError(error, request=request)
     if isinstance(error, TimeoutError):
@@ -110,11 +124,7 @@ def _of_error(error: BaseException, request: Any) -> Exception:
             if code == URL_MALFORMAT
             else (rex.ConnectionError(str(error.args[-1] if error.args else error), request=request))
         )
-    if isinstance(error, Exception):
-        return error
-    failed = RequestError(f"{type(error).__name__} was raised during the request", request=request)
-    failed.__cause__ = error
-    return failed
+    return error  # the user's own
 
 
 def _timed_out(transfer: Transfer) -> Exception:
@@ -146,6 +156,11 @@ def _broken(transfer: Transfer) -> Exception:
 def _reset(request: Any) -> Exception:
     why = ConnectionResetError("the connection broke after the request was written to it")
     return rex.ConnectionError(U3ProtocolError("Connection aborted.", why), request=request)
+
+
+def _has_whole_header(transfer: Transfer) -> bool:
+    lines = transfer.head
+    return any(line in (b"\r\n", b"\n") for line in lines) and not lines[0].startswith(b"HTTP/1.1 1")
 
 
 def _proxied(transfer: Transfer) -> Exception | None:

@@ -54,13 +54,9 @@ class Connections:
     def learn(self, local: tuple[str, int], candidates: list[int]) -> bool:
         """Find which of the sockets just opened has that local address; return whether one has."""
         for fd in candidates:
-            sock = socket.socket(fileno=fd)
-            try:
-                name = sock.getsockname()
-            except OSError:
+            name = _local_name(fd)
+            if name is None:
                 continue
-            finally:
-                sock.detach()
             if name[1] == local[1] and name[0].partition("%")[0] == local[0].partition("%")[0]:
                 self._by_local[local] = fd
                 self._local_of[fd] = local
@@ -102,9 +98,9 @@ class Gate:
         """Make a socket (``CURLOPT_OPENSOCKETFUNCTION``)."""
         try:
             fd = self._connections.open(address)
-        except OSError as error:  # no descriptor left
+        except OSError as error:  # no descriptor left, or no IPv6 here: another address may do
             if self.transfer is not None:
-                self.transfer.error = error
+                self.transfer.no_socket = error
             return _BAD_SOCKET
         self._just_opened.append(fd)
         return fd
@@ -137,6 +133,19 @@ class Gate:
         """Answer for ``transfer`` from now on."""
         self.transfer = transfer
         self._just_opened.clear()
+
+
+def _local_name(fd: int) -> Any:
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:  # it was closed: another address was quicker
+        return None
+    try:
+        return sock.getsockname()
+    except OSError:
+        return None
+    finally:
+        sock.detach()
 
 
 class Ear:

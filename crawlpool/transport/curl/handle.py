@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _BUFFER_BYTES = 64 * 1024
 _MAX_MS = 2**31 - 1
+_TOKEN = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+")  # RFC 9110 5.6.2
+_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))  # as in http.client
 
 
 class Handle:
@@ -82,7 +85,7 @@ class Handle:
         curl.setopt(pycurl.URL, transfer.url)
         store = request.headers._store
         if store != self._lines_of:
-            lines = header_lines(store, has_body=body is not None)
+            lines = header_lines(store, lacks_body=body is None and request.method in _WITH_BODY)
             curl.setopt(pycurl.HTTPHEADER, lines)
             self._lines_of = None if is_special else dict(store)
         timeout_ms = 0
@@ -125,8 +128,11 @@ class Handle:
 
     def progress(self, transfer: Transfer) -> Any:
         """Return something that changes when bytes move; ``None`` while they aren't wanted."""
-        if transfer.stream is not None:
-            return None if transfer.stream.is_paused else (len(self.head), transfer.stream.received)
+        stream, upload = transfer.stream, transfer.upload
+        if stream is not None and transfer.has_header:
+            return None if not stream.is_awaited or stream.is_paused else stream.received
+        if upload is not None and upload.is_waiting:
+            return None
         mark = len(self.head) + len(self.body)
         if transfer.exchange.request.body is not None:
             return mark, self.curl.getinfo(self._pycurl.SIZE_UPLOAD)
@@ -169,6 +175,8 @@ class Handle:
         if method == "HEAD":
             setopt(pycurl.NOBODY, 1)
         elif method != "GET":
+            if _TOKEN.fullmatch(method) is None:
+                raise ValueError(f"method {method[:40]!r} is nothing that HTTP can carry")
             setopt(pycurl.CUSTOMREQUEST, method)
         self._set_tls(transfer)
 
@@ -209,18 +217,19 @@ class Handle:
     def _set_special(self, transfer: Transfer) -> None:
         setopt, pycurl = self.curl.setopt, self._pycurl
         body: Any = transfer.exchange.request.body
+        method = transfer.exchange.request.method or "GET"
         if transfer.upload is not None:
             setopt(pycurl.UPLOAD, 1)
-            setopt(pycurl.CUSTOMREQUEST, transfer.exchange.request.method or "POST")
+            setopt(pycurl.CUSTOMREQUEST, method)
             setopt(pycurl.INFILESIZE_LARGE, -1 if transfer.upload.length is None else transfer.upload.length)
             setopt(pycurl.READFUNCTION, transfer.upload.read)
         elif body is not None:
             setopt(pycurl.POST, 1)
             setopt(pycurl.POSTFIELDS, body.encode("utf-8") if isinstance(body, str) else bytes(body))
-            setopt(pycurl.CUSTOMREQUEST, transfer.exchange.request.method or "POST")
+            setopt(pycurl.CUSTOMREQUEST, method)
         if transfer.stream is not None:
             setopt(pycurl.WRITEFUNCTION, transfer.stream.write)
-        if transfer.stream is not None or transfer.accept is not None:
+        if transfer.stream is not None or transfer.accept is not None or method == "HEAD":
             setopt(pycurl.HEADERFUNCTION, self._take_header)
 
     # Callbacks ---------------------------------------------------------------------------------------------------
@@ -240,20 +249,23 @@ class Handle:
             transfer.head = self.head[start:]
             if not self._header_came(transfer):
                 return -1
+            if transfer.exchange.request.method == "HEAD" and transfer.exchange.request.body is not None:
+                transfer.is_bare = True  # libcurl takes the request for a POST, and waits for the answer's body
+                return -1
         return None
 
 
-def header_lines(store: dict[str, Any], *, has_body: bool) -> list[Any]:
+def header_lines(store: dict[str, Any], *, lacks_body: bool) -> list[Any]:
     """Return the request's headers as libcurl takes them, and without those that it would add by itself.
 
     Args:
         store: of a CaseInsensitiveDict: lower-case name to (name, value).
-        has_body: whether the request has a body, for which libcurl would add a content type.
+        lacks_body: whether the request has no body though its method is one that has (RFC 9110 8.6).
     """
     lines: list[Any] = []
-    for lower, (name, value) in store.items():
-        if lower == "content-length" and has_body and "transfer-encoding" not in store:
-            continue  # libcurl counts for itself, and says it twice otherwise
+    if lacks_body and "content-length" not in store and "transfer-encoding" not in store:
+        lines.append("Content-Length: 0")
+    for name, value in store.values():
         name, value = _native(name), _native(value)
         # "Name;" is how libcurl is told to send a header that has no value.
         line = f"{name}: {value}" if value.strip() else f"{name};"

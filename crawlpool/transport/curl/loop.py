@@ -50,6 +50,7 @@ class Loop:
         self._commands: collections.deque[tuple[str, Any, Any]] = collections.deque()
         self._is_asleep = False
         self._is_stopping = False
+        self._lingers = False  # whether it was closed with transfers that may come to their end
         # Held while libcurl is called, and by a thread that forks: the child must not get a half-done call.
         self.turn = threading.Lock()
         self._running: dict[Transfer, Handle] = {}
@@ -83,6 +84,25 @@ class Loop:
         if waits and threading.current_thread() is not self._thread:
             self._thread.join()
 
+    def retire(self) -> bool:
+        """Have the thread end with the last of the transfers that run; return whether there are any."""
+        told = threading.Event()
+        if not self.is_current_thread() and self._tell([("retire", None, told)]):
+            told.wait()
+        return self._lingers
+
+    def end(self, transfer: Transfer, why: LegEnd) -> None:
+        """End a transfer; it is told to whoever waits for it."""
+        self.command("end", transfer, why)
+
+    def resume(self, transfer: Transfer) -> None:
+        """Have a paused transfer go on."""
+        self.command("resume", transfer)
+
+    def is_alive(self) -> bool:
+        """Tell whether the thread still runs."""
+        return self._thread.is_alive()
+
     def is_current_thread(self) -> bool:
         """Tell whether this is the I/O thread."""
         return threading.get_ident() == self._thread.ident
@@ -110,6 +130,10 @@ class Loop:
                     os.dup2(null, fd, inheritable=False)
         finally:
             os.close(null)
+        for transfer in self._running:
+            if transfer.stream is not None:
+                transfer.error = PoolClosed("the rest of this body comes to the process that asked for it")
+                transfer.stream.abandon_in_child()
         _abandoned.append(self)
 
     # The I/O thread ----------------------------------------------------------------------------------------------
@@ -126,7 +150,7 @@ class Loop:
     def _turn_once(self) -> bool:
         with self._lock:
             commands, self._commands = self._commands, collections.deque()
-            if self._is_stopping:
+            if self._is_stopping or (self._lingers and not self._running):
                 self._commands = commands
                 return False
         multi = self._multi
@@ -172,12 +196,20 @@ class Loop:
     def _obey_all(self, commands: collections.deque[tuple[str, Any, Any]]) -> None:
         # In a frame of its own that forgets each: a transfer knows its engine, and a thread that sleeps with one in its
         # hands would keep a session that its user dropped, and so itself, alive.
-        while commands:
-            self._obey(*commands.popleft())
+        try:
+            while commands:
+                self._obey(*commands[0])
+                commands.popleft()
+        except BaseException:  # a fault of ours: what is left ends with the thread
+            self._commands.extendleft(reversed(commands))
+            raise
 
     def _obey(self, what: str, transfer: Transfer, argument: Any) -> None:
         if what == "begin":
             self._begin(transfer)
+        elif what == "retire":
+            self._lingers = bool(self._running or self._resolving)
+            argument.set()
         elif what == "resolved":
             self._resolved(transfer, argument)
         elif what == "release":
@@ -244,6 +276,8 @@ class Loop:
             self._end(transfer)
             return
         self._running[transfer] = handle
+        if transfer.stream is not None:
+            transfer.ender = self  # which may outlive its engine's use of it: see retire
         self._watch_time_of(transfer)
 
     def _new_handle(self) -> Handle:
@@ -275,7 +309,7 @@ class Loop:
         transfer = handle.gate.transfer
         if transfer is None:
             return
-        transfer.code, transfer.message = code, message
+        transfer.code, transfer.message = (0, "") if transfer.is_bare else (code, message)
         self._running.pop(transfer, None)
         handle.finish(transfer)
         self._put_back(handle)
@@ -393,10 +427,12 @@ class Loop:
             self._is_stopping = True
             commands, self._commands = self._commands, collections.deque()
         with self.turn:
-            for what, transfer, _ in commands:
-                if what == "begin":
+            for what, transfer, argument in commands:
+                if what == "begin" and not transfer.is_ended and transfer not in self._running:
                     transfer.error = PoolClosed("the session pool is closed")
                     self._end(transfer)
+                elif what == "retire":
+                    argument.set()
             for transfer in [*self._running, *self._resolving]:
                 transfer.error = transfer.error or PoolClosed("the session pool was closed during the request")
                 self._stop_one(transfer, LegEnd.CLOSED)
@@ -405,6 +441,7 @@ class Loop:
             self._multi.close()
         self._deliver()
         self._poller.close()
+        self._resolver.close()
 
 
 _abandoned: list[Loop] = []

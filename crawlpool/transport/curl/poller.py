@@ -80,7 +80,7 @@ class Poller:
 
     def own_descriptors(self) -> list[int]:
         """Return the descriptors that a forked child must not touch."""
-        return [self._woken.fileno(), self._waker.fileno()]
+        return [self._woken.fileno(), self._waker.fileno(), *self._backend.descriptors()]
 
 
 class _Epoll:
@@ -107,6 +107,9 @@ class _Epoll:
     def close(self) -> None:
         self._epoll.close()
 
+    def descriptors(self) -> list[int]:
+        return [self._epoll.fileno()]  # a copy of it is the parent's watch still
+
 
 class _Selector:
     """kqueue, poll or select, by the standard library's common face."""
@@ -129,6 +132,9 @@ class _Selector:
 
     def close(self) -> None:
         self._selector.close()
+
+    def descriptors(self) -> list[int]:
+        return []  # kqueue isn't handed on to a child, and the others have none
 
 
 def _backend() -> Any:

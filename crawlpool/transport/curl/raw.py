@@ -74,6 +74,11 @@ class StreamReader(io.RawIOBase):
 class StreamedAnswer(HTTPResponse):
     """urllib3's answer over a ``StreamReader``: errors of ours stay what they are."""
 
+    def hold_to(self, deadline_at: float) -> None:
+        """Have the transfer end at a moment (monotonic seconds) if the body isn't whole by then."""
+        reader: Any = self._fp
+        reader.transfer.deadline_at = deadline_at
+
     @contextlib.contextmanager
     def _error_catcher(self) -> Iterator[None]:
         try:

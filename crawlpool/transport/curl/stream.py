@@ -24,14 +24,16 @@ class BodyStream:
 
     def __init__(self, pause: int) -> None:
         self._pause = pause
-        # Guards every field below; its condition is waited on by the reader.
-        self._lock = threading.Lock()
+        # Guards every field below; its condition is waited on by the reader. It can be taken again by its holder: the
+        # garbage collector may run under it and drop the answer that this is the body of.
+        self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
         self._chunks: collections.deque[bytes] = collections.deque()
         self._held = 0
         self._is_ended = False
         self._is_dropped = False
         self.is_paused = False
+        self.is_awaited = False  # whether the reader waits: only then the read timeout runs
         self.received = 0
         self.resume: Callable[[], None] = _nothing
 
@@ -53,13 +55,18 @@ class BodyStream:
         """Say that no more comes; in the I/O thread."""
         with self._lock:
             self._is_ended = True
+            self.resume = _nothing  # it knows the transfer, which knows this
             self._news.notify()
 
     def read_some(self, most: int | None = None) -> bytes:
         """Return what is there, at most so many bytes; wait for the first. Empty when all was read."""
         with self._lock:
             while not self._chunks and not self._is_ended:
-                self._news.wait()
+                self.is_awaited = True
+                try:
+                    self._news.wait()
+                finally:
+                    self.is_awaited = False
             if not self._chunks:
                 return b""
             chunk = self._chunks.popleft()
@@ -70,8 +77,9 @@ class BodyStream:
             goes_on = self.is_paused and self._held <= LOW_BYTES
             if goes_on:
                 self.is_paused = False
+            resume = self.resume
         if goes_on:
-            self.resume()
+            resume()
         return chunk
 
     def drop(self) -> bool:
@@ -81,6 +89,13 @@ class BodyStream:
             self._chunks.clear()
             self._held = 0
             return not self._is_ended
+
+    def abandon_in_child(self) -> None:
+        """In a forked child: what is left of the body comes to the parent."""
+        self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
+        self._chunks.clear()
+        self._is_ended = True
 
     @property
     def is_drained(self) -> bool:

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 
 class Ender(Protocol):
-    """The engine, as a transfer knows it."""
+    """The engine, or its I/O thread, as a transfer knows it."""
 
     def end(self, transfer: Transfer, why: LegEnd) -> None:
         """End the transfer; from any thread."""
+
+    def resume(self, transfer: Transfer) -> None:
+        """Have it go on when it is paused; from any thread."""
 
 
 class Inbox(Protocol):
@@ -54,6 +57,7 @@ class Transfer:
     # What nearly every transfer begins with; as attributes of the class they cost nothing to make.
     addresses: tuple[str, ...] | None = None
     connect_at: float = math.inf  # when resolving has taken too long
+    is_bare = False  # whether it was ended on purpose after its header: an answer to HEAD
     is_first = False  # whether its connection was made for it
     is_paused = False
     is_taken = False  # whether the I/O thread finishes it by itself
@@ -74,6 +78,7 @@ class Transfer:
     message = ""
     os_error = 0
     error: BaseException | None = None
+    no_socket: OSError | None = None
     stopped: LegEnd | None = None
     ip: str | None = None
     timings: tuple[float, ...] = ()
@@ -124,15 +129,8 @@ class Transfer:
         self.ender.end(self, LegEnd.CANCELLED)
 
     def wait(self) -> None:
-        """Wait, in the thread that asked for it, until there is a header to look at (streams) or it has ended.
-
-        Whatever comes out of the wait instead, Ctrl-C for one, ends the transfer.
-        """
-        try:
-            self.latch.acquire()
-        except BaseException:
-            self.cancel()
-            raise
+        """Wait, in the thread that asked for it, until there is a header to look at (streams) or it has ended."""
+        self.latch.acquire()
 
     def notify(self) -> None:
         """Let the thread go on that waits; the I/O thread calls this, once for the header and once for the end."""

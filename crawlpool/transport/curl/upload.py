@@ -33,7 +33,7 @@ class Upload:
         # Guards every field below; its condition is waited on by the caller's thread.
         self._lock = threading.Lock()
         self._turn = threading.Condition(self._lock)
-        self._piece = b""
+        self._piece = memoryview(b"")
         self._is_whole = False
         self._is_over = False
         self._is_failed = False
@@ -51,7 +51,7 @@ class Upload:
                     return b""
                 self._is_waiting = True
                 return self._pause
-            given, self._piece = self._piece[:most], self._piece[most:]
+            given, self._piece = bytes(self._piece[:most]), self._piece[most:]
             self.sent += len(given)
             if not self._piece:
                 self._turn.notify()
@@ -61,7 +61,13 @@ class Upload:
         """Say that the transfer has ended, or that its answer came: nothing is read any more."""
         with self._lock:
             self._is_over = True
+            self.resume = _nothing  # it knows the transfer, which knows this
             self._turn.notify()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the next piece is the caller's to give: the read timeout doesn't run meanwhile."""
+        return self._is_waiting
 
     def pump(self) -> None:
         """Read the body piece by piece, as the other side takes it; in the caller's thread, until the end of either.
@@ -79,7 +85,8 @@ class Upload:
         except BaseException:
             with self._lock:
                 self._is_failed = True
-            self.resume()
+                resume = self.resume
+            resume()
             raise
 
     def _put(self, piece: bytes | None) -> bool:
@@ -91,10 +98,11 @@ class Upload:
             if piece is None:
                 self._is_whole = True
             else:
-                self._piece = piece
+                self._piece = memoryview(piece)
             is_waiting, self._is_waiting = self._is_waiting, False
+            resume = self.resume
         if is_waiting:
-            self.resume()
+            resume()
         return True
 
     def _pieces(self) -> Iterator[bytes]:
@@ -102,7 +110,7 @@ class Upload:
         read = getattr(body, "read", None)
         if read is None:
             for piece in body:
-                yield piece.encode("utf-8") if isinstance(piece, str) else bytes(piece)
+                yield piece.encode("utf-8") if isinstance(piece, str) else memoryview(piece).tobytes()
             return
         while piece := read(_PIECE_BYTES):
             yield piece.encode("utf-8") if isinstance(piece, str) else piece

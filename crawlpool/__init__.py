@@ -1,42 +1,72 @@
-"""crawlpool: the requests API, safe in every thread; a session pool for multithreaded crawlers."""
+"""crawlpool: the requests API, safe in every thread; a session pool for multithreaded crawlers.
+
+What it has is imported when it is first asked for. So whoever imports one part doesn't wait for the others, and the
+command can take Ctrl-C into its own hands before anything that takes long.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from crawlpool._version import __version__
-from crawlpool.config import HostLimits
-from crawlpool.cookies import CookieStore
-from crawlpool.crawl import Crawl
-from crawlpool.download import DownloadMismatch
-from crawlpool.errors import (
-    BodyStalled,
-    BodyTooLarge,
-    Cancelled,
-    ConfigError,
-    CookieFileError,
-    CrawlPoolError,
-    CutHeader,
-    DeadlineExceeded,
-    ErrorKind,
-    HandlerFailed,
-    InputError,
-    MissingExtra,
-    PoolClosed,
-    ProtocolError,
-    QueueFull,
-    RequestError,
-    SinkError,
-    TargetSkipped,
-    TruncatedBody,
-    UndecodableBody,
-    UnwantedContentType,
-)
-from crawlpool.models import Hop, Outcome, Report, Result, Statistics, Target
-from crawlpool.retry import RetryBudget, RetryPolicy
-from crawlpool.runs import ResponseFuture
-from crawlpool.session import Session
-from crawlpool.sessionpool import SessionPool
-from crawlpool.sinks import JsonlSink, Sink
-from crawlpool.source import Source, SourceSettings
+
+if TYPE_CHECKING:
+    from crawlpool.config import HostLimits
+    from crawlpool.cookies import CookieStore
+    from crawlpool.crawl import Crawl
+    from crawlpool.download import DownloadMismatch
+    from crawlpool.errors import (
+        BodyStalled,
+        BodyTooLarge,
+        Cancelled,
+        ConfigError,
+        CookieFileError,
+        CrawlPoolError,
+        CutHeader,
+        DeadlineExceeded,
+        ErrorKind,
+        HandlerFailed,
+        InputError,
+        MissingExtra,
+        PoolClosed,
+        ProtocolError,
+        QueueFull,
+        RequestError,
+        SinkError,
+        TargetSkipped,
+        TruncatedBody,
+        UndecodableBody,
+        UnwantedContentType,
+    )
+    from crawlpool.models import Hop, Outcome, Report, Result, Statistics, Target
+    from crawlpool.retry import RetryBudget, RetryPolicy
+    from crawlpool.runs import ResponseFuture
+    from crawlpool.session import Session
+    from crawlpool.sessionpool import SessionPool
+    from crawlpool.sinks import JsonlSink, Sink
+    from crawlpool.source import Source, SourceSettings
+
+#: Where each public name is at home; a test compares it with the imports above.
+_HOMES = {
+    "config": "HostLimits",
+    "cookies": "CookieStore",
+    "crawl": "Crawl",
+    "download": "DownloadMismatch",
+    "errors": (
+        "BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
+        "DeadlineExceeded ErrorKind HandlerFailed InputError MissingExtra PoolClosed ProtocolError QueueFull "
+        "RequestError SinkError TargetSkipped TruncatedBody UndecodableBody UnwantedContentType"
+    ),
+    "models": "Hop Outcome Report Result Statistics Target",
+    "retry": "RetryBudget RetryPolicy",
+    "runs": "ResponseFuture",
+    "session": "Session",
+    "sessionpool": "SessionPool",
+    "sinks": "JsonlSink Sink",
+    "source": "Source SourceSettings",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "BodyStalled",
@@ -81,3 +111,20 @@ __all__ = [
     "UnwantedContentType",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, or a module of the package; from the second time on it is simply there (PEP 562)."""
+    home = _HOME_OF.get(name)
+    if home is not None:
+        found = getattr(importlib.import_module(f"crawlpool.{home}"), name)
+    elif name in _HOMES:
+        found = importlib.import_module(f"crawlpool.{name}")
+    else:
+        raise AttributeError(f"module 'crawlpool' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -128,6 +128,10 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
     return record
 
 
+# json.dumps with options makes an encoder for each call.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def to_line(record: dict[str, Any]) -> bytes:
     """Return ``record`` as one line of JSON, UTF-8, newline included.
 
@@ -135,8 +139,7 @@ def to_line(record: dict[str, Any]) -> bytes:
         TypeError: when ``meta`` isn't JSON.
         ValueError: when it holds NaN or infinity, or refers to itself.
     """
-    text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+    return _encode(record).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _shortened(text: str) -> str:

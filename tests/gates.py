@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import Deadline
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 #: How long a test waits for what must come; only a failing test waits it out.
 PATIENCE_S = 20.0
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for a state of another thread that nothing announces: that it sleeps in a lock."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "it never came to it"
+        time.sleep(0.001)
 
 
 class Gate:

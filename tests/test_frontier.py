@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from crawlpool.config import HostLimits
 from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
-from tests.gates import PATIENCE_S, ListRun, Threads
+from tests.gates import PATIENCE_S, ListRun, Threads, until
 from tests.kit import HandClock
 
 ONE_EACH = HostLimits(concurrency=1)
@@ -21,14 +21,6 @@ ONE_EACH = HostLimits(concurrency=1)
 
 def urls(legs: list[Leg]) -> list[str]:
     return [leg.target.url for leg in legs]
-
-
-def until(condition: object) -> None:
-    """Wait for a state of another thread that nothing announces: that it sleeps in a lock."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, "it never came to it"
-        time.sleep(0.001)
 
 
 def test_hosts_take_turns() -> None:

@@ -6,9 +6,9 @@ import threading
 
 from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
-from tests.gates import PATIENCE_S, ListRun, Threads
+from tests.gates import PATIENCE_S, ListRun, Threads, until
 from tests.kit import HandClock
-from tests.test_frontier import ONE_EACH, until, urls
+from tests.test_frontier import ONE_EACH, urls
 
 
 def filled(frontier: Frontier, run: ListRun, count: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import pathlib
 import subprocess
 import sys
 
@@ -64,3 +66,17 @@ def test_a_pool_that_was_never_closed_lets_the_interpreter_end() -> None:
         "    print(pool.submit('GET', server.url('/')).result().text)\n"
     )
     assert run(code) == "x\n"
+
+
+def test_each_public_name_has_its_home() -> None:
+    """What is imported for type checkers is what is imported at run time, from the same module."""
+    tree = ast.parse(pathlib.Path(crawlpool.__file__).read_text("utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {(f"{node.module}", one.name) for node in block.body if isinstance(node, ast.ImportFrom) for one in node.names}
+    assert typed == {(f"crawlpool.{home}", name) for name, home in crawlpool._HOME_OF.items()}
+    assert {*crawlpool.__all__} == {*crawlpool._HOME_OF, "__version__"}
+
+
+def test_the_command_is_there_before_anything_slow() -> None:
+    """Ctrl-C is in the command's hands before requests and structlog are imported."""
+    assert run("import sys, crawlpool.cli; print([m for m in ('requests', 'structlog') if m in sys.modules])") == "[]\n"

@@ -24,7 +24,6 @@ from crawlpool.testing import Answer, SiteServer
 from tests.gates import PATIENCE_S, Gate, Threads
 from tests.leaks import open_sockets
 
-
 pytestmark = pytest.mark.transports()
 
 

@@ -11,7 +11,7 @@ import pytest
 from crawlpool import Cancelled, Outcome, SessionPool
 from crawlpool.testing import SiteServer
 from crawlpool.worker import Workforce
-from tests.gates import PATIENCE_S, Gate, ListRun, Threads
+from tests.gates import PATIENCE_S, Gate, ListRun, Threads, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,6 +36,7 @@ def take_all(run: ListRun, count: int) -> list[Result]:
     return [result for _, result in run.results]
 
 
+@pytest.mark.transports("urllib3")
 def test_workers_come_with_the_work() -> None:
     """A pool has no worker until there is work, one for one leg, and never more than it may."""
     with Gate() as gate, SiteServer({"/": gate}) as server, crew(SessionPool(threads=2)) as workers, gate:
@@ -52,6 +53,38 @@ def test_workers_come_with_the_work() -> None:
         gate.open()
         assert {result.outcome for result in take_all(run, 4)} == {Outcome.OK}
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("crawlpool-worker")]
+
+
+@pytest.mark.transports("curl")
+def test_who_goes_off_into_a_users_code_leaves_somebody_behind() -> None:
+    """One worker has sent two requests off; the first's callback waits for the second, which another one finishes."""
+    with Gate() as gate, Gate() as later, SiteServer({"/": gate, "/later": later}) as server, gate, later:
+        with crew(SessionPool(threads=2)) as workers:
+            pool, ensure = workers._pool, workers._ensure_worker
+
+            def ensure_late() -> None:  # when the only worker has sent the second off, too, and waits for answers
+                until(lambda: not workers.threads or (workers.frontier.idle == 1 and not len(workers.frontier)))
+                ensure()
+
+            workers._ensure_worker = ensure_late  # type: ignore[method-assign]
+            first = pool.submit("GET", server.url("/"))  # type: ignore[attr-defined]
+            gate.wait_for(1)
+            second = pool.submit("GET", server.url("/later"))  # type: ignore[attr-defined]
+            later.wait_for(1)
+            assert workers.threads == 1
+            waits, texts = threading.Event(), []
+
+            def wait_for_the_second(_: object) -> None:
+                waits.set()
+                texts.append(second.result(PATIENCE_S).text)
+
+            first.add_done_callback(wait_for_the_second)
+            gate.open()
+            assert waits.wait(PATIENCE_S)
+            later.open()
+            second.result(PATIENCE_S)
+            until(lambda: texts)
+    assert texts == ["through the gate"]
 
 
 def test_workers_have_names() -> None:

@@ -128,8 +128,11 @@ class ErrorTree(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the tree."""
+        import crawlpool
         from crawlpool import CrawlPoolError
 
+        for name in crawlpool.__all__:  # they are imported when they are asked for
+            getattr(crawlpool, name)
         text = "\n".join(_branch(CrawlPoolError, 0))
         return [nodes.literal_block(text, text, language="text")]
 

@@ -153,7 +153,7 @@ def test_what_the_io_thread_finishes_comes_to_nobody(news: Called) -> None:
 
 
 def test_who_gets_a_slow_one_says_that_it_goes(news: Called) -> None:
-    """Before it has it, so that somebody is there meanwhile; not for quick ones, and not for nothing. Not under the lock."""
+    """Before it has it, so that somebody stays; not for quick ones, not for nothing, and not under the lock."""
     gone: list[bool] = []
     inbox = Inbox(news, goes_away=lambda: gone.append(inbox._lock.locked()))
     inbox.take(64)

@@ -71,6 +71,11 @@ class LeanResponse(requests.Response):
     def take_wire_body(self) -> bytes | None:
         """Return the body as it came over the wire, once; ``None`` when it was taken, or comes as a stream."""
         body, self._wire_body = self._wire_body, None
+        if body and self._raw is not None:  # a hook, or a cookie jar, has looked at it
+            file = self._raw._fp
+            if file.tell():
+                return None  # and has begun to read: what is left comes through it
+            file.seek(len(body))
         return body
 
     def close(self) -> None:

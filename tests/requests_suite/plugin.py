@@ -85,7 +85,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         used = {type(requests.session()), type(requests.Session()), requests.sessions.Session}
         names = sorted(f"{one.__module__}.{one.__qualname__}" for one in used)
         with open(path, "w", encoding="utf-8") as file:
-            json.dump({"session": ", ".join(names), "tests": session.config.stash[_OUTCOMES]}, file)
+            found = {"session": ", ".join(names), "transport": _transport(), "tests": session.config.stash[_OUTCOMES]}
+            json.dump(found, file)
+
+
+def _transport() -> str | None:
+    """Return the name of the transport of a new session; ``None`` for a session that has none."""
+    with requests.Session() as session:
+        shared: Any = getattr(session, "_shared", None)
+        return None if shared is None else str(shared.settings.transport)
 
 
 def _why(report: Any) -> str:

@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=400, metavar="SECONDS", help="bound of each run (%(default)g)")
     parser.add_argument("-k", default="", metavar="EXPRESSION", help="only tests that match, as in pytest")
     parser.add_argument("--session-class", default=SESSION_CLASS, metavar="MODULE:NAME", help="default: %(default)s")
+    parser.add_argument("--transport", default="urllib3", choices=("urllib3", "curl"), help="default: %(default)s")
     parser.add_argument("--no-namespace", action="store_true", help="do as where no network namespace can be made")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write both runs' outcomes there")
     options = parser.parse_args(arguments)
@@ -85,6 +86,8 @@ def compare(folder: pathlib.Path, options: argparse.Namespace) -> int:
     version = importlib.metadata.version("requests")
     suite = unpack(options.sdist or download(version, folder), version, folder)
     prefix = None if options.no_namespace else netns.prefix()
+    if prefix is None and options.transport == "curl":
+        raise CannotRun("--transport curl: libcurl's connects can be held by a network namespace only, and here is none")
     runner = Runner(suite, folder, prefix, options)
     print(f"requests {version} on Python {sys.version.split()[0]}; {runner.where}", flush=True)
     selection = ["-k", options.k] if options.k else []
@@ -146,6 +149,7 @@ class Runner:
         self._prefix = prefix
         self._timeout_s = options.timeout
         self._session_class = options.session_class
+        self._transport = options.transport
         self.where = "each run in a network namespace of its own"
         if prefix is None:
             self.where = f"no network namespace here: loopback only, without {', '.join(NEED_A_MUTE_ADDRESS)}"
@@ -197,13 +201,16 @@ class Runner:
         loaded: dict[str, Any] = json.loads(outcomes.read_text(encoding="utf-8"))
         if session_class and loaded["session"] != session_class.replace(":", "."):
             raise CannotRun(f"sessions were {loaded['session']}, not only {session_class}")
+        if session_class and loaded["transport"] != self._transport:
+            raise CannotRun(f"the transport was {loaded['transport']}, not {self._transport}")
         return loaded
 
     def _environment(self) -> dict[str, str]:
-        """The tests' environment: ours, and this folder on the path for the plugin."""
+        """The tests' environment: ours, this folder on the path for the plugin, and the transport."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         paths = [str(HERE), *filter(None, [kept.get("PYTHONPATH")])]
-        return {**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        ours = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**kept, **ours, "CRAWLPOOL_TRANSPORT": self._transport}
 
 
 def differing(plain: Outcomes, ours: Outcomes) -> list[str]:

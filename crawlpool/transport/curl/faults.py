@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from requests import exceptions as rex
-from urllib3.exceptions import NameResolutionError
+from urllib3.exceptions import NameResolutionError, ReadTimeoutError
 from urllib3.exceptions import ProtocolError as U3ProtocolError
 
 from crawlpool.errors import (
+    BodyStalled,
     BodyTooLarge,
     Cancelled,
     CrawlPoolError,
@@ -58,6 +59,8 @@ def fault_of(transfer: Transfer) -> BaseException | None:
 def _fault_of(transfer: Transfer) -> BaseException | None:
     request: Any = transfer.exchange.request
     if transfer.error is not None:
+        if transfer.proxy is not None and isinstance(transfer.error, socket.gaierror):
+            return rex.ProxyError(transfer.error, request=request)
         return _of_error(transfer.error, request)
     if transfer.stopped is LegEnd.CLOSED:
         return PoolClosed("the session pool was closed during the request")
@@ -97,6 +100,8 @@ def _other(transfer: Transfer) -> Exception:
         return rex.InvalidURL("libcurl takes it for no URL", request=request)
     if code == WEIRD_SERVER_REPLY and _has_whole_header(transfer):
         return TruncatedBody(f"the body's framing is broken: {message}", request=request)
+    if code == WEIRD_SERVER_REPLY and "Content-Length" in message:
+        return rex.InvalidHeader(message, request=request)  # as requests says of two lengths
     if code in (WEIRD_SERVER_REPLY, TOO_LARGE) or (code == UNSUPPORTED_PROTOCOL and transfer.sends):
         return ProtocolError(f"the answer breaks HTTP: {message}", request=request)
     if code == UNSUPPORTED_PROTOCOL:
@@ -142,10 +147,10 @@ def _broken(transfer: Transfer) -> Exception:
     proxied = None if transfer.sends else _proxied(transfer)
     if proxied is not None:
         return proxied
-    if lines and lines[-1] not in (b"\r\n", b"\n"):
-        return CutHeader("the connection ended in the middle of the header", request=request)
-    if lines and not lines[0].startswith(b"HTTP/1.1 1"):
+    if lines and _has_whole_header(transfer):
         return TruncatedBody(f"the body was cut: {transfer.message}", request=request)
+    if lines:
+        return CutHeader("the connection ended in the middle of the header", request=request)
     if transfer.code == GOT_NOTHING:
         why: Exception = http.client.RemoteDisconnected("Remote end closed connection without response")
     else:
@@ -159,8 +164,14 @@ def _reset(request: Any) -> Exception:
 
 
 def _has_whole_header(transfer: Transfer) -> bool:
-    lines = transfer.head
-    return any(line in (b"\r\n", b"\n") for line in lines) and not lines[0].startswith(b"HTTP/1.1 1")
+    """Tell whether the header of the answer, not of an interim one, has come to its end."""
+    is_interim = False
+    for line in transfer.head:
+        if line.startswith(b"HTTP/"):
+            is_interim = line.partition(b" ")[2][:1] == b"1"
+        elif line in (b"\r\n", b"\n") and not is_interim:
+            return True
+    return False
 
 
 def _proxied(transfer: Transfer) -> Exception | None:
@@ -169,6 +180,16 @@ def _proxied(transfer: Transfer) -> Exception | None:
     if transfer.code in _TLS and not transfer.proxy.startswith("https:"):
         return None  # the proxy is plain: it was the other end's TLS
     return rex.ProxyError(transfer.message or "the proxy can't be used", request=transfer.exchange.request)
+
+
+def read_timeout(transfer: Transfer) -> Exception:
+    """Return the exception for a transfer of which no byte came for as long as its read timeout allows."""
+    request: Any = transfer.exchange.request
+    if transfer.has_header or _has_whole_header(transfer):
+        return BodyStalled("no byte of the body came within the read timeout", request=request)
+    told = f"Read timed out. (read timeout={transfer.read_s})"
+    why = ReadTimeoutError(f"{transfer.host}:{transfer.port}", None, told)  # type: ignore[arg-type]
+    return rex.ReadTimeout(why, request=request)
 
 
 def _late(request: Any) -> DeadlineExceeded:

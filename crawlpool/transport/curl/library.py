@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import ConfigError, MissingExtra
@@ -15,8 +16,10 @@ from crawlpool.errors import ConfigError, MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: pycurl 7.45.4 is the first whose libcurl has no known flaw that a crawler meets, and has PREREQFUNCTION.
+#: What this transport is built on. PREREQFUNCTION is the youngest: pycurl 7.45.7.
 NEEDS = ("PREREQFUNCTION", "MAXAGE_CONN", "M_SOCKETFUNCTION")
+#: libcurl 8.4 is the first that holds MAXFILESIZE for a body whose length nobody said.
+OLDEST_LIBCURL = (8, 4)
 
 
 def is_installed() -> bool:
@@ -42,7 +45,15 @@ def require() -> Any:
     lacking = [name for name in NEEDS if not hasattr(pycurl, name)]
     if lacking:
         raise ConfigError(f"transport='curl': {pycurl.version} lacks {', '.join(lacking)}; install a newer pycurl")
+    if libcurl_version(pycurl.version) < OLDEST_LIBCURL:  # a pycurl that was built on the system's own
+        raise ConfigError(f"transport='curl': {pycurl.version} is too old; install a wheel of pycurl, or libcurl 8.4")
     return pycurl
+
+
+def libcurl_version(text: str) -> tuple[int, int]:
+    """Return the version that ``pycurl.version`` names: ``PycURL/7.49.0 libcurl/8.23.0 OpenSSL/…`` is (8, 23)."""
+    found = re.search(r"libcurl/(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found is not None else (0, 0)
 
 
 @dataclasses.dataclass(frozen=True)

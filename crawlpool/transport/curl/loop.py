@@ -10,9 +10,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.errors import BodyStalled, PoolClosed
+from crawlpool.errors import PoolClosed
 from crawlpool.events import logger
 from crawlpool.transport.curl.budget import MemoryBudget
+from crawlpool.transport.curl.faults import read_timeout
 from crawlpool.transport.curl.gate import Connections
 from crawlpool.transport.curl.handle import Handle
 from crawlpool.transport.curl.header import early_response
@@ -28,7 +29,7 @@ _log = logger("curl")
 _SPARE_HANDLES = 64
 _SWEEP_S = 0.25
 _QUICKEST_SWEEP_S = 0.01
-_BATCH = 16  # ended transfers that are handed over in one go, if so many have ended
+_LEAST_BATCH, _MOST_BATCH = 8, 64  # ended transfers that are handed over in one go, if so many have ended
 _QUICK_BYTES = 128 * 1024
 
 
@@ -165,7 +166,8 @@ class Loop:
                 self._sweep()
         if self._ended:
             # What else has come by now goes along: to hand over few at a time costs more than the handing over waits.
-            while len(self._ended) < _BATCH and self._act(self._poller.wait(0.0)):
+            batch = min(max(len(self._running) // 2, _LEAST_BATCH), _MOST_BATCH)
+            while len(self._ended) < batch and self._act(self._poller.wait(0.0)):
                 pass
             self._deliver()
             return True
@@ -177,7 +179,10 @@ class Loop:
             self._is_asleep = True  # before the look: see the lock
             if self._commands or self._is_stopping or wait_s == 0.0:
                 wait_s, self._is_asleep = 0.0, False
-        self._act(self._poller.wait(wait_s))
+        ready = self._poller.wait(wait_s)
+        with self._lock:
+            self._is_asleep = False  # who tells it something now needn't wake it: that is a system call
+        self._act(ready)
         return True
 
     def _act(self, ready: list[tuple[int, int]]) -> bool:
@@ -408,9 +413,9 @@ class Loop:
                 if mark is None or mark != transfer.seen or transfer.is_paused:
                     transfer.seen, transfer.seen_at = mark, now
                 elif now - transfer.seen_at > transfer.read_s:
-                    transfer.error = BodyStalled(
-                        f"Read timed out. (read timeout={transfer.read_s})", request=transfer.request
-                    )
+                    if not transfer.has_header:
+                        transfer.head = handle.head[transfer.head_start :]
+                    transfer.error = read_timeout(transfer)
                     self._stop_one(transfer, LegEnd.DEADLINE)
         is_idle = not self._running and not self._resolving
         if is_idle:

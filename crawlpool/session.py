@@ -333,9 +333,8 @@ class Session(LayeredSession):
 
     def engine_adapter(self, exchange: Exchange) -> Any:
         """Return the adapter whose engine takes the exchange, or ``None`` where the blocking way must be gone."""
-        if _PLAIN.send is not _REQUESTS_SEND or "send" in self.__dict__:
-            return None
-        return super().engine_adapter(exchange)
+        is_mocked = _PLAIN.send is not _REQUESTS_SEND or "send" in self.__dict__
+        return None if is_mocked else super().engine_adapter(exchange)
 
     def finish(self, exchange: Exchange, response: requests.Response) -> requests.Response:
         """Do what is to be done with an answer whose body an engine has brought: hooks, cookies, decoding."""
@@ -376,8 +375,7 @@ class Session(LayeredSession):
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        # requests' sessions can be pickled, and its tests ask for it. What crosses over: settings, cookies, and the
-        # adapters that the user mounted.
+        # As requests' tests ask for it. What crosses over: settings, cookies, and the adapters that the user mounted.
         state = {name: getattr(self, name, None) for name in (*self.__attrs__, "timeout")}
         state["cookies"] = self.cookies.copy()
         state["adapters"] = {prefix: self.adapters[prefix] for prefix in self._self_mounted}

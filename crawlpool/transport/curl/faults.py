@@ -39,6 +39,7 @@ HTTP2_STREAM, PROXY, TOO_LARGE = 92, 97, 100
 #: ENGINE_*, CERTPROBLEM, CIPHER, PEER_FAILED_VERIFICATION, USE_SSL_FAILED, CACERT_BADFILE, SHUTDOWN_FAILED,
 #: CRL_BADFILE, ISSUER_ERROR, PINNEDPUBKEYNOTMATCH, INVALIDCERTSTATUS, CLIENTCERT, ECH_REQUIRED.
 _TLS = frozenset((35, 51, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91, 98, 101))
+_BLANK = (b"\r\n", b"\n")
 #: What a deadline that has passed may look like.
 _MAY_BE_LATE = (requests.Timeout, requests.ConnectionError, rex.ChunkedEncodingError)
 _BROKEN = frozenset((HTTP2, GOT_NOTHING, SEND_ERROR, RECV_ERROR, HTTP2_STREAM, SEND_FAIL_REWIND, PARTIAL_FILE))
@@ -102,7 +103,7 @@ def _other(transfer: Transfer) -> Exception:
         return TruncatedBody(f"the body's framing is broken: {message}", request=request)
     if code == WEIRD_SERVER_REPLY and "Content-Length" in message:
         return rex.InvalidHeader(message, request=request)  # as requests says of two lengths
-    if code in (WEIRD_SERVER_REPLY, TOO_LARGE) or (code == UNSUPPORTED_PROTOCOL and transfer.sends):
+    if code in (WEIRD_SERVER_REPLY, BAD_CONTENT_ENCODING, TOO_LARGE) or (code == UNSUPPORTED_PROTOCOL and transfer.sends):
         return ProtocolError(f"the answer breaks HTTP: {message}", request=request)
     if code == UNSUPPORTED_PROTOCOL:
         return rex.InvalidSchema(message, request=request)
@@ -144,12 +145,14 @@ def _timed_out(transfer: Transfer) -> Exception:
 def _broken(transfer: Transfer) -> Exception:
     request: Any = transfer.exchange.request
     lines = transfer.head
-    proxied = None if transfer.sends else _proxied(transfer)
+    proxied = None if transfer.sends else _proxied(transfer)  # the answer to CONNECT was no
     if proxied is not None:
         return proxied
-    if lines and _has_whole_header(transfer):
+    if "response headers" in transfer.message:
+        return ProtocolError(f"the answer breaks HTTP: {transfer.message}", request=request)
+    if _has_whole_header(transfer):
         return TruncatedBody(f"the body was cut: {transfer.message}", request=request)
-    if lines:
+    if lines and lines[-1] not in _BLANK:
         return CutHeader("the connection ended in the middle of the header", request=request)
     if transfer.code == GOT_NOTHING:
         why: Exception = http.client.RemoteDisconnected("Remote end closed connection without response")
@@ -169,7 +172,7 @@ def _has_whole_header(transfer: Transfer) -> bool:
     for line in transfer.head:
         if line.startswith(b"HTTP/"):
             is_interim = line.partition(b" ")[2][:1] == b"1"
-        elif line in (b"\r\n", b"\n") and not is_interim:
+        elif line in _BLANK and not is_interim:
             return True
     return False
 

@@ -135,7 +135,7 @@ class Handle:
             return None
         mark = len(self.head) + len(self.body)
         if transfer.exchange.request.body is not None:
-            return mark, self.curl.getinfo(self._pycurl.SIZE_UPLOAD)
+            return mark, self.curl.getinfo(self._pycurl.SIZE_UPLOAD_T)
         return mark
 
     def forget(self) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_HEADERS = 100
 _MAX_LINE_BYTES = 65536
+_MOST_LENGTH_DIGITS = 18
 _STATUS = re.compile(rb"HTTP/(\d(?:\.\d)?) +(\d{3})(?: ([^\r\n]*))?[ \t]*\r?\n")
 # As in transport/answer.py: the lines of which the parser of e-mails makes exactly a name and a value.
 _PLAIN_LINE = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*)\r?\n")
@@ -135,7 +136,9 @@ def response_of(transfer: Transfer, adapter: Any) -> LeanResponse:
     if transfer.stream is None:
         pieces = transfer.body
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        unverified = bool(body) and "content-length" not in store and "transfer-encoding" not in store
+        length = store.get("content-length")
+        if length is None or len(length[1]) > _MOST_LENGTH_DIGITS:  # libcurl takes one too large for none
+            unverified = bool(body) and "transfer-encoding" not in store
     timings = transfer.timings
     wire = Wire(
         transfer.ip,

@@ -2,7 +2,8 @@
 
 To hand a small answer to a worker costs more than to finish it: two threads that want the interpreter at once take it
 from each other all the time. So where nothing of the user's runs and nothing waits on the way (no auth, no hook, no
-handler, no sink), the thread that moved the bytes finishes the answer and begins the next leg. All else is the workers'.
+handler, no pipe to write to), the thread that moved the bytes finishes the answer and begins the next leg. All else is
+the workers'.
 """
 
 from __future__ import annotations

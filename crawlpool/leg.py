@@ -59,7 +59,7 @@ class Run(Protocol):
 
     @property
     def is_instant(self) -> bool:
-        """Whether nothing of the user's is in the way of its plain legs from the URL to ``settled``, nor any waiting."""
+        """Whether nothing of the user's runs, and nothing waits, on the way of its plain legs to ``settled``."""
 
     @property
     def is_choosy(self) -> bool:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.cookies import cookiejar_from_dict, merge_cookies
-from requests.models import REDIRECT_STATI
 from requests.sessions import merge_hooks, merge_setting
 from requests.structures import CaseInsensitiveDict
 
@@ -17,9 +14,9 @@ from crawlpool.config import check_cap, check_deadline
 from crawlpool.cookies import CookieStore, RequestCookies
 from crawlpool.exchange import receive, send_once, send_with_retries
 from crawlpool.lane import BlockingLane, EngineLane
-from crawlpool.layers import UNSET, LayeredSession
+from crawlpool.layers import UNSET
 from crawlpool.prepare import PLAIN_URL, PlainRequest, checked, merged
-from crawlpool.redact import one_line
+from crawlpool.redirects import RedirectingSession, redirect_errors
 from crawlpool.retry import RetryPolicy
 from crawlpool.shared import Call
 from crawlpool.transport.reading import read_body
@@ -32,7 +29,7 @@ _PLAIN = requests.Session  # the class itself: what the name means may be replac
 _REQUESTS_SEND = _PLAIN.send
 
 
-class Session(LayeredSession):
+class Session(RedirectingSession):
     """A session of a pool, or one that stands alone.
 
     Everything that works on a ``requests.Session`` works here. Beyond requests, each verb takes ``deadline=``
@@ -265,19 +262,8 @@ class Session(LayeredSession):
             if self.lifeline.leave():
                 self.dispose()
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return the Location of a redirect, or ``None``.
-
-        Raises:
-            requests.exceptions.InvalidURL: when its bytes are no text.
-        """
-        if resp.status_code not in REDIRECT_STATI:  # asked several times of each answer; nearly all end here
-            return None
-        with _redirect_errors():
-            return super().get_redirect_target(resp)
-
     def _redirected(self, first: Any, request: Any, call: Call, follow: bool, kwargs: dict[str, Any]) -> Any:
-        with _redirect_errors():
+        with redirect_errors():
             if not follow:
                 first._next = next(self.resolve_redirects(first, request, yield_requests=True, **kwargs), None)
                 return first
@@ -285,45 +271,6 @@ class Session(LayeredSession):
         last = answers.pop()
         last.history = answers
         return last
-
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Drop credentials that the redirect's target must not see, and apply what is set for its own origin."""
-        headers: Any = prepared_request.headers
-        before, after = self._shared.sites.of(response.request.url), self._shared.sites.of(prepared_request.url)  # type: ignore[arg-type]
-        strips = "Authorization" in headers and self.should_strip_auth(response.request.url, prepared_request.url)  # type: ignore[arg-type]
-        if strips or (before is not after and before is not None and before.auth is not None):
-            headers.pop("Authorization", None)
-        if before is not after:
-            for name, value in (before.headers if before is not None else {}).items():
-                if headers.get(name) == value:  # the call's own header of that name stays
-                    del headers[name]
-            for name, value in (after.headers if after is not None else {}).items():
-                headers.setdefault(name, value)
-        if after is not None and after.auth is not None:
-            if before is not after:  # else the header is the site's already, or the call's own
-                prepared_request.prepare_auth(after.auth)
-        elif self.trust_env and self._shared.environment.has_logins:
-            found = self._shared.environment.login_for(prepared_request.url)  # type: ignore[arg-type]
-            if found is not None:
-                prepared_request.prepare_auth(found)
-
-    def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
-        """Return the proxies for a redirect's target, by the environment as it was when the pool was made."""
-        given = dict(proxies or {})
-        if self.trust_env:
-            environment = self._shared.environment
-            found = environment.proxies_for(prepared_request.url, given.get("no_proxy"))  # type: ignore[arg-type]
-            if not found and environment.has_proxies:
-                given = {k: v for k, v in given.items() if environment.proxies.get(k) != v}
-            scheme = str(prepared_request.url).partition(":")[0]
-            proxy = found.get(scheme, found.get("all"))
-            if proxy:
-                given.setdefault(scheme, proxy)
-        trusted, self.trust_env = self.trust_env, False  # what follows must not read the environment of this moment
-        try:
-            return super().rebuild_proxies(prepared_request, given)
-        finally:
-            self.trust_env = trusted
 
     # A worker's way ------------------------------------------------------------------------------------------------
 
@@ -359,7 +306,7 @@ class Session(LayeredSession):
         if self.get_redirect_target(response) is None:
             return None
         hops = self.resolve_redirects(response, exchange.request, yield_requests=True, **exchange.settings)
-        with _redirect_errors():
+        with redirect_errors():
             request: Any = next(hops, None)
         return request  # type: ignore[no-any-return]
 
@@ -387,14 +334,3 @@ class Session(LayeredSession):
             self.mount(prefix, adapter)
         for name, value in state.items():
             setattr(self, name, value)
-
-
-@contextlib.contextmanager
-def _redirect_errors() -> Iterator[None]:
-    """Say of a Location that can't be parsed that it is no URL; requests lets its parsers' bare errors through."""
-    try:
-        yield
-    except requests.RequestException:
-        raise
-    except ValueError as error:
-        raise requests.exceptions.InvalidURL(f"the redirect's target is no URL: {one_line(str(error))}") from error

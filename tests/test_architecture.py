@@ -30,7 +30,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "_version errors clock config models record redact events",
         "cookies retry decode",
         "transport environment",
-        "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane",
+        "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
         "source spill frontier sinks worker crawl sessionpool leg settle books runs attend",
         "observe testing cli",
         "__main__",
@@ -48,7 +48,8 @@ ARROWS: dict[str, set[str]] = {
     "exchange": {"layers", "shared"},
     "layers": {"defaults", "shared"},
     "pool": {"defaults", "download", "fork", "prepare", "session", "shared", "sites", "verbs"},
-    "session": {"exchange", "lane", "layers", "prepare", "shared"},
+    "redirects": {"layers"},
+    "session": {"exchange", "lane", "layers", "prepare", "redirects", "shared"},
     "shared": {"defaults", "sites"},
     "sites": {"prepare"},
     # floor 4

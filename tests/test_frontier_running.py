@@ -34,7 +34,7 @@ def test_who_waits_for_room_to_run_is_woken_by_a_settle() -> None:
     """With legs queued and all running that may, takers sleep; each settled leg lets one more be taken."""
     frontier, run = Frontier(running_at_most=1), ListRun()
     filled(frontier, run, 3)
-    (running,) = frontier.take(64) or ()
+    (running,) = frontier.take(64) or []
     taken: list[list[Leg] | None] = []
     came = threading.Semaphore(0)
 
@@ -57,15 +57,15 @@ def test_put_wakes_nobody_who_could_not_run_it() -> None:
     """A leg that is put while as many run as may waits; who would be woken for it had to sleep again."""
     frontier, run = Frontier(running_at_most=1), ListRun()
     filled(frontier, run, 1)
-    (running,) = frontier.take() or ()
+    (running,) = frontier.take() or []
     with Threads() as threads:
         threads.start(frontier.take)
         until(lambda: frontier.idle == 1)
         woken: list[int] = []
-        frontier._work.notify = lambda n=1: woken.append(n)  # type: ignore[method-assign, assignment, misc]
+        frontier._work.notify = lambda n=1: woken.append(n)  # type: ignore[method-assign]
         frontier.put(run.leg("http://other/"))
         assert woken == []
-        del frontier._work.notify  # type: ignore[misc]
+        del frontier._work.notify
         frontier.settle([(running, None)])
 
 
@@ -74,17 +74,17 @@ def test_who_settles_and_comes_back_wakes_nobody() -> None:
     frontier, run = Frontier(), ListRun(limits=ONE_EACH)
     frontier.put(run.leg("http://h/1"))
     frontier.put(run.leg("http://h/2"))
-    (first,) = frontier.take() or ()
+    (first,) = frontier.take() or []
     with Threads() as threads:
         threads.start(frontier.take)
         until(lambda: frontier.idle == 1)
         woken: list[int] = []
-        frontier._work.notify = lambda n=1: woken.append(n)  # type: ignore[method-assign, assignment, misc]
+        frontier._work.notify = lambda n=1: woken.append(n)  # type: ignore[method-assign]
         frontier.settle([(first, None)], wakes=False)
         assert woken == []
-        (second,) = frontier.take() or ()
+        (second,) = frontier.take() or []
         assert second.target.url == "http://h/2"
-        del frontier._work.notify  # type: ignore[misc]
+        del frontier._work.notify
         frontier.settle([(second, run.leg("http://h/3"))])
 
 

@@ -151,7 +151,7 @@ def test_a_session_that_was_shut_during_a_leg_is_disposed_of(session: Posed) -> 
         assert session.disposed == 0
         return send(one)
 
-    session.send_leg = shut  # type: ignore[method-assign]
+    session.send_leg = shut  # type: ignore[method-assign, assignment]
     lane.start(exchange())
     assert session.disposed == 1
 

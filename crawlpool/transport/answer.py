@@ -9,8 +9,6 @@ from __future__ import annotations
 import email.parser
 import http.client
 import re
-import sys
-import sys
 from typing import Any
 
 _MAX_INTERIM = 16

@@ -75,11 +75,15 @@ class Inbox:
             quick = self._quick
             if quick and self._attendants < self._most_attendants:
                 self._attendants += 1
-                return [quick.popleft() for _ in range(min(most, len(quick)))], True
-            taken = [self._slow.popleft()] if self._slow else []
-        if taken and self._goes_away is not None:
+                taken, attends = [quick.popleft() for _ in range(min(most, len(quick)))], True
+            else:
+                taken, attends = [self._slow.popleft()] if self._slow else [], False
+            has_more = bool(self._slow)
+        if taken and not attends and self._goes_away is not None:
             self._goes_away()
-        return taken, False
+        if taken and has_more:
+            self._news()  # one delivery of many calls one worker: each who takes calls the next
+        return taken, attends
 
     def leave(self) -> None:
         """Say that the caller attends no more; it looks for news itself, or calls somebody who does."""

@@ -61,7 +61,7 @@ def read_body(response: requests.Response, max_body_bytes: int | None = None) ->
 
 
 def has_header(response: requests.Response, lower_name: str) -> bool:
-    """Tell whether an answer has a header; its name in lower case. ``in`` raises and catches for each that is missing."""
+    """Tell whether an answer has a header, its name in lower case; ``in`` is slow where it is missing."""
     headers: Any = response.headers
     return lower_name in (headers._store if type(headers) is CaseInsensitiveDict else headers)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,17 @@ def test_slow_ones_are_taken_one_by_one(inbox: Inbox, news: Called) -> None:
     assert not inbox.has_news()
 
 
+def test_each_who_takes_calls_the_next(inbox: Inbox, news: Called) -> None:
+    """Many slow ones that are delivered at once call one worker; it calls another before it is gone with its own."""
+    ended = slow("a", "b", "c")
+    inbox.deliver([*quick("quick"), *ended])
+    assert news.times == 1
+    for number, one in enumerate([*quick("quick"), *ended]):
+        taken, _ = inbox.take(64)
+        assert [other.name for other in taken] == [one.name]
+        assert news.times == min(number + 2, 4)
+
+
 def test_slow_ones_are_news_while_somebody_attends(inbox: Inbox, news: Called) -> None:
     """Who is at the quick ones keeps nobody from a slow one: another worker is called, and gets it."""
     handled = slow("handled")
@@ -155,21 +167,35 @@ def test_what_the_io_thread_finishes_comes_to_nobody(news: Called) -> None:
 def test_who_gets_a_slow_one_says_that_it_goes(news: Called) -> None:
     """Before it has it, so that somebody stays; not for quick ones, not for nothing, and not under the lock."""
     gone: list[bool] = []
-    inbox = Inbox(news, goes_away=lambda: gone.append(inbox._lock.locked()))
-    inbox.take(64)
-    inbox.deliver(quick("a"))
-    inbox.take(64)
+    box: Inbox
+
+    def goes_away() -> None:
+        gone.append(box._lock.locked())
+
+    box = Inbox(news, goes_away=goes_away)
+    box.take(64)
+    box.deliver(quick("a"))
+    box.take(64)
     assert gone == []
-    inbox.deliver(slow("b"))
-    inbox.take(64)
+    box.deliver(slow("b"))
+    box.take(64)
     assert gone == [False]
 
 
 def test_nobody_is_called_under_the_lock() -> None:
     """The news may lead into the frontier and its lock: never two at once."""
     held: list[bool] = []
-    inbox = Inbox(lambda: held.append(inbox._lock.locked()), lambda ended: held.append(inbox._lock.locked()) or ended)
-    inbox.deliver(quick("a"))
+    box: Inbox
+
+    def look() -> None:
+        held.append(box._lock.locked())
+
+    def attend(ended: Any) -> Any:
+        look()
+        return ended
+
+    box = Inbox(look, attend)
+    box.deliver(quick("a"))
     assert held == [False, False]
 
 

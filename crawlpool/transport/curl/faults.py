@@ -103,7 +103,9 @@ def _other(transfer: Transfer) -> Exception:
         return TruncatedBody(f"the body's framing is broken: {message}", request=request)
     if code == WEIRD_SERVER_REPLY and "Content-Length" in message:
         return rex.InvalidHeader(message, request=request)  # as requests says of two lengths
-    if code in (WEIRD_SERVER_REPLY, BAD_CONTENT_ENCODING, TOO_LARGE) or (code == UNSUPPORTED_PROTOCOL and transfer.sends):
+    if code in (WEIRD_SERVER_REPLY, BAD_CONTENT_ENCODING, TOO_LARGE) or (
+        code == UNSUPPORTED_PROTOCOL and transfer.sends
+    ):
         return ProtocolError(f"the answer breaks HTTP: {message}", request=request)
     if code == UNSUPPORTED_PROTOCOL:
         return rex.InvalidSchema(message, request=request)

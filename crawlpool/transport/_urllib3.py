@@ -34,7 +34,7 @@ from crawlpool.config import split_timeout
 from crawlpool.errors import CutHeader
 from crawlpool.models import Wire
 from crawlpool.transport.answer import HeaderCut
-from crawlpool.transport.connections import TrackedHTTPConnection, TrackedHTTPSConnection, track
+from crawlpool.transport.connections import KnownHeaders, TrackedHTTPConnection, TrackedHTTPSConnection, track
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,6 +127,7 @@ class Urllib3Adapter(HTTPAdapter):
         self.tls = tls
         self.idle_connections = idle_connections
         self.idle_count = 0
+        self._known_headers = KnownHeaders()
         self.resolve = resolve or {}
         super().__init__(pool_connections=idle_connections, pool_maxsize=idle_connections)
 
@@ -271,6 +272,15 @@ class Urllib3Adapter(HTTPAdapter):
             connection.connect()
         connection.timeout = read_s
         body = request.body
+        if (
+            body is None
+            and request.method in ("GET", "HEAD")
+            and "user-agent" in headers._store
+            and "accept-encoding" in headers._store
+        ):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request_without_body(request.method, path, headers, self._known_headers)
+            return self._answer(connection, origin)
         # A server may answer and close before it has read all: its answer can still be read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(
@@ -283,6 +293,9 @@ class Urllib3Adapter(HTTPAdapter):
                 decode_content=False,
                 enforce_content_length=True,
             )
+        return self._answer(connection, origin)
+
+    def _answer(self, connection: Any, origin: _Origin) -> Any:
         response = connection.getresponse()
         response._connection = connection
         response._pool = origin

@@ -9,6 +9,7 @@ from __future__ import annotations
 import email.parser
 import http.client
 import re
+import sys
 from typing import Any
 
 _MAX_INTERIM = 16
@@ -91,7 +92,7 @@ class Answer(http.client.HTTPResponse):
                 this.length = int(given)
             except ValueError:
                 this.length = None
-            if this.length is not None and this.length < 0:
+            if this.length is not None and not 0 <= this.length <= sys.maxsize:
                 this.length = None
         if status in (204, 304) or 100 <= status < 200 or this._method == "HEAD":
             this.length = 0

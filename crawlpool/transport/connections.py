@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from urllib3._base_connection import _ResponseOptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 _MAX_ADDRESSES = 8
 
 
+class KnownHeaders:
+    """The header lines that an adapter sent last, ready for the wire, and the headers that they are of."""
+
+    __slots__ = ("lines", "store")
+
+    def __init__(self) -> None:
+        self.store: Any = None
+        self.lines: list[bytes] = []
+
+
 class _Tracked:
     """What plain, TLS and SOCKS connections have in common; mixed in before the urllib3 class."""
 
@@ -36,6 +47,7 @@ class _Tracked:
     peer: str | None = None
     _key: int | None = None
     _guard: Any = None
+    _response_options: Any
 
     def _new_conn(self: Any) -> socket.socket:
         if self.lifeline is None:
@@ -109,6 +121,26 @@ class _Tracked:
         if self._key is not None:
             self.lifeline.use(self._key)
         super().request(*args, **kwargs)  # type: ignore[misc]
+
+    def request_without_body(self: Any, method: str, path: str, headers: Any, known: KnownHeaders) -> None:
+        """Send a request that has no body and names its user agent; as ``request`` would, header lines from ``known``.
+
+        ``request`` encodes and checks each header again each time, and the next request has the same ones.
+        """
+        if self._key is not None:
+            self.lifeline.use(self._key)
+        self.sock.settimeout(self.timeout)
+        self._response_options = _ResponseOptions(method, path, False, False, True)
+        self.putrequest(method, path, skip_accept_encoding=True, skip_host="host" in headers)
+        store = headers._store
+        if known.store != store:
+            before = len(self._buffer)
+            for name, value in headers.items():
+                self.putheader(name, value)
+            known.store, known.lines = dict(store), self._buffer[before:]
+        else:
+            self._buffer.extend(known.lines)
+        self.endheaders()
 
     def getresponse(self: Any) -> Any:
         sock, key = self.sock, self._key

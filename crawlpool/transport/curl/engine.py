@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import CrawlPoolError, PoolClosed
-from crawlpool.transport.curl.forking import register
+from crawlpool.transport.curl.forking import abandon, register
 from crawlpool.transport.curl.library import EngineSettings, require
 from crawlpool.transport.curl.loop import Loop
 from crawlpool.transport.curl.stream import BodyStream
@@ -162,7 +162,7 @@ class Engine:
         self._loop, self._lingering = None, []
         self._opened_before = 0
         for loop in loops:
-            loop.abandon_in_child()
+            abandon(loop)
 
     def _loops(self) -> list[Loop]:
         return [*self._lingering, *([] if self._loop is None else [self._loop])]

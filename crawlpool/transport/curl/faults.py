@@ -53,7 +53,7 @@ def fault_of(transfer: Transfer) -> BaseException | None:
     fault = _fault_of(transfer)
     deadline = transfer.exchange.deadline
     if deadline.is_set and isinstance(fault, _MAY_BE_LATE) and deadline.is_past():
-        return fault if isinstance(fault, DeadlineExceeded) else _late(transfer.exchange.request)
+        return fault if isinstance(fault, DeadlineExceeded) else late(transfer.exchange.request)
     return fault
 
 
@@ -68,7 +68,7 @@ def _fault_of(transfer: Transfer) -> BaseException | None:
     if transfer.stopped is LegEnd.CANCELLED:
         return Cancelled("the request was aborted", request=request)
     if transfer.stopped is LegEnd.DEADLINE:
-        return _late(request)
+        return late(request)
     code = transfer.code
     if code == 0:
         return None
@@ -140,7 +140,7 @@ def _timed_out(transfer: Transfer) -> Exception:
     deadline = transfer.exchange.deadline
     # libcurl counts in milliseconds from its own first look at the clock.
     if transfer.sends or (deadline.is_set and deadline.remaining_s() < 0.01):
-        return _late(request)
+        return late(request)
     return rex.ConnectTimeout(f"Connection timed out. (connect timeout={transfer.connect_s})", request=request)
 
 
@@ -197,7 +197,14 @@ def read_timeout(transfer: Transfer) -> Exception:
     return rex.ReadTimeout(why, request=request)
 
 
-def _late(request: Any) -> DeadlineExceeded:
+def resolving_timeout(transfer: Transfer) -> Exception:
+    """Return the exception for a name that took longer than the connect timeout."""
+    told = f"Connection timed out: the name didn't resolve. (connect timeout={transfer.connect_s})"
+    return rex.ConnectTimeout(told, request=transfer.exchange.request)
+
+
+def late(request: Any) -> DeadlineExceeded:
+    """Return the exception for a deadline that passed."""
     return DeadlineExceeded("the deadline passed before the answer's last byte", request=request)
 
 

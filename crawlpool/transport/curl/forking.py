@@ -6,10 +6,13 @@ known here by themselves.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
+
+from crawlpool.errors import PoolClosed
 
 
 class Forkable(Protocol):
@@ -29,6 +32,7 @@ class Forkable(Protocol):
 # It can be taken again by its holder: the garbage collector may run under it, and user code that makes a session.
 _lock = threading.RLock()
 _engines: weakref.WeakSet[Forkable] = weakref.WeakSet()
+_abandoned: list[Any] = []
 _held: list[Forkable] = []  # those that wait for the end of a fork, kept alive by it
 
 
@@ -36,6 +40,24 @@ def register(engine: Forkable) -> None:
     """Have an engine held at each fork, and reset in each child, as long as it lives."""
     with _lock:
         _engines.add(engine)
+
+
+def abandon(loop: Any) -> None:
+    """Part from the connections of the parent's loop, in a forked child: nothing done here may reach them.
+
+    The objects are kept for ever: freeing them would have libcurl say goodbye on sockets that aren't ours.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        for fd in loop.descriptors():
+            with contextlib.suppress(OSError):
+                os.dup2(null, fd, inheritable=False)
+    finally:
+        os.close(null)
+    for transfer in loop.streams():
+        transfer.error = PoolClosed("the rest of this body comes to the process that asked for it")
+        transfer.stream.abandon_in_child()
+    _abandoned.append(loop)
 
 
 def before_fork() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 OK, ABORT = 0, 1  # pycurl's PREREQFUNC_OK and PREREQFUNC_ABORT
 _BAD_SOCKET = -1
+_HAS_TCP_INFO = sys.platform == "linux" and hasattr(socket, "TCP_INFO")
+_BYTES_RECEIVED_AT = 128  # tcpi_bytes_received in Linux' struct tcp_info, since 4.1
 
 
 class Connections:
@@ -30,6 +33,10 @@ class Connections:
 
     def __init__(self, forget: Callable[[int], None]) -> None:
         self.opened = 0
+        # TLS reads ahead: what a server sent behind its last answer may be in OpenSSL's buffer, where no poll sees it.
+        # But then the next request is answered in the very call that sent it, and no byte came from the network since.
+        # Here is whom to look at after that call: the socket, and how many bytes it had got.
+        self.just_reused: dict[Transfer, tuple[int, int]] = {}
         self._forget = forget
         self._inodes: dict[int, int] = {}
         self._by_local: dict[tuple[str, int], int] = {}
@@ -62,6 +69,21 @@ class Connections:
                 self._local_of[fd] = local
                 return True
         return False
+
+    def is_planted(self, transfer: Transfer) -> bool:
+        """Tell whether the header that a transfer has got in the call that sent it was there before."""
+        fd, before = self.just_reused.get(transfer, (-1, -1))
+        return before >= 0 and _bytes_received(fd) == before
+
+    def shut(self, transfer: Transfer) -> None:
+        """End the connection of a transfer in ``just_reused``; libcurl finds that out and closes it."""
+        sock = socket.socket(fileno=self.just_reused[transfer][0])
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the other side was quicker
+            return
+        finally:
+            sock.detach()
 
     def open_now(self) -> int:
         """Return how many of the sockets are still open."""
@@ -121,6 +143,8 @@ class Gate:
                 transfer.sends -= 1
                 transfer.is_poisoned = True
                 return ABORT
+            if fd is not None and (transfer.url[4] == "s" or transfer.proxy is not None):
+                self._connections.just_reused[transfer] = fd, _bytes_received(fd)
         else:
             transfer.is_first = True
         opened.clear()
@@ -133,6 +157,20 @@ class Gate:
         """Answer for ``transfer`` from now on."""
         self.transfer = transfer
         self._just_opened.clear()
+
+
+def _bytes_received(fd: int) -> int:
+    """Return how many bytes have come over a TCP connection; -1 where the system doesn't tell."""
+    if not _HAS_TCP_INFO:
+        return -1
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)  # named, it needn't ask the system what it is
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED_AT + 8)
+    except OSError:
+        return -1
+    finally:
+        sock.detach()
+    return int.from_bytes(info[_BYTES_RECEIVED_AT:], sys.byteorder) if len(info) == _BYTES_RECEIVED_AT + 8 else -1
 
 
 def _local_name(fd: int) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import math
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger
 from crawlpool.transport.curl.budget import MemoryBudget
-from crawlpool.transport.curl.faults import read_timeout
 from crawlpool.transport.curl.gate import Connections
 from crawlpool.transport.curl.handle import Handle
 from crawlpool.transport.curl.header import early_response
+from crawlpool.transport.curl.limits import Limits
 from crawlpool.transport.curl.poller import Poller
 from crawlpool.transport.lifeline import LegEnd
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 _log = logger("curl")
 _SPARE_HANDLES = 64
-_SWEEP_S = 0.25
-_QUICKEST_SWEEP_S = 0.01
 _LEAST_BATCH, _MOST_BATCH = 8, 64  # ended transfers that are handed over in one go, if so many have ended
 _QUICK_BYTES = 128 * 1024
 
@@ -58,8 +55,7 @@ class Loop:
         self._resolving: set[Transfer] = set()
         self._spare: list[Handle] = []
         self._ended: list[Transfer] = []
-        self._sweep_s = _SWEEP_S
-        self._sweep_at = math.inf
+        self._limits = Limits()
         budget = settings.memory_budget_bytes
         self._budget = None if budget is None else MemoryBudget(budget, pycurl.WRITEFUNC_PAUSE)
         multi = self._multi = pycurl.CurlMulti()
@@ -100,6 +96,14 @@ class Loop:
         """Have a paused transfer go on."""
         self.command("resume", transfer)
 
+    def descriptors(self) -> list[int]:
+        """Return the descriptors that a forked child must not touch."""
+        return [*self.connections.descriptors(), *self._poller.own_descriptors()]
+
+    def streams(self) -> list[Transfer]:
+        """Return the running transfers whose bodies are streamed."""
+        return [transfer for transfer in self._running if transfer.stream is not None]
+
     def is_alive(self) -> bool:
         """Tell whether the thread still runs."""
         return self._thread.is_alive()
@@ -118,24 +122,6 @@ class Loop:
         if is_asleep:
             self._poller.wake()
         return True
-
-    def abandon_in_child(self) -> None:
-        """Part from the parent's connections in a forked child: nothing done here may reach them.
-
-        The objects are kept for ever: freeing them would have libcurl say goodbye on sockets that aren't ours.
-        """
-        null = os.open(os.devnull, os.O_RDWR)
-        try:
-            for fd in (*self.connections.descriptors(), *self._poller.own_descriptors()):
-                with contextlib.suppress(OSError):
-                    os.dup2(null, fd, inheritable=False)
-        finally:
-            os.close(null)
-        for transfer in self._running:
-            if transfer.stream is not None:
-                transfer.error = PoolClosed("the rest of this body comes to the process that asked for it")
-                transfer.stream.abandon_in_child()
-        _abandoned.append(self)
 
     # The I/O thread ----------------------------------------------------------------------------------------------
 
@@ -157,13 +143,17 @@ class Loop:
         multi = self._multi
         with self.turn:
             self._obey_all(commands)
+            if self._budget is not None:
+                self._resume_within_budget(self._budget)
             wait_ms = multi.timeout()
             if wait_ms == 0:
                 multi.socket_action(self._pycurl.SOCKET_TIMEOUT, 0)
+                if self.connections.just_reused:
+                    self._refuse_planted()
                 self._reap()
                 wait_ms = multi.timeout()
-            if time.monotonic() >= self._sweep_at:
-                self._sweep()
+            if time.monotonic() >= self._limits.look_at:
+                self._look_at_limits()
         if self._ended:
             # What else has come by now goes along: to hand over few at a time costs more than the handing over waits.
             batch = min(max(len(self._running) // 2, _LEAST_BATCH), _MOST_BATCH)
@@ -172,8 +162,8 @@ class Loop:
             self._deliver()
             return True
         wait_s = None if wait_ms < 0 else wait_ms / 1000
-        if self._sweep_at != math.inf:
-            left_s = max(self._sweep_at - time.monotonic(), 0.0)
+        if self._limits.look_at != math.inf:
+            left_s = max(self._limits.look_at - time.monotonic(), 0.0)
             wait_s = left_s if wait_s is None else min(wait_s, left_s)
         with self._lock:
             self._is_asleep = True  # before the look: see the lock
@@ -193,6 +183,8 @@ class Loop:
             act = self._multi.socket_action
             for fd, events in ready:
                 act(fd, events)
+            if self.connections.just_reused:
+                self._refuse_planted()
             self._reap()
             if self._budget is not None:
                 self._resume_within_budget(self._budget)
@@ -222,7 +214,8 @@ class Loop:
                 self._budget.release(transfer)
                 self._resume_within_budget(self._budget)
         elif transfer.is_ended:
-            return
+            if self._budget is not None and what == "end":  # nobody is going to take its body
+                self._budget.release(transfer)
         elif what == "end":
             self._stop_one(transfer, argument)
         elif what == "resume":
@@ -246,7 +239,7 @@ class Loop:
             transfer.dns_s = -time.monotonic()
             limit = transfer.connect_s
             transfer.connect_at = math.inf if limit is None else time.monotonic() + limit
-            self._watch_time_of(transfer)
+            self._limits.watch(transfer, time.monotonic())
             self._resolver.ask(transfer.host, transfer.port, lambda found: self.command("resolved", transfer, found))
             return
         if addresses != (transfer.host,):
@@ -283,18 +276,10 @@ class Loop:
         self._running[transfer] = handle
         if transfer.stream is not None:
             transfer.ender = self  # which may outlive its engine's use of it: see retire
-        self._watch_time_of(transfer)
+        self._limits.watch(transfer, time.monotonic())
 
     def _new_handle(self) -> Handle:
         return Handle(self._pycurl, self.connections, self._settings.http, self._header_came)
-
-    def _watch_time_of(self, transfer: Transfer) -> None:
-        # How often to look: often enough for the shortest of the limits that libcurl doesn't hold for us.
-        if transfer.read_s is not None and transfer.read_s / 4 < self._sweep_s:
-            self._sweep_s = max(transfer.read_s / 4, _QUICKEST_SWEEP_S)
-            self._sweep_at = math.inf
-        if self._sweep_at == math.inf:
-            self._sweep_at = time.monotonic() + self._sweep_s
 
     # Ending ------------------------------------------------------------------------------------------------------
 
@@ -319,13 +304,33 @@ class Loop:
         handle.finish(transfer)
         self._put_back(handle)
         if transfer.is_poisoned and transfer.error is None and not transfer.is_fresh:
-            # Nothing was sent: over a new connection it is the first try still.
-            transfer.is_fresh, transfer.is_poisoned = True, False
-            if self._budget is not None:
-                self._budget.ended(transfer)
-            self._add(transfer)
-            return
-        self._end(transfer)
+            self._begin_afresh(transfer)
+        else:
+            self._end(transfer)
+
+    def _begin_afresh(self, transfer: Transfer) -> None:
+        """Give a transfer a new connection; over the one that it had it got nothing that is an answer to it."""
+        transfer.is_fresh, transfer.is_poisoned, transfer.sends = True, False, 0
+        transfer.head, transfer.body, transfer.has_header = (), (), False
+        if self._budget is not None:
+            self._budget.release(transfer)
+            self._budget.ended(transfer)
+        self._add(transfer)
+
+    def _refuse_planted(self) -> None:
+        """Part from connections whose answer was there before the request; see ``Connections.just_reused``."""
+        connections = self.connections
+        for transfer in connections.just_reused:
+            handle = self._running.get(transfer)
+            if handle is None or len(handle.head) <= transfer.head_start or not connections.is_planted(transfer):
+                continue
+            connections.shut(transfer)  # libcurl may think well of it
+            del self._running[transfer]
+            self._multi.remove_handle(handle.curl)
+            handle.finish(transfer)
+            self._put_back(handle)
+            self._begin_afresh(transfer)
+        connections.just_reused.clear()
 
     def _stop_one(self, transfer: Transfer, why: LegEnd) -> None:
         transfer.stopped = why
@@ -342,6 +347,8 @@ class Loop:
         transfer.is_ended = True
         if self._budget is not None:
             self._budget.ended(transfer)
+            if transfer.stopped is not None:  # nobody is going to take its body
+                self._budget.release(transfer)
         if transfer.stream is not None:
             transfer.stream.end()
         if transfer.upload is not None:
@@ -374,6 +381,8 @@ class Loop:
 
     def _header_came(self, transfer: Transfer) -> bool:
         """Show the header to whoever wants it before the body; in a callback of libcurl, so nothing may get out."""
+        if self.connections.just_reused and self.connections.is_planted(transfer):
+            return False  # see _refuse_planted
         try:
             if transfer.accept is not None and transfer.stream is None:
                 transfer.accept(early_response(transfer))
@@ -397,34 +406,11 @@ class Loop:
         for transfer in budget.to_resume():
             self._unpause(transfer)
 
-    def _sweep(self) -> None:
-        """Hold the limits that libcurl doesn't: reading without a byte, resolving, a stream's deadline."""
+    def _look_at_limits(self) -> None:
         now = time.monotonic()
-        late = [one for one in self._resolving if now >= min(one.connect_at, one.deadline_at)]
-        for transfer in late:
-            transfer.message = "resolving took too long"
-            transfer.code = self._pycurl.E_OPERATION_TIMEDOUT
-            self._stop_one(transfer, LegEnd.DEADLINE) if now >= transfer.deadline_at else self._timed_out(transfer)
-        for transfer, handle in list(self._running.items()):
-            if now >= transfer.deadline_at:
-                self._stop_one(transfer, LegEnd.DEADLINE)
-            elif transfer.read_s is not None and transfer.sends:
-                mark = handle.progress(transfer)
-                if mark is None or mark != transfer.seen or transfer.is_paused:
-                    transfer.seen, transfer.seen_at = mark, now
-                elif now - transfer.seen_at > transfer.read_s:
-                    if not transfer.has_header:
-                        transfer.head = handle.head[transfer.head_start :]
-                    transfer.error = read_timeout(transfer)
-                    self._stop_one(transfer, LegEnd.DEADLINE)
-        is_idle = not self._running and not self._resolving
-        if is_idle:
-            self._sweep_s = _SWEEP_S
-        self._sweep_at = math.inf if is_idle else now + self._sweep_s
-
-    def _timed_out(self, transfer: Transfer) -> None:
-        self._resolving.discard(transfer)
-        self._end(transfer)
+        for transfer in self._limits.exceeded(self._resolving, self._running, now):
+            self._stop_one(transfer, LegEnd.DEADLINE)
+        self._limits.plan(is_idle=not self._running and not self._resolving, now=now)
 
     def _shut(self) -> None:
         """End what is left as closed, and give everything back; the last thing that the thread does."""
@@ -447,6 +433,3 @@ class Loop:
         self._deliver()
         self._poller.close()
         self._resolver.close()
-
-
-_abandoned: list[Loop] = []

@@ -14,6 +14,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    _CAN_COUNT = False
+else:
+    _CAN_COUNT = sys.platform == "linux" and hasattr(socket, "TCP_INFO")
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,7 +29,6 @@ if TYPE_CHECKING:
 
 OK, ABORT = 0, 1  # pycurl's PREREQFUNC_OK and PREREQFUNC_ABORT
 _BAD_SOCKET = -1
-_HAS_TCP_INFO = sys.platform == "linux" and hasattr(socket, "TCP_INFO")
 _BYTES_RECEIVED_AT = 128  # tcpi_bytes_received in Linux' struct tcp_info, since 4.1
 
 
@@ -34,9 +41,8 @@ class Connections:
     def __init__(self, forget: Callable[[int], None]) -> None:
         self.opened = 0
         # TLS reads ahead: what a server sent behind its last answer may be in OpenSSL's buffer, where no poll sees it.
-        # But then the next request is answered in the very call that sent it, and no byte came from the network since.
-        # Here is whom to look at after that call: the socket, and how many bytes it had got.
-        self.just_reused: dict[Transfer, tuple[int, int]] = {}
+        # But then the next request is answered in the very call that sent it. Here is whom to look at after that call.
+        self.just_reused: list[Transfer] = []
         self._forget = forget
         self._inodes: dict[int, int] = {}
         self._by_local: dict[tuple[str, int], int] = {}
@@ -70,14 +76,34 @@ class Connections:
                 return True
         return False
 
-    def is_planted(self, transfer: Transfer) -> bool:
-        """Tell whether the header that a transfer has got in the call that sent it was there before."""
-        fd, before = self.just_reused.get(transfer, (-1, -1))
-        return before >= 0 and _bytes_received(fd) == before
+    def is_planted(self, transfer: Transfer, least_bytes: int = 1) -> bool:
+        """Tell whether a transfer has got an answer of which fewer bytes were read from its socket since it was sent.
+
+        Where the system doesn't tell, and of a connection that libcurl has closed by now, nobody knows; the answer
+        is no then.
+        """
+        if transfer.reused is None:
+            return False
+        fd, before = transfer.reused
+        after, unread = _bytes_received(fd), _bytes_unread(fd)
+        if before < 0 or after - unread - before >= least_bytes:
+            return False
+        while (now := _bytes_received(fd)) != after:  # some came between the two looks
+            after, unread = now, _bytes_unread(fd)
+        return after - unread - before < least_bytes and self.is_open(fd)
+
+    def is_open(self, fd: int) -> bool:
+        """Tell whether that number is a socket of ours still."""
+        try:
+            return os.fstat(fd).st_ino == self._inodes.get(fd)
+        except OSError:
+            return False
 
     def shut(self, transfer: Transfer) -> None:
-        """End the connection of a transfer in ``just_reused``; libcurl finds that out and closes it."""
-        sock = socket.socket(fileno=self.just_reused[transfer][0])
+        """End the connection of a planted answer; libcurl finds that out and closes it."""
+        if transfer.reused is None or not self.is_open(transfer.reused[0]):
+            return
+        sock = socket.socket(fileno=transfer.reused[0])
         try:
             sock.shutdown(socket.SHUT_RDWR)
         except OSError:  # the other side was quicker
@@ -92,12 +118,8 @@ class Connections:
     def descriptors(self) -> list[int]:
         """Return the numbers of the sockets that are still open, and still ours."""
         found = []
-        for fd, inode in list(self._inodes.items()):
-            try:
-                is_ours = os.fstat(fd).st_ino == inode
-            except OSError:
-                is_ours = False
-            if is_ours:
+        for fd in list(self._inodes):
+            if self.is_open(fd):
                 found.append(fd)
         return found
 
@@ -143,8 +165,9 @@ class Gate:
                 transfer.sends -= 1
                 transfer.is_poisoned = True
                 return ABORT
-            if fd is not None and (transfer.url[4] == "s" or transfer.proxy is not None):
-                self._connections.just_reused[transfer] = fd, _bytes_received(fd)
+            if fd is not None and (transfer.url[4] == "s" or (transfer.proxy or "").startswith("https:")):
+                transfer.reused = fd, _bytes_received(fd)
+                self._connections.just_reused.append(transfer)
         else:
             transfer.is_first = True
         opened.clear()
@@ -159,11 +182,22 @@ class Gate:
         self._just_opened.clear()
 
 
+def _bytes_unread(fd: int) -> int:
+    """Return how many of the bytes that have come wait to be read."""
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
+    except OSError:
+        return 0
+
+
 def _bytes_received(fd: int) -> int:
     """Return how many bytes have come over a TCP connection; -1 where the system doesn't tell."""
-    if not _HAS_TCP_INFO:
+    if not _CAN_COUNT:
         return -1
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)  # named, it needn't ask the system what it is
+    try:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)  # named, it needn't ask the system what it is
+    except OSError:
+        return -1
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED_AT + 8)
     except OSError:

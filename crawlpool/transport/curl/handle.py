@@ -265,7 +265,9 @@ def header_lines(store: dict[str, Any], *, lacks_body: bool) -> list[Any]:
     lines: list[Any] = []
     if lacks_body and "content-length" not in store and "transfer-encoding" not in store:
         lines.append("Content-Length: 0")
-    for name, value in store.values():
+    for lower, (name, value) in store.items():
+        if lower == "content-length" and "transfer-encoding" in store:
+            continue  # RFC 9112 6.2: never both; the body goes in chunks
         name, value = _native(name), _native(value)
         # "Name;" is how libcurl is told to send a header that has no value.
         line = f"{name}: {value}" if value.strip() else f"{name};"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _log = logger("curl")
 _SPARE_HANDLES = 64
+_RECORD_BYTES = 22  # that TLS adds at least
 _LEAST_BATCH, _MOST_BATCH = 8, 64  # ended transfers that are handed over in one go, if so many have ended
 _QUICK_BYTES = 128 * 1024
 
@@ -148,9 +149,9 @@ class Loop:
             wait_ms = multi.timeout()
             if wait_ms == 0:
                 multi.socket_action(self._pycurl.SOCKET_TIMEOUT, 0)
+                self._reap()
                 if self.connections.just_reused:
                     self._refuse_planted()
-                self._reap()
                 wait_ms = multi.timeout()
             if time.monotonic() >= self._limits.look_at:
                 self._look_at_limits()
@@ -183,9 +184,9 @@ class Loop:
             act = self._multi.socket_action
             for fd, events in ready:
                 act(fd, events)
+            self._reap()
             if self.connections.just_reused:
                 self._refuse_planted()
-            self._reap()
             if self._budget is not None:
                 self._resume_within_budget(self._budget)
         return True
@@ -303,6 +304,9 @@ class Loop:
         self._running.pop(transfer, None)
         handle.finish(transfer)
         self._put_back(handle)
+        if transfer.reused is not None and self._is_planted(transfer):
+            self.connections.shut(transfer)
+            transfer.is_poisoned = True
         if transfer.is_poisoned and transfer.error is None and not transfer.is_fresh:
             self._begin_afresh(transfer)
         else:
@@ -311,20 +315,31 @@ class Loop:
     def _begin_afresh(self, transfer: Transfer) -> None:
         """Give a transfer a new connection; over the one that it had it got nothing that is an answer to it."""
         transfer.is_fresh, transfer.is_poisoned, transfer.sends = True, False, 0
-        transfer.head, transfer.body, transfer.has_header = (), (), False
+        transfer.head, transfer.body, transfer.has_header, transfer.reused = (), (), False, None
         if self._budget is not None:
             self._budget.release(transfer)
             self._budget.ended(transfer)
         self._add(transfer)
 
+    def _is_planted(self, transfer: Transfer) -> bool:
+        """Tell whether what a transfer has got was there before its request; see ``Connections.just_reused``."""
+        if transfer.stream is None:
+            size = sum(map(len, transfer.head)) + sum(map(len, transfer.body))
+            if self.connections.is_planted(transfer, size + _RECORD_BYTES):
+                return True
+        elif transfer.has_header:
+            return False
+        # It has come to its end in the very call that sent it, and its connection too: no server is so quick.
+        return transfer in self.connections.just_reused and not self.connections.is_open(transfer.reused[0])
+
     def _refuse_planted(self) -> None:
-        """Part from connections whose answer was there before the request; see ``Connections.just_reused``."""
+        """Part from connections whose answer was there before the request."""
         connections = self.connections
         for transfer in connections.just_reused:
             handle = self._running.get(transfer)
             if handle is None or len(handle.head) <= transfer.head_start or not connections.is_planted(transfer):
                 continue
-            connections.shut(transfer)  # libcurl may think well of it
+            connections.shut(transfer)
             del self._running[transfer]
             self._multi.remove_handle(handle.curl)
             handle.finish(transfer)
@@ -381,8 +396,9 @@ class Loop:
 
     def _header_came(self, transfer: Transfer) -> bool:
         """Show the header to whoever wants it before the body; in a callback of libcurl, so nothing may get out."""
-        if self.connections.just_reused and self.connections.is_planted(transfer):
-            return False  # see _refuse_planted
+        if transfer in self.connections.just_reused and self.connections.is_planted(transfer):
+            transfer.has_header, transfer.is_poisoned = False, True
+            return False
         try:
             if transfer.accept is not None and transfer.stream is None:
                 transfer.accept(early_response(transfer))

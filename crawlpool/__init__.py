@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from crawlpool.sessionpool import SessionPool
     from crawlpool.sinks import JsonlSink, Sink
     from crawlpool.source import Source, SourceSettings
+    from crawlpool.transport.curl.adapter import CurlAdapter
 
 #: Where each public name is at home; a test compares it with the imports above.
 _HOMES = {
@@ -65,6 +66,7 @@ _HOMES = {
     "sessionpool": "SessionPool",
     "sinks": "JsonlSink Sink",
     "source": "Source SourceSettings",
+    "transport.curl.adapter": "CurlAdapter",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -77,6 +79,7 @@ __all__ = [
     "CookieStore",
     "Crawl",
     "CrawlPoolError",
+    "CurlAdapter",
     "CutHeader",
     "DeadlineExceeded",
     "DownloadMismatch",

@@ -67,7 +67,7 @@ class JsonlSink:
             self._fd = destination if isinstance(destination, int) else destination.fileno()
             self._name = f"descriptor {self._fd}"
         self._lines = Combiner(self._write_some, self._name)
-        #: Whether writing never waits for a reader: so it is with a file, and not with a pipe or a terminal.
+        # Whether writing never waits for a reader: so it is with a file, and not with a pipe or a terminal.
         self.is_quick = stat.S_ISREG(os.fstat(self._fd).st_mode)
 
     def write(self, result: Result) -> None:

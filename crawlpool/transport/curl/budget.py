@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 class MemoryBudget:
     """Pauses reading above a bound; the oldest transfer goes on, so that something always ends.
 
-    The I/O thread's. What a transfer holds counts until ``release``.
+    What a transfer holds counts until ``release``. While bodies that are whole wait to be taken, the oldest waits, too:
+    who takes them makes room. But who should take them may itself wait for a transfer that is paused here, so when
+    nobody has taken any for a while, it goes on all the same. The I/O thread's.
 
     Args:
         most_bytes: the bound.
@@ -26,6 +28,9 @@ class MemoryBudget:
         self._pause = pause
         self._holders: dict[Transfer, None] = {}  # those that run, in the order in which they began
         self._paused: dict[Transfer, None] = {}
+        self._whole_bytes = 0  # of what is held: those of transfers that have ended
+        self._was_looked_at = False  # since the last release
+        self._is_stuck = False
 
     def begin(self, transfer: Transfer) -> None:
         """Count a transfer in."""
@@ -35,7 +40,7 @@ class MemoryBudget:
         """Return the write function of a transfer whose body goes to ``take``."""
 
         def write(chunk: bytes) -> int | None:
-            if self.held_bytes + len(chunk) > self.most_bytes and transfer is not next(iter(self._holders)):
+            if self.held_bytes + len(chunk) > self.most_bytes and not self._may_exceed(transfer):
                 self._paused[transfer] = None
                 transfer.is_paused = True
                 return self._pause
@@ -48,26 +53,39 @@ class MemoryBudget:
 
     def ended(self, transfer: Transfer) -> None:
         """Say that a transfer reads no more; what it holds counts on."""
-        self._holders.pop(transfer, None)
+        if transfer in self._holders:
+            del self._holders[transfer]
+            self._whole_bytes += transfer.held_bytes
         self._paused.pop(transfer, None)
 
     def release(self, transfer: Transfer) -> None:
         """Say that somebody else has the transfer's bytes now, or nobody."""
+        if transfer not in self._holders:
+            self._whole_bytes -= transfer.held_bytes
         self.held_bytes -= transfer.held_bytes
         transfer.held_bytes = 0
+        self._is_stuck = self._was_looked_at = False
 
     def to_resume(self) -> list[Transfer]:
-        """Return the transfers that may go on: the oldest in any case, the others while there is room."""
+        """Return the transfers that may go on: the oldest in most cases, the others while there is room."""
         if not self._paused:
             return []
         oldest = next(iter(self._holders))
-        go: list[Transfer] = [oldest] if oldest in self._paused else []
+        go: list[Transfer] = [oldest] if oldest in self._paused and self._may_exceed(oldest) else []
         if self.held_bytes < self.most_bytes // 4 * 3:
-            go.extend(one for one in list(self._paused)[:_AT_ONCE] if one is not oldest)
+            go.extend(one for one in list(self._paused)[:_AT_ONCE] if one not in go)
         for one in go:
             del self._paused[one]
             one.is_paused = False
         return go
+
+    def look(self) -> None:
+        """Find out, a few times a second, whether those who should take whole bodies don't."""
+        self._is_stuck = self._was_looked_at and bool(self._paused)
+        self._was_looked_at = True
+
+    def _may_exceed(self, transfer: Transfer) -> bool:
+        return (not self._whole_bytes or self._is_stuck) and transfer is next(iter(self._holders))
 
 
 _AT_ONCE = 16  # more would all write at once, and nearly all be paused again

@@ -92,6 +92,10 @@ class Connections:
             after, unread = now, _bytes_unread(fd)
         return after - unread - before < least_bytes and self.is_open(fd)
 
+    def is_open_of(self, transfer: Transfer) -> bool:
+        """Tell whether the connection is open that a transfer used again."""
+        return transfer.reused is not None and self.is_open(transfer.reused[0])
+
     def is_open(self, fd: int) -> bool:
         """Tell whether that number is a socket of ours still."""
         try:

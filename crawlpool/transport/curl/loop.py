@@ -330,7 +330,7 @@ class Loop:
         elif transfer.has_header:
             return False
         # It has come to its end in the very call that sent it, and its connection too: no server is so quick.
-        return transfer in self.connections.just_reused and not self.connections.is_open(transfer.reused[0])
+        return transfer in self.connections.just_reused and not self.connections.is_open_of(transfer)
 
     def _refuse_planted(self) -> None:
         """Part from connections whose answer was there before the request."""
@@ -426,6 +426,9 @@ class Loop:
         now = time.monotonic()
         for transfer in self._limits.exceeded(self._resolving, self._running, now):
             self._stop_one(transfer, LegEnd.DEADLINE)
+        if self._budget is not None:
+            self._budget.look()
+            self._resume_within_budget(self._budget)
         self._limits.plan(is_idle=not self._running and not self._resolving, now=now)
 
     def _shut(self) -> None:

@@ -21,6 +21,8 @@ from crawlpool.testing.certificates import Certificates, temporary_certificates
 from crawlpool.transport import tls
 from crawlpool.transport.tls import TLSContexts
 
+pytestmark = pytest.mark.transports()
+
 
 @pytest.fixture(scope="module")
 def certificates() -> Iterator[Certificates]:
@@ -51,6 +53,18 @@ def test_verify_false_of_one_call_never_reaches_another(server: SiteServer, pool
     assert kind_of(caught.value) is ErrorKind.TLS
     assert pool.get(server.url(), verify=False).text == "secret"
     assert server.request_count == 2
+
+
+def test_a_plain_request_before_it_changes_nothing(pool: SessionPool, certificates: Certificates) -> None:
+    """One after the other, over the same handle: each bundle and each refusal holds where it is asked for."""
+    with SiteServer({"/": b"plain"}) as plain, SiteServer({"/": b"tls"}, tls=certificates.server_context()) as secure:
+        for verify in (str(certificates.authority), False):
+            for _ in range(2):
+                assert pool.get(plain.url(), verify=verify).text == "plain"
+                assert pool.get(secure.url(), verify=verify).text == "tls"
+        assert pool.get(plain.url()).text == "plain"
+        with pytest.raises(requests.exceptions.SSLError):
+            pool.get(secure.url())
 
 
 def test_verify_true_of_a_call_wins_over_the_sessions_false(server: SiteServer, pool: SessionPool) -> None:
@@ -114,6 +128,7 @@ def test_a_client_certificate_is_shown(certificates: Certificates, pool: Session
         assert pool.get(server.url(), **trusted).text == "in"  # type: ignore[arg-type]
 
 
+@pytest.mark.transports("urllib3")  # libcurl has contexts of its own
 def test_the_bundle_is_loaded_once_for_all_hosts_and_threads(
     certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +169,7 @@ def test_the_bundle_is_loaded_once_for_all_hosts_and_threads(
     assert len(loads) == 1
 
 
+@pytest.mark.transports("urllib3")  # libcurl has contexts of its own
 def test_a_setting_has_one_context(certificates: Certificates) -> None:
     """The same object for each question, another one for each other setting; True and None are the same setting."""
     contexts = TLSContexts()
@@ -167,6 +183,7 @@ def test_a_setting_has_one_context(certificates: Certificates) -> None:
     assert (unverified.verify_mode, unverified.check_hostname) == (ssl.CERT_NONE, False)
 
 
+@pytest.mark.transports("urllib3")  # libcurl has contexts of its own
 def test_using_a_context_does_not_change_it(server: SiteServer, pool: SessionPool, certificates: Certificates) -> None:
     """urllib3 writes to contexts that it is given; what it writes is what was there."""
     contexts = pool._shared.tls

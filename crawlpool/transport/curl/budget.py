@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class MemoryBudget:
         self._holders: dict[Transfer, None] = {}  # those that run, in the order in which they began
         self._paused: dict[Transfer, None] = {}
         self._whole_bytes = 0  # of what is held: those of transfers that have ended
-        self._was_looked_at = False  # since the last release
+        self._quiet_since = math.inf  # the first look, in monotonic seconds, after the last release
         self._is_stuck = False
 
     def begin(self, transfer: Transfer) -> None:
@@ -64,7 +65,7 @@ class MemoryBudget:
             self._whole_bytes -= transfer.held_bytes
         self.held_bytes -= transfer.held_bytes
         transfer.held_bytes = 0
-        self._is_stuck = self._was_looked_at = False
+        self._is_stuck, self._quiet_since = False, math.inf
 
     def to_resume(self) -> list[Transfer]:
         """Return the transfers that may go on: the oldest in most cases, the others while there is room."""
@@ -79,13 +80,17 @@ class MemoryBudget:
             one.is_paused = False
         return go
 
-    def look(self) -> None:
+    def look(self, now: float) -> None:
         """Find out, a few times a second, whether those who should take whole bodies don't."""
-        self._is_stuck = self._was_looked_at and bool(self._paused)
-        self._was_looked_at = True
+        if self._paused and self._whole_bytes:
+            self._quiet_since = min(self._quiet_since, now)
+            self._is_stuck = now - self._quiet_since >= _PATIENCE_S
+        else:
+            self._is_stuck, self._quiet_since = False, math.inf
 
     def _may_exceed(self, transfer: Transfer) -> bool:
         return (not self._whole_bytes or self._is_stuck) and transfer is next(iter(self._holders))
 
 
+_PATIENCE_S = 0.2
 _AT_ONCE = 16  # more would all write at once, and nearly all be paused again

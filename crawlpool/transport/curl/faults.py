@@ -108,7 +108,7 @@ def _other(transfer: Transfer) -> Exception:
     ):
         return ProtocolError(f"the answer breaks HTTP: {message}", request=request)
     if code == UNSUPPORTED_PROTOCOL:
-        return rex.InvalidSchema(message, request=request)
+        return rex.InvalidSchema(message or "libcurl doesn't speak this scheme", request=request)
     if code == OUT_OF_MEMORY:
         return RequestError("libcurl ran out of memory", request=request)
     return rex.ConnectionError(message or f"libcurl's error {code}", request=request)

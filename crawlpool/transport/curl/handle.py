@@ -67,6 +67,7 @@ class Handle:
         curl, pycurl = self.curl, self._pycurl
         is_special = transfer.stream is not None or transfer.accept is not None or body is not None
         signature = (
+            transfer.url[4],  # the "s" of https, for which there is more to set
             request.method,
             transfer.verify,
             transfer.cert,
@@ -85,6 +86,8 @@ class Handle:
         curl.setopt(pycurl.URL, transfer.url)
         store = request.headers._store
         if store != self._lines_of:
+            if transfer.proxy is not None and "@" in transfer.proxy and "proxy-authorization" in store:
+                store = {lower: pair for lower, pair in store.items() if lower != "proxy-authorization"}  # libcurl adds it
             lines = header_lines(store, lacks_body=body is None and request.method in _WITH_BODY)
             curl.setopt(pycurl.HTTPHEADER, lines)
             self._lines_of = None if is_special else dict(store)

@@ -131,6 +131,8 @@ def response_of(transfer: Transfer, adapter: Any) -> LeanResponse:
     """
     request = transfer.exchange.request
     status, reason, version, fields, store = read_head(transfer.head, request)
+    if version[0] != "1" and not (version == "2" and _may_be_http2(transfer)):
+        raise ProtocolError(f"an answer that says HTTP/{version} to a request of HTTP/1.1", request=request)
     body: bytes | None = None
     unverified = False
     if transfer.stream is None:
@@ -150,6 +152,10 @@ def response_of(transfer: Transfer, adapter: Any) -> LeanResponse:
     )
     elapsed_s = timings[0] + timings[3] if timings else 0.0
     return lean_response(request, adapter, status, reason, fields, store, wire, body, elapsed_s)
+
+
+def _may_be_http2(transfer: Transfer) -> bool:
+    return transfer.adapter.engine.settings.http == "2" and transfer.url.startswith("https:")  # by ALPN alone
 
 
 def early_response(transfer: Transfer) -> LeanResponse:

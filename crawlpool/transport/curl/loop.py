@@ -427,7 +427,7 @@ class Loop:
         for transfer in self._limits.exceeded(self._resolving, self._running, now):
             self._stop_one(transfer, LegEnd.DEADLINE)
         if self._budget is not None:
-            self._budget.look()
+            self._budget.look(now)
             self._resume_within_budget(self._budget)
         self._limits.plan(is_idle=not self._running and not self._resolving, now=now)
 

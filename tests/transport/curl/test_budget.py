@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import requests
 
-from crawlpool import SessionPool
+from crawlpool import Result, SessionPool
 from crawlpool.clock import Deadline
 from crawlpool.errors import BodyTooLarge, DeadlineExceeded, TruncatedBody
 from crawlpool.testing import Answer, Request, SiteServer
@@ -90,12 +91,45 @@ def test_who_was_paused_goes_on_when_there_is_room() -> None:
 def test_whoever_has_become_the_oldest_goes_on() -> None:
     """Though there is no room: otherwise nobody would ever end."""
     budget = MemoryBudget(100, PAUSE)
-    (old, write_old, _), (young, write_young, _), _ = begun(budget, 3)
-    write_old(b"x" * 100)
-    assert write_young(b"x") == PAUSE
+    (old, _, _), (young, write_young, _), (_, write_third, _) = begun(budget, 3)
+    write_third(b"x" * 100)
+    assert (write_young(b"x"), budget.to_resume()) == (PAUSE, [])
     budget.ended(old)
     assert budget.to_resume() == [young]
     assert (write_young(b"x" * 300), budget.held_bytes) == (None, 400)
+
+
+def test_what_is_whole_is_taken_before_the_oldest_goes_on() -> None:
+    """It would be whole itself soon, and so would the next: all would be held together."""
+    budget = MemoryBudget(100, PAUSE)
+    (first, write_first, _), (second, write_second, _), (third, write_third, _) = begun(budget, 3)
+    write_first(b"x" * 60)
+    write_second(b"x" * 40)
+    budget.ended(first)
+    assert (write_second(b"x"), write_third(b"x"), budget.to_resume()) == (PAUSE, PAUSE, [])
+    budget.release(first)
+    assert budget.to_resume() == [second, third]
+
+
+def test_the_oldest_goes_on_when_nobody_takes_what_is_whole() -> None:
+    """Who should take it may wait for this very transfer; it goes on after a moment without a release."""
+    budget = MemoryBudget(100, PAUSE)
+    (first, write_first, _), (second, write_second, _), (third, write_third, _) = begun(budget, 3)
+    write_first(b"x" * 100)
+    budget.ended(first)
+    assert (write_second(b"x"), write_third(b"x")) == (PAUSE, PAUSE)
+    for now in (5.0, 5.1):
+        budget.look(now)
+        assert budget.to_resume() == []
+    budget.look(5.3)
+    assert budget.to_resume() == [second]
+    assert (write_second(b"x" * 100), write_third(b"x")) == (None, PAUSE)
+    budget.ended(second)
+    budget.release(second)
+    assert budget.to_resume() == [], "somebody takes: the third waits for the first to be taken"
+    budget.look(5.5)
+    budget.release(first)
+    assert budget.to_resume() == [third]
 
 
 def test_release_is_counted_once() -> None:
@@ -154,17 +188,21 @@ def peaks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return writing
 
     monkeypatch.setattr(MemoryBudget, "writer", watched)
+    monkeypatch.setattr(MemoryBudget, "look", lambda *_: None)  # a busy machine isn't a worker that waits
     return seen
 
 
 def small_budget(**more: Any) -> SessionPool:
-    options: dict[str, Any] = {"threads": 4, "in_flight": 32, "timeout": 20, **more}
-    return SessionPool(transport="curl", retry=False, trust_env=False, memory_budget_bytes=BUDGET, **options)
+    options: dict[str, Any] = {"threads": 4, "in_flight": 32, "timeout": 20, "memory_budget_bytes": BUDGET, **more}
+    return SessionPool(transport="curl", retry=False, trust_env=False, **options)
+
+
+def budget_of(pool: SessionPool) -> Any:
+    return pool._shared.engine._loop._budget  # type: ignore[union-attr]
 
 
 def held(pool: SessionPool) -> int:
-    budget: Any = pool._shared.engine._loop._budget  # type: ignore[union-attr]
-    return int(budget.held_bytes)
+    return int(budget_of(pool).held_bytes)
 
 
 @needs_pycurl
@@ -200,6 +238,18 @@ def test_a_body_larger_than_the_budget_comes_all_the_same(peaks: list[int]) -> N
 
 
 @needs_pycurl
+@pytest.mark.parametrize("budget", [1, 100_000])
+def test_a_budget_smaller_than_a_piece_is_one_body_at_a_time(budget: int) -> None:
+    """It is slow, and it comes to its end; the I/O thread doesn't turn in circles meanwhile."""
+    with SiteServer({"/": BODY}) as server, small_budget(memory_budget_bytes=budget) as pool:
+        begun_s = time.process_time()
+        lengths = [len(one.response.content) for one in pool.map([server.url()] * 20) if one.response is not None]
+        assert lengths == [len(BODY)] * 20
+        assert time.process_time() - begun_s < 5
+        until(lambda: held(pool) == 0)
+
+
+@needs_pycurl
 def test_a_paused_transfer_is_not_late() -> None:
     """The read timeout doesn't run for one that waits for room: the oldest takes its time, and both are whole."""
     let, reached = threading.Event(), threading.Event()
@@ -217,8 +267,7 @@ def test_a_paused_transfer_is_not_late() -> None:
         old = pool.submit("GET", server.url("/old"))
         assert reached.wait(PATIENCE_S)
         young = pool.submit("GET", server.url(), timeout=(5, 0.2))
-        budget: Any = pool._shared.engine._loop._budget  # type: ignore[union-attr]
-        until(lambda: len(budget._paused) == 1)
+        until(lambda: len(budget_of(pool)._paused) == 1)
         assert not threading.Event().wait(0.7)  # longer than the read timeout and the look at it
         assert not young.done()
         let.set()
@@ -256,6 +305,27 @@ def test_what_failed_holds_nothing() -> None:
         until(lambda: held(pool) == 0)
         let.set()
         assert len(pool.get(server.url()).content) == 3 * len(BODY)
+
+
+@needs_pycurl
+def test_a_handler_that_waits_for_another_answer_gets_it() -> None:
+    """Whole bodies wait for the only worker, which waits in a handler for one more: that one comes."""
+    began, lengths = threading.Event(), list[int]()
+
+    def site(request: Request) -> bytes:
+        assert request.path == "/first" or began.wait(PATIENCE_S)
+        return BODY
+
+    def ask(result: Result, _: Any) -> None:
+        if result.target.url.endswith("/first"):
+            began.set()
+            until(lambda: budget_of(pool)._paused)
+            lengths.append(len(pool.get(server.url("/inner")).content))
+
+    with SiteServer(site) as server, small_budget(threads=1, in_flight=16) as pool:
+        seeds = [server.url("/first"), *(server.url(f"/{number}") for number in range(15))]
+        report = pool.crawl(seeds, ask, max_body_bytes=None)
+    assert (report.settled, lengths) == (16, [len(BODY)])
 
 
 @needs_pycurl

@@ -12,7 +12,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import PoolClosed
-from crawlpool.prepare import PLAIN_URL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,16 +104,7 @@ def is_instant(transfer: Any) -> bool:
 
 def may_begin(leg: Leg) -> bool:
     """Tell whether the I/O thread may begin a leg."""
-    target = leg.target
-    return (
-        leg.run.is_instant
-        and leg.request is None
-        and leg.verdict is None
-        and (target.method == "GET" or target.method == "HEAD")
-        and target.data is None
-        and target.params is None
-        and PLAIN_URL.fullmatch(target.url) is not None
-    )
+    return leg.run.is_instant and leg.request is None and leg.verdict is None and leg.is_plain()
 
 
 def has_gil() -> bool:

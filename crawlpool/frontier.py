@@ -172,15 +172,18 @@ class Frontier:
         """
         refused: list[Leg] = []
         with self._lock:
+            touched: dict[_Host, None] = {}
             for leg, again in ended:
                 host = self._hosts[leg.run.group, leg.host]
                 host.running -= 1
                 self._running -= 1
+                touched[host] = None
                 if again is not None:
                     if self._is_closed or again.run.group.is_stopped:
                         refused.append(again)
                     else:
                         self._put(again)
+            for host in touched:
                 self._look_at(host)
             if self._is_closed:
                 self._work.notify_all()  # the last one settled lets them end
@@ -263,7 +266,8 @@ class Frontier:
         if host is None:
             host = self._hosts[key] = _Host(key)
         heapq.heappush(host.queue, (-leg.target.priority, next(self._order), leg))
-        self._look_at(host)
+        if not host.is_in_ring:
+            self._look_at(host)
 
     def _look_at(self, host: _Host) -> None:
         """Put a host in the ring or take it out as its state asks; forget one that has nothing left."""
@@ -290,10 +294,17 @@ class Frontier:
                 passed_over += 1
                 continue
             host.is_in_ring = False
-            leg = heapq.heappop(host.queue)[2]
-            host.running += 1
-            leg.waited_s += now - leg.queued_at
-            legs.append(leg)
+            is_alone = not self._ring
+            while True:
+                leg = heapq.heappop(host.queue)[2]
+                host.running += 1
+                leg.waited_s += now - leg.queued_at
+                legs.append(leg)
+                # One leg of each host in turn, unless there is no other host.
+                if not is_alone or len(legs) >= n or not host.is_ready():
+                    break
+                if is_wanted is not None and not is_wanted(host.queue[0][2]):
+                    break
             self._look_at(host)  # to the ring's end, behind the others
         self._running += len(legs)
         self._count_out(legs)

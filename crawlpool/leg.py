@@ -6,6 +6,8 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crawlpool.prepare import PLAIN_URL
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -164,6 +166,7 @@ class Leg:
     started_wall_s: float | None = None
     ordinal = 0
     verdict: Result | None = None
+    _is_plain: bool | None = None
 
     def __init__(self, run: Run, target: Target, host: str) -> None:
         self.run = run
@@ -178,6 +181,19 @@ class Leg:
         if verdict is not None:
             leg.verdict = verdict
         return leg
+
+    def is_plain(self) -> bool:
+        """Tell whether the target is a GET or HEAD of a URL that ``PLAIN_URL`` matches, with at most headers."""
+        known = self._is_plain
+        if known is None:
+            target = self.target
+            known = self._is_plain = (
+                (target.method == "GET" or target.method == "HEAD")
+                and target.data is None
+                and target.params is None
+                and PLAIN_URL.fullmatch(target.url) is not None
+            )
+        return known
 
     def next(self, request: requests.PreparedRequest, attempt: int, not_before: float) -> Leg:
         """Return the leg that follows on this one: the same target, and what is known of it so far."""

@@ -11,7 +11,6 @@ from crawlpool.errors import Cancelled, ConfigError, CrawlPoolError, DeadlineExc
 from crawlpool.exchange import decide, policy_of
 from crawlpool.leg import Leg, host_of
 from crawlpool.models import Hop, Outcome, Result, Target
-from crawlpool.prepare import PLAIN_URL
 from crawlpool.redact import redact_url
 from crawlpool.retry import GiveUp
 from crawlpool.transport.base import Completion, Exchange
@@ -112,13 +111,7 @@ def dropped(leg: Leg, reason: str) -> Result:
 
 def _prepare(leg: Leg, session: Session) -> requests.PreparedRequest:
     target, given = leg.target, leg.run.options.request
-    if (
-        not given
-        and (target.method == "GET" or target.method == "HEAD")
-        and target.data is None
-        and target.params is None
-        and PLAIN_URL.fullmatch(target.url) is not None
-    ):
+    if not given and leg.is_plain():
         plain = session.prepare_plain(target.method, target.url, target.headers)
         if plain is not None:
             return plain

@@ -21,6 +21,8 @@ from crawlpool.testing import Answer, SiteServer
 from crawlpool.testing.certificates import temporary_certificates
 from tests.kit import Proxy, RawServer
 
+pytestmark = pytest.mark.transports()
+
 hosts = st.sampled_from(
     "a.example b.a.example xa.example example a.example.org 10.0.0.1 10.0.1.9 192.168.5.5 127.0.0.1 localhost "
     "[::1]".split()

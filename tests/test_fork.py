@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crawlpool import PoolClosed, SessionPool, fork
+from crawlpool import PoolClosed, Session, SessionPool, fork
 from crawlpool.testing import SiteServer
 from crawlpool.testing.certificates import Certificates
 from tests.gates import PATIENCE_S, Gate, Threads
@@ -227,3 +227,46 @@ def test_registering_holds_no_pool_alive() -> None:
     del pool
     gc.collect()
     assert len(fork._pools) == before - 1
+
+
+def test_a_session_that_stands_alone_lives_on_in_both(tls_server: SiteServer, certificates: Certificates) -> None:
+    """It belongs to no pool that would be told: the child connects anew, and the parent's connection still serves."""
+    with Session() as session:
+        session.verify = str(certificates.authority)
+        assert session.get(tls_server.url("/")).text == "secret"
+
+        def work() -> None:
+            with Session() as own:
+                assert own.get(tls_server.url("/"), verify=str(certificates.authority)).text == "secret"
+            gc.collect()
+
+        assert in_child(work) == 0
+        assert session.get(tls_server.url("/")).text == "secret"
+        assert tls_server.connections == 2, "the parent had to connect again"
+
+
+@pytest.mark.transports("curl")
+def test_a_child_made_amid_transfers_harms_none(tls_server: SiteServer, certificates: Certificates) -> None:
+    """The I/O thread is held while the process is copied: many forks during many transfers, and all come whole."""
+    with SessionPool(verify=str(certificates.authority), threads=4, in_flight=8, retry=False) as pool:
+        results = pool.map([tls_server.url("/")] * 400)
+        for number, result in enumerate(results):
+            assert result.unwrap().text == "secret"
+            if number % 80 == 0:
+                assert in_child(gc.collect) == 0
+
+
+@pytest.mark.transports("curl")
+def test_a_stream_of_the_parent_ends_in_the_child() -> None:
+    """What is left of it comes to the parent; the child is told so and doesn't wait for it."""
+    big = b"x" * 3_000_000
+    with SiteServer({"/": big}) as server, SessionPool() as pool:
+        response = pool.get(server.url("/"), stream=True)
+
+        def work() -> None:
+            with pytest.raises(PoolClosed):
+                assert len(response.content) < len(big)
+                raise AssertionError("it read on")
+
+        assert in_child(work) == 0
+        assert response.content == big

@@ -14,6 +14,8 @@ from crawlpool import CookieStore, RetryPolicy, Session, SessionPool
 from crawlpool.testing import Answer, SiteServer
 
 
+pytestmark = pytest.mark.transports()
+
 @pytest.fixture
 def pool() -> Iterator[SessionPool]:
     """Give a pool that retries without waiting."""

@@ -15,6 +15,8 @@ from crawlpool.sites import Site, Sites, origin_of
 from crawlpool.testing import Answer, Request, SiteServer
 
 
+pytestmark = pytest.mark.transports()
+
 def site(request: Request) -> Answer:
     """Answer with the credentials that came, or redirect to the URL in the query."""
     if request.path == "/to":

@@ -18,7 +18,8 @@ SHOWN_CHARS = 100
 _ESCAPE = rb"%(?:[0189A-F][0-9A-F]|2[0-9A-CF]|3[A-F])"
 #: A URL line that is its own normal form but for a missing "/" after the host (then group 1 is None). Each URL that
 #: matches must come out of ``normalize`` as itself: lower-case host, port below 65000, no dot segments, and only
-#: escapes in upper case of what must be escaped. Nothing in it is ambiguous, so a line that fails to match costs linear time.
+#: escapes in upper case of what must be escaped. Nothing in it is ambiguous, so a line that fails to match costs linear
+#: time.
 PLAIN = re.compile(
     rb"https?://(?=[^/:]{1,253}(?:[/:]|\Z))[a-z0-9_][a-z0-9_-]{0,62}(?:\.[a-z0-9_][a-z0-9_-]{0,62})*(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
     rb"((?:/(?!\.)[A-Za-z0-9._~!$&'()*+,;=:@-]*(?:%(E)[A-Za-z0-9._~!$&'()*+,;=:@-]*)*)+"

@@ -14,7 +14,7 @@ import requests.adapters
 from requests.adapters import HTTPAdapter
 from requests.cookies import extract_cookies_to_jar
 from requests.structures import CaseInsensitiveDict
-from requests.utils import get_encoding_from_headers, select_proxy
+from requests.utils import get_encoding_from_headers, prepend_scheme_if_needed, select_proxy
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -315,7 +315,8 @@ class Urllib3Adapter(HTTPAdapter):
     ) -> requests.Response:
         connect_s, read_s = split_timeout(timeout)
         response = _REQUESTS_SEND(self, request, stream, (connect_s, read_s), verify, cert, proxies)
-        proxy = select_proxy(request.url, proxies)
+        chosen: Any = select_proxy(request.url, proxies)
+        proxy = prepend_scheme_if_needed(chosen, "http")  # as it was used
         response.raw.wire = response.wire = Wire(None, proxy, None, None, False, ())  # type: ignore[attr-defined]
         return response
 

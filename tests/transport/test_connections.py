@@ -21,6 +21,8 @@ from crawlpool.transport.lifeline import Lifeline
 from tests.kit import RawServer, resolving_to_nothing
 
 
+pytestmark = pytest.mark.transports()
+
 @pytest.fixture
 def pool() -> Iterator[SessionPool]:
     """Give a pool that doesn't retry."""

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _REQUESTS_SEND = HTTPAdapter.send
 _PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
 _MOST_ORIGINS = 10_000
-_RESOLVES_HERE = ("socks5:", "socks4:")  # the proxy gets addresses; socks5h and socks4a get names
 
 
 def is_whole(body: Any) -> bool:
@@ -186,9 +185,7 @@ class CurlAdapter(HTTPAdapter):
         if proxies:
             chosen = select_proxy(url, proxies)
             if chosen:
-                proxy, proxy_host, proxy_port = self._proxies.get(chosen) or self._learn_proxy(chosen)
-                if not proxy.startswith(_RESOLVES_HERE):
-                    host, port = proxy_host, proxy_port
+                proxy, host, port = self._proxies.get(chosen) or self._learn_proxy(chosen)
         engine = self.engine
         transfer = Transfer(
             exchange,

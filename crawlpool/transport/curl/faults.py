@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 UNSUPPORTED_PROTOCOL, URL_MALFORMAT, COULDNT_RESOLVE_PROXY, COULDNT_RESOLVE_HOST, COULDNT_CONNECT = 1, 3, 5, 6, 7
 WEIRD_SERVER_REPLY, HTTP2, PARTIAL_FILE, WRITE_ERROR, READ_ERROR, OUT_OF_MEMORY = 8, 16, 18, 23, 26, 27
 OPERATION_TIMEDOUT, RANGE_ERROR, SSL_CONNECT_ERROR, ABORTED_BY_CALLBACK, TOO_MANY_REDIRECTS = 28, 33, 35, 42, 47
+BAD_FUNCTION_ARGUMENT = 43
 GOT_NOTHING, SEND_ERROR, RECV_ERROR, BAD_CONTENT_ENCODING, FILESIZE_EXCEEDED, SEND_FAIL_REWIND = 52, 55, 56, 61, 63, 65
 HTTP2_STREAM, PROXY, TOO_LARGE = 92, 97, 100
 
@@ -86,6 +87,8 @@ def _other(transfer: Transfer) -> Exception:
     code, message = transfer.code, transfer.message
     if code == ABORTED_BY_CALLBACK:
         return _reset(request)
+    if code == BAD_FUNCTION_ARGUMENT and transfer.cert:
+        return rex.SSLError(message, request=request)  # the key isn't the certificate's
     if code == FILESIZE_EXCEEDED:
         return BodyTooLarge(f"the body is longer than the cap of {transfer.cap or 0:,} bytes", request=request)
     if code == COULDNT_CONNECT:

@@ -87,7 +87,9 @@ class Handle:
         store = request.headers._store
         if store != self._lines_of:
             if transfer.proxy is not None and "@" in transfer.proxy and "proxy-authorization" in store:
-                store = {lower: pair for lower, pair in store.items() if lower != "proxy-authorization"}  # libcurl adds it
+                store = {
+                    lower: pair for lower, pair in store.items() if lower != "proxy-authorization"
+                }  # libcurl adds it
             lines = header_lines(store, lacks_body=body is None and request.method in _WITH_BODY)
             curl.setopt(pycurl.HTTPHEADER, lines)
             self._lines_of = None if is_special else dict(store)
@@ -289,6 +291,7 @@ _DEFAULTS = (
     ("content-type", "Content-Type:"),
     ("user-agent", "User-Agent:"),
     ("accept", "Accept:"),
+    ("proxy-connection", "Proxy-Connection:"),
 )
 
 

@@ -143,7 +143,7 @@ def response_of(transfer: Transfer, adapter: Any) -> LeanResponse:
             unverified = bool(body) and "transfer-encoding" not in store
     timings = transfer.timings
     wire = Wire(
-        transfer.ip,
+        transfer.ip if transfer.proxy is None else None,  # the proxy's address says nothing of the server
         transfer.proxy,
         version,
         None if body is None else len(body),

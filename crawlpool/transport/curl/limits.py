@@ -36,9 +36,7 @@ class Limits:
         if self.look_at == math.inf:
             self.look_at = now + self._look_s
 
-    def exceeded(
-        self, resolving: Iterable[Transfer], running: Mapping[Transfer, Handle], now: float
-    ) -> list[Transfer]:
+    def exceeded(self, resolving: Iterable[Transfer], running: Mapping[Transfer, Handle], now: float) -> list[Transfer]:
         """Return the transfers that have to end now; their ``error`` says why."""
         found = []
         for transfer in resolving:

@@ -39,9 +39,7 @@ def a_transfer() -> Transfer:
     """Return a transfer as it is before it begins."""
     exchange = Exchange(requests.Request("GET", "http://h.example/").prepare(), {}, Deadline(None))
     url = "http://h.example/"
-    return Transfer(
-        exchange, url, "h.example", 80, Nobody(), connect_s=1, read_s=1, verify=True, cert=None, proxy=None
-    )
+    return Transfer(exchange, url, "h.example", 80, Nobody(), connect_s=1, read_s=1, verify=True, cert=None, proxy=None)
 
 
 def begun(budget: MemoryBudget, count: int) -> list[tuple[Transfer, Callable[[bytes], int | None], list[bytes]]]:

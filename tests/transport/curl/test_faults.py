@@ -94,7 +94,7 @@ def certificates() -> Iterator[Certificates]:
 
 def posed(adapter: CurlAdapter, *, proxy: str | None = None, **state: Any) -> Any:
     """Return a transfer that has ended as ``state`` says."""
-    settings = {"stream": False, "timeout": 10, "verify": True, "cert": None}
+    settings: dict[str, Any] = {"stream": False, "timeout": 10, "verify": True, "cert": None}
     settings["proxies"] = {"http": proxy} if proxy else {}
     request = requests.Request("GET", f"http://{LOGIN}127.0.0.1{PATH}", cookies=COOKIES).prepare()
     transfer = adapter.transfer_for(Exchange(request, settings, Deadline(state.pop("deadline", None))))
@@ -116,7 +116,7 @@ def holds_no_secret(error: BaseException, transport: str = "curl") -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_each_code_is_an_exception_of_requests(code: int, adapter: CurlAdapter) -> None:
-    """Each has the class and the kind that it means, and the request; what means nothing here is a broken connection."""
+    """Each has the class and the kind that it means; what means nothing here is a broken connection."""
     expected, kind = MEANT.get(code, (rex.ConnectionError, ErrorKind.CONNECT))
     for message in ("libcurl's words", ""):
         transfer = posed(adapter, code=code, message=message)
@@ -269,7 +269,7 @@ BROKEN: dict[str, tuple[Script, dict[str, Any], type[Exception], ErrorKind]] = {
 @pytest.mark.transports
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_exchange_is_told_as_what_it_is(name: str, pool: SessionPool, transport: str) -> None:
-    """The same class and kind over each transport; and the next request is answered, over a connection that is whole."""
+    """The same class and kind over each transport; and the next request is answered over a connection that is whole."""
     script, options, expected, kind = BROKEN[name]
     with RawServer(script) as server, RawServer(lengthy(b"hi")) as whole:
         with pytest.raises(expected) as caught:

@@ -108,11 +108,16 @@ def sockets_of(pool: SessionPool) -> list[int]:
     return found
 
 
-def transferred(adapter: CurlAdapter, url: str, method: str = "GET", verify: Any = True) -> Any:
+def transfer_of(adapter: CurlAdapter, url: str, verify: Any = True) -> Any:
+    """Return the transfer of a request, not yet begun."""
+    settings: dict[str, Any] = {"stream": False, "timeout": 10, "verify": verify, "cert": None, "proxies": {}}
+    request = requests.Request("GET", url).prepare()
+    return adapter.transfer_for(Exchange(request, settings, Deadline(None)))
+
+
+def transferred(adapter: CurlAdapter, url: str, verify: Any = True) -> Any:
     """Send a request by the adapter's engine and return the transfer, ended."""
-    settings = {"stream": False, "timeout": 10, "verify": verify, "cert": None, "proxies": {}}
-    request = requests.Request(method, url).prepare()
-    transfer = adapter.transfer_for(Exchange(request, settings, Deadline(None)))
+    transfer = transfer_of(adapter, url, verify)
     adapter.engine.submit([transfer])
     transfer.wait()
     return transfer
@@ -207,7 +212,7 @@ def test_a_quick_answer_over_tls_is_no_planted_one(threads: int, certificates: C
 
     options: dict[str, Any] = {"retry": False, "trust_env": False, "verify": certificates.authority}
     with RawServer(script, tls=certificates.server_context()) as server:
-        with SessionPool(threads=threads, transport="curl", **options) as pool:
+        with SessionPool(threads=threads, in_flight=threads, transport="curl", **options) as pool:
             assert all(result.is_ok for result in pool.map([server.url()] * 200))
             assert pool.statistics().connections_opened <= threads
     assert counted._value == 200
@@ -355,9 +360,7 @@ def test_a_number_that_somebody_else_has_is_not_ours(listener: socket.socket) ->
 
 def test_a_socket_that_cannot_be_made_is_told(adapter: CurlAdapter) -> None:
     """libcurl gets no exception but its own sign of it, may try another address, and the error is kept."""
-    settings = {"stream": False, "timeout": 10, "verify": True, "cert": None, "proxies": {}}
-    request = requests.Request("GET", "http://127.0.0.1/").prepare()
-    transfer = adapter.transfer_for(Exchange(request, settings, Deadline(None)))
+    transfer = transfer_of(adapter, "http://127.0.0.1/")
     gate = Gate(Connections(lambda _: None), is_multiplexed=False)
     gate.begin(transfer)
     assert gate.open_socket(0, types.SimpleNamespace(family=9999, socktype=1, protocol=6)) == -1
@@ -366,12 +369,10 @@ def test_a_socket_that_cannot_be_made_is_told(adapter: CurlAdapter) -> None:
 
 def test_nothing_is_sent_for_nobody(adapter: CurlAdapter) -> None:
     """A handle without a transfer doesn't pass the gate; one with a transfer does so once."""
-    settings = {"stream": False, "timeout": 10, "verify": True, "cert": None, "proxies": {}}
-    request = requests.Request("GET", "http://127.0.0.1/").prepare()
     gate = Gate(Connections(lambda _: None), is_multiplexed=False)
     where = ("127.0.0.1", "127.0.0.1", 80, 50_000)
     assert gate.before_send(*where) == ABORT
-    gate.begin(adapter.transfer_for(Exchange(request, settings, Deadline(None))))
+    gate.begin(transfer_of(adapter, "http://127.0.0.1/"))
     assert [gate.before_send(*where) for _ in range(3)] == [OK, ABORT, ABORT]
 
 

@@ -16,7 +16,8 @@ from crawlpool.errors import CutHeader, DeadlineExceeded, ErrorKind, ProtocolErr
 from crawlpool.transport.answer import parse_header
 from crawlpool.transport.curl import library
 from crawlpool.transport.curl.header import read_head
-from tests.kit import RawServer, read_head as read_request
+from tests.kit import RawServer
+from tests.kit import read_head as read_request
 
 pytestmark = pytest.mark.skipif(not library.is_installed(), reason="needs pycurl")
 
@@ -112,7 +113,7 @@ ALIKE: dict[str, tuple[bytes, int, str, list[tuple[str, str]]]] = {
 @pytest.mark.parametrize("options", [{}, {"stream": True}, {"deadline": 10}], ids=["whole", "stream", "deadline"])
 @pytest.mark.parametrize("name", ALIKE)
 def test_an_odd_header_is_the_same_over_each_transport(name: str, options: dict[str, Any], transport: str) -> None:
-    """Status, reason, fields in order, cookies and body: as http.client reads them, interim answers and trailers aside."""
+    """Status, reason, fields in order, cookies and body: as http.client has them, but for interim answers."""
     data, status, reason, fields = ALIKE[name]
     response = answer_to(data, transport, **options)
     assert (response.status_code, response.reason, response.content) == (status, reason, b"hi")
@@ -300,7 +301,7 @@ ODD = st.builds(lambda text, end: (text + end).encode("latin-1"), TEXT.filter(bo
 @example([b"A: 1\r\n", b" folded\r\n", b"B: 2\r\n"])
 @example([b"A: 1\r\n", b"A : 2\r\n", b"a: 3\r\n"])
 def test_any_lines_are_read_as_the_other_transport_reads_them(lines: list[bytes]) -> None:
-    """Fields and their order equal ``parse_header``'s, the first time and, from memory, the second; so does the store."""
+    """Fields and their order equal ``parse_header``'s, the first time and, from memory, the second; the store, too."""
     expected = [(str(name), str(value)) for name, value in parse_header(lines).items()]
     whole = [b"HTTP/1.1 103 x\r\n", b"Early: 1\r\n", b"\r\n", OK, *lines, b"\r\n", b"Trailer: 1\r\n", b"\r\n"]
     for _ in range(2):

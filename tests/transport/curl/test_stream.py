@@ -117,8 +117,8 @@ def test_a_stream_that_is_dropped_unread_ends(pool: SessionPool) -> None:
     try:
         with SiteServer({"/": BIG, "/next": b"x"}) as server:
             response = pool.get(server.url(), stream=True)
-            transfer = transfer_of(response)
-            until(lambda: pipe_of(response).is_paused)
+            transfer, pipe = transfer_of(response), pipe_of(response)
+            until(lambda: pipe.is_paused)
             assert open_now(pool) == 1
             del response
             until(lambda: transfer.is_ended)

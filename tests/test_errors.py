@@ -18,8 +18,8 @@ from crawlpool.testing import Answer, SiteServer
 from crawlpool.testing.certificates import temporary_certificates
 from tests.kit import RawServer, answering, resolving_to_nothing
 
-
 pytestmark = pytest.mark.transports()
+
 
 def failure(url: str, **kwargs: object) -> Exception:
     """Return what a GET raises."""

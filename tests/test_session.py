@@ -75,7 +75,9 @@ CALLS: dict[str, Call] = {
     "quoting": lambda s, v: seen(s.get(v.url("/a b/ü?q=%zz#frag"))),
     "bytes url": lambda s, v: seen(s.get(v.url("/a").encode())),  # type: ignore[arg-type]
     "userinfo": lambda s, v: seen(s.get(v.url("/a").replace("//", "//u:p@"))),
-    "headers": lambda s, v: seen(s.get(v.url("/a"), headers={"X-A": "1", "accept": "text/html", "Accept-Encoding": "x"})),
+    "headers": lambda s, v: seen(
+        s.get(v.url("/a"), headers={"X-A": "1", "accept": "text/html", "Accept-Encoding": "x"})
+    ),
     "form": lambda s, v: seen(s.post(v.url("/a"), data={"a": "1", "b": "ü"})),
     "text body": lambda s, v: seen(s.post(v.url("/a"), data="ä")),
     "json": lambda s, v: seen(s.post(v.url("/a"), json={"a": [1, None]})),

@@ -19,7 +19,6 @@ from crawlpool.errors import ConfigError, DeadlineExceeded, PoolClosed
 from crawlpool.testing import Answer, SiteServer
 from tests.kit import connections_of
 
-
 pytestmark = pytest.mark.transports()
 
 @pytest.fixture

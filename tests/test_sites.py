@@ -14,8 +14,8 @@ from crawlpool.errors import ConfigError
 from crawlpool.sites import Site, Sites, origin_of
 from crawlpool.testing import Answer, Request, SiteServer
 
-
 pytestmark = pytest.mark.transports()
+
 
 def site(request: Request) -> Answer:
     """Answer with the credentials that came, or redirect to the URL in the query."""
@@ -44,11 +44,13 @@ def pool(server: SiteServer) -> Iterator[SessionPool]:
 BASIC = "Basic dXNlcjpwdw=="
 
 
-def test_only_that_origin_gets_them(server: SiteServer, pool: SessionPool) -> None:
+def test_only_that_origin_gets_them(server: SiteServer, pool: SessionPool, transport: str) -> None:
     """Another name on the same address doesn't, nor does the same name on another port."""
     assert pool.get(server.url(host="in.example")).text == f"k {BASIC}"
     assert pool.get(server.url(host="IN.example")).text == f"k {BASIC}"
     assert pool.get(server.url(host="out.example")).text == "- -"
+    if transport == "curl":  # its resolver's overrides are fixed
+        return
     with SiteServer(site) as other:
         pool.session.get_adapter("http://").resolve = {("in.example", other.port): "127.0.0.1"}  # type: ignore[attr-defined]
         assert pool.get(other.url(host="in.example")).text == "- -"

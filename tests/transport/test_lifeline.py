@@ -22,8 +22,6 @@ from crawlpool.transport.lifeline import LegEnd, Lifeline
 from tests.kit import RawServer, read_head
 
 
-pytestmark = pytest.mark.transports()
-
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Give two connected sockets."""

@@ -63,13 +63,13 @@ def test_a_body_that_is_cut_is_never_ok(answer: bytes, cap: int | None, pool: Se
             pool.get(server.url(), max_body_bytes=cap)
     assert kind_of(caught.value) is ErrorKind.TRUNCATED
     assert isinstance(caught.value, requests.exceptions.ChunkedEncodingError)
-    if transport == "urllib3" or b"-Encoding: gzip\r\nContent-L" not in answer and b": deflate" not in answer:
+    if transport == "urllib3" or (b"-Encoding: gzip\r\nContent-L" not in answer and b": deflate" not in answer):
         # libcurl has read such a body to the end of its length, and that its coding lacks an end is found afterwards.
         assert pool.statistics().connections_open == 0
 
 
 def test_chunk_lines_without_cr_are_refused_or_read_whole(pool: SessionPool, transport: str) -> None:
-    """requests makes 64 bytes of such 145, without a word; http.client's way is refused here, libcurl reads them all."""
+    """requests makes 64 bytes of such 145, without a word. Here http.client's way is an error; libcurl reads all."""
     with RawServer(answering(OK + b"Transfer-Encoding: chunked\r\n\r\n4\nhalf\n3\nend\n0\n\n", close=True)) as server:
         if transport == "curl":
             assert pool.get(server.url()).content == b"halfend"

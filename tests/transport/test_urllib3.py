@@ -26,8 +26,6 @@ from crawlpool.transport.tls import TLSContexts
 from tests.kit import RawServer, answering
 
 
-pytestmark = pytest.mark.transports()
-
 @pytest.fixture
 def adapter() -> Iterator[Urllib3Adapter]:
     """Give an adapter on its own."""

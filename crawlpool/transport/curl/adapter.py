@@ -223,6 +223,11 @@ class CurlAdapter(HTTPAdapter):
         if not parts.host:
             raise InvalidURL(LocationValueError("No host specified."), request=request)
         host = parts.host.strip("[]")
+        try:
+            host.encode("idna")
+        except UnicodeError:
+            why = LocationParseError(f"{host!r}, label empty or too long")
+            raise InvalidURL(why, request=request) from None
         clean = origin
         if parts.auth is not None:  # requests has made a header of it, and libcurl would too
             clean = f"{parts.scheme}://{parts.host}{'' if parts.port is None else f':{parts.port}'}"

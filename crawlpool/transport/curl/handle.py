@@ -84,7 +84,7 @@ class Handle:
             if is_special:
                 self._set_special(transfer)
         curl.setopt(pycurl.URL, transfer.url)
-        store = request.headers._store
+        store: Any = request.headers._store
         if store != self._lines_of:
             if transfer.proxy is not None and "@" in transfer.proxy and "proxy-authorization" in store:
                 store = {

@@ -16,6 +16,7 @@ from crawlpool.transport.curl.gate import Connections
 from crawlpool.transport.curl.handle import Handle
 from crawlpool.transport.curl.header import early_response
 from crawlpool.transport.curl.limits import Limits
+from crawlpool.transport.curl.orders import Orders
 from crawlpool.transport.curl.poller import Poller
 from crawlpool.transport.lifeline import LegEnd
 
@@ -31,30 +32,25 @@ _LEAST_BATCH, _MOST_BATCH = 8, 64  # ended transfers that are handed over in one
 _QUICK_BYTES = 128 * 1024
 
 
-class Loop:
+class Loop(Orders):
     """One multi handle and the thread that it lives in.
 
-    ``submit``, ``command`` and ``stop`` are anybody's, the rest is the I/O thread's.
+    What ``Orders`` has is anybody's, as are ``retire``, ``descriptors`` and ``streams``; the rest is the I/O thread's.
     """
 
     def __init__(self, pycurl: Any, settings: EngineSettings, resolver: Resolver) -> None:
         self._pycurl = pycurl
-        self._settings = settings
         self._resolver = resolver
         self._poller = Poller()
+        super().__init__(self._poller.wake)
         self.connections = Connections(self._poller.forget)
-        # Guards _commands, _is_asleep and _is_stopping. It can be taken again by its holder: the garbage collector may
-        # run under it and drop a streamed answer or a session, whose end is told here.
-        self._lock = threading.RLock()
-        self._commands: collections.deque[tuple[str, Any, Any]] = collections.deque()
-        self._is_asleep = False
-        self._is_stopping = False
         self._lingers = False  # whether it was closed with transfers that may come to their end
         # Held while libcurl is called, and by a thread that forks: the child must not get a half-done call.
         self.turn = threading.Lock()
         self._running: dict[Transfer, Handle] = {}
         self._resolving: set[Transfer] = set()
         self._spare: list[Handle] = []
+        self._of_handles = (pycurl, self.connections, settings.http, self._header_came)
         self._ended: list[Transfer] = []
         self._limits = Limits()
         budget = settings.memory_budget_bytes
@@ -66,36 +62,12 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name="crawlpool-io", daemon=True)
         self._thread.start()
 
-    # Anybody's ---------------------------------------------------------------------------------------------------
-
-    def submit(self, transfers: list[Transfer]) -> bool:
-        """Have transfers begun; return whether they were taken: not when the thread is about to end."""
-        return self._tell([("begin", transfer, None) for transfer in transfers])
-
-    def command(self, what: str, transfer: Transfer, argument: Any = None) -> None:
-        """Have something done to a transfer: ``end`` it, ``resume`` it, ``release`` its bytes."""
-        self._tell([(what, transfer, argument)])
-
-    def stop(self, *, waits: bool = True) -> None:
-        """End everything, and wait for the thread unless it is the caller."""
-        self._tell([], stops=True)
-        if waits and threading.current_thread() is not self._thread:
-            self._thread.join()
-
     def retire(self) -> bool:
         """Have the thread end with the last of the transfers that run; return whether there are any."""
         told = threading.Event()
         if not self.is_current_thread() and self._tell([("retire", None, told)]):
             told.wait()
         return self._lingers
-
-    def end(self, transfer: Transfer, why: LegEnd) -> None:
-        """End a transfer; it is told to whoever waits for it."""
-        self.command("end", transfer, why)
-
-    def resume(self, transfer: Transfer) -> None:
-        """Have a paused transfer go on."""
-        self.command("resume", transfer)
 
     def descriptors(self) -> list[int]:
         """Return the descriptors that a forked child must not touch."""
@@ -104,25 +76,6 @@ class Loop:
     def streams(self) -> list[Transfer]:
         """Return the running transfers whose bodies are streamed."""
         return [transfer for transfer in self._running if transfer.stream is not None]
-
-    def is_alive(self) -> bool:
-        """Tell whether the thread still runs."""
-        return self._thread.is_alive()
-
-    def is_current_thread(self) -> bool:
-        """Tell whether this is the I/O thread."""
-        return threading.get_ident() == self._thread.ident
-
-    def _tell(self, commands: list[tuple[str, Any, Any]], *, stops: bool = False) -> bool:
-        with self._lock:
-            if self._is_stopping and not stops:
-                return False
-            self._is_stopping = self._is_stopping or stops
-            self._commands.extend(commands)
-            is_asleep, self._is_asleep = self._is_asleep, False
-        if is_asleep:
-            self._poller.wake()
-        return True
 
     # The I/O thread ----------------------------------------------------------------------------------------------
 
@@ -260,7 +213,7 @@ class Loop:
         self._add(transfer)
 
     def _add(self, transfer: Transfer) -> None:
-        handle = self._spare.pop() if self._spare else self._new_handle()
+        handle = self._spare.pop() if self._spare else Handle(*self._of_handles)
         try:
             handle.arm(transfer)
             if self._budget is not None and transfer.stream is None:
@@ -278,9 +231,6 @@ class Loop:
         if transfer.stream is not None:
             transfer.ender = self  # which may outlive its engine's use of it: see retire
         self._limits.watch(transfer, time.monotonic())
-
-    def _new_handle(self) -> Handle:
-        return Handle(self._pycurl, self.connections, self._settings.http, self._header_came)
 
     # Ending ------------------------------------------------------------------------------------------------------
 
@@ -301,9 +251,9 @@ class Loop:
         if transfer is None:
             return
         transfer.code, transfer.message = (0, "") if transfer.is_bare else (code, message)
-        self._running.pop(transfer, None)
         handle.finish(transfer)
         self._put_back(handle)
+        self._running.pop(transfer, None)  # not before: were there a fault of ours above, its waiter would not be told
         if transfer.reused is not None and self._is_planted(transfer):
             self.connections.shut(transfer)
             transfer.is_poisoned = True
@@ -323,14 +273,10 @@ class Loop:
 
     def _is_planted(self, transfer: Transfer) -> bool:
         """Tell whether what a transfer has got was there before its request; see ``Connections.just_reused``."""
-        if transfer.stream is None:
-            size = sum(map(len, transfer.head)) + sum(map(len, transfer.body))
-            if self.connections.is_planted(transfer, size + _RECORD_BYTES):
-                return True
-        elif transfer.has_header:
+        if transfer.stream is not None:
             return False
-        # It has come to its end in the very call that sent it, and its connection too: no server is so quick.
-        return transfer in self.connections.just_reused and not self.connections.is_open_of(transfer)
+        size = sum(map(len, transfer.head)) + sum(map(len, transfer.body))
+        return self.connections.is_planted(transfer, size + _RECORD_BYTES)
 
     def _refuse_planted(self) -> None:
         """Part from connections whose answer was there before the request."""

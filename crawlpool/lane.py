@@ -51,6 +51,10 @@ class BlockingLane:
         """Return 1, or 0 while a completion waits to be taken."""
         return 0 if self._done else 1
 
+    def blocks(self, exchange: Exchange) -> bool:
+        """Say yes: to start is to wait for the end."""
+        return True
+
     def has_news(self) -> bool:
         """Say no: what ends here has ended when ``start`` returns."""
         return False
@@ -98,10 +102,16 @@ class EngineLane(BlockingLane):
         self._started: list[Any] = []
         self._engine: Any = None
         self._attends = False
+        self._has_blocked = False  # the last one did: likely the next one will
 
     def room(self) -> int:
         """Return how many may be started in one go; how many may run is the frontier's to know."""
-        return _AT_ONCE
+        return 1 if self._has_blocked else _AT_ONCE
+
+    def blocks(self, exchange: Exchange) -> bool:
+        """Tell whether the I/O thread can't have the exchange, so that to start it is to wait for its end."""
+        adapter = self._session.engine_adapter(exchange)
+        return adapter is None or adapter.must_pump(exchange)
 
     def has_news(self) -> bool:
         """Tell whether transfers have ended that this worker can finish."""
@@ -110,7 +120,8 @@ class EngineLane(BlockingLane):
     def start(self, exchange: Exchange) -> None:
         """Begin the exchange; it is on its way after ``completed``."""
         adapter = self._session.engine_adapter(exchange)
-        if adapter is None or adapter.must_pump(exchange):
+        self._has_blocked = adapter is None or adapter.must_pump(exchange)
+        if self._has_blocked:
             self._send()  # what was started doesn't wait for this one
             super().start(exchange)
             return

@@ -155,18 +155,30 @@ class Workforce:
         """Start legs; return the completions of those that came to nothing."""
         with self._lock:
             self._running.update(legs)
-        session._shared.budget.deposit(sum(leg.request is None and leg.verdict is None for leg in legs))
         ended: list[Completion] = []
-        for leg in legs:
+        fresh = 0
+        for position, leg in enumerate(legs, 1):
+            fresh += leg.request is None and leg.verdict is None
             exchange = begin(leg, session)
             if isinstance(exchange, Completion):
                 ended.append(exchange)
                 continue
+            if position < len(legs) and lane.blocks(exchange):
+                self._give_back(legs[position:])  # others may be free while this worker waits
+                del legs[position:]
             try:
                 lane.start(exchange)
             except BaseException as error:  # SystemExit of a response hook, for one: it ends the target, not us
                 ended.append(Completion(exchange, None, error, 0.0))
+        session._shared.budget.deposit(fresh)
         return ended
+
+    def _give_back(self, legs: list[Leg]) -> None:
+        """Queue legs again that were taken and not begun."""
+        with self._lock:
+            self._running.difference_update(legs)
+        for leg in self.frontier.settle([(leg, leg) for leg in legs]):
+            leg.run.settled([(leg, dropped(leg, "interrupted"))])
 
     def _settle(self, session: Session, ended: list[Completion], *, comes_back: bool = True) -> None:
         if not ended:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.transports()
 
+
 def page(request: Request) -> str:
     return request.query or "page"
 

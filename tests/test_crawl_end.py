@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.transports()
 
+
 class BrokenSink(ListSink):
     """A sink that fails after some records."""
 

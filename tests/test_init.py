@@ -72,7 +72,9 @@ def test_each_public_name_has_its_home() -> None:
     """What is imported for type checkers is what is imported at run time, from the same module."""
     tree = ast.parse(pathlib.Path(crawlpool.__file__).read_text("utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    typed = {(f"{node.module}", one.name) for node in block.body if isinstance(node, ast.ImportFrom) for one in node.names}
+    typed = {
+        (f"{node.module}", one.name) for node in block.body if isinstance(node, ast.ImportFrom) for one in node.names
+    }
     assert typed == {(f"crawlpool.{home}", name) for name, home in crawlpool._HOME_OF.items()}
     assert {*crawlpool.__all__} == {*crawlpool._HOME_OF, "__version__"}
 

@@ -21,7 +21,8 @@ TREES = [
 ]
 HOSTS = 20
 
-pytestmark = [pytest.mark.transports(),
+pytestmark = [
+    pytest.mark.transports(),
     pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed"),
     pytest.mark.skipif(not TREES, reason="neither python3-doc nor postgresql-doc of Debian is installed"),
     pytest.mark.timeout(170),

@@ -21,6 +21,7 @@ from tests.kit import connections_of
 
 pytestmark = pytest.mark.transports()
 
+
 @pytest.fixture
 def server() -> Iterator[SiteServer]:
     """Serve a page, a slow page, and a redirect."""

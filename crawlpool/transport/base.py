@@ -69,6 +69,9 @@ class Lane(Protocol):
     def room(self) -> int:
         """Return how many exchanges may be started now."""
 
+    def blocks(self, exchange: Exchange) -> bool:
+        """Tell whether to start an exchange is to wait for its end."""
+
     def has_news(self) -> bool:
         """Tell, without a lock and at once, whether ``completed`` has something that nobody is at."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.transports()
 
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """A site with a login, redirects and digest auth; the server keeps each Cookie header that came."""
 

@@ -172,6 +172,12 @@ class PoolSettings:
         )
         check(budget is None or self.is_curl, "memory_budget_bytes", budget, "a budget needs transport='curl'")
         check(is_count(self.threads) and self.threads <= 4096, "threads", self.threads, "a whole number, 1 to 4096")
+        check(
+            self.is_curl or self.in_flight is None or self.in_flight <= self.threads,
+            "in_flight",
+            self.in_flight,
+            "more than one for each of the threads needs transport='curl'",
+        )
         check_deadline(self.deadline_s)
         check_cap(self.max_body_bytes)
         check(is_count(self.idle_connections), "idle_connections", self.idle_connections, "a whole number, at least 1")

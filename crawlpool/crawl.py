@@ -306,7 +306,13 @@ class Crawl:
     def _begin(self, leg: Leg) -> None:
         with self._lock:
             self._outstanding += 1
-        if not self._workforce.put(leg):
+        try:
+            is_queued = self._workforce.put(leg)
+        except BaseException:  # it is in nobody's hands: without this the end would be waited for in vain
+            self._books.settle(dropped(leg, "interrupted"), leg)
+            self._end_one()
+            raise
+        if not is_queued:
             self._finish(leg, dropped(leg, "interrupted"))
             if not self._is_draining:
                 raise PoolClosed("the session pool was closed during the crawl")

@@ -46,8 +46,8 @@ class Target:
         input: the input line as it was given; the URL where there was no line.
 
     Raises:
-        ConfigError: when ``url`` or ``method`` is no text or empty. That the URL can be fetched is found when it is
-            prepared: a bad one ends as a ``failed`` result, not as an exception here.
+        ConfigError: when ``url`` or ``method`` is no text or empty, or ``priority`` no number. That the URL can be
+            fetched is found when it is prepared: a bad one ends as a ``failed`` result, not as an exception here.
     """
 
     url: str
@@ -67,6 +67,8 @@ class Target:
             raise ConfigError(f"url={self.url!r}: a target's URL is text")
         if not isinstance(self.method, str) or not self.method:
             raise ConfigError(f"method={self.method!r}: a target's method is a word such as GET")
+        if not isinstance(self.priority, (int, float)) or self.priority != self.priority:
+            raise ConfigError(f"priority={self.priority!r}: a target's priority is a number")
         if not self.method.isupper():
             object.__setattr__(self, "method", self.method.upper())
 

@@ -1,7 +1,7 @@
 """The curl transport at full speed for a long time: does memory stay where it is, and is nothing left at the end?
 
-``python -m tests.soak --seconds 600`` (``tox -e soak``) fetches small and large pages, gzip, uploads, streams and errors
-from nginx on loopback, and prints what it saw. ``tests/test_soak.py`` holds a short run of the same.
+``python -m tests.soak --seconds 600`` (``tox -e soak``) fetches small and large pages, uploads, streams and errors from
+nginx on loopback, and prints what it saw. ``tests/test_soak.py`` holds a short run of the same.
 """
 
 from __future__ import annotations

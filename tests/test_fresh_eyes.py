@@ -23,6 +23,7 @@ from crawlpool import (
     Result,
     RetryPolicy,
     SessionPool,
+    Target,
     TruncatedBody,
 )
 from crawlpool.testing import Answer, SiteServer
@@ -164,3 +165,28 @@ def test_wrong_kinds_of_settings_are_named(wrong: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))) as caught:
         SessionPool(**wrong)  # type: ignore[arg-type]
     assert "u:p" not in str(caught.value)
+
+
+@pytest.mark.parametrize("priority", ["x", None, float("nan")])
+def test_a_priority_is_a_number(priority: object) -> None:
+    """A priority that can't be compared is refused where it is said, and not by the queue of a running crawl."""
+    with pytest.raises(ConfigError, match="priority"):
+        Target("http://127.0.0.1/", priority=priority)  # type: ignore[arg-type]
+
+
+def test_more_in_flight_than_threads_needs_curl() -> None:
+    """``in_flight`` that would be ignored is refused."""
+    with pytest.raises(ConfigError, match="in_flight=64"):
+        SessionPool(threads=4, in_flight=64, transport="urllib3")
+
+
+def test_a_crawl_whose_feeder_fails_ends_with_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong while a target is queued comes out of the crawl, which doesn't wait for it in vain."""
+    with SessionPool(threads=1) as pool:
+
+        def put(leg: object, *, block: bool = True) -> bool:
+            raise RuntimeError("no room in the world")
+
+        monkeypatch.setattr(pool._workforce, "put", put)
+        with pytest.raises(RuntimeError, match="no room"):
+            pool.crawl(["http://127.0.0.1:1/"])

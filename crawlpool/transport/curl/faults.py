@@ -109,7 +109,7 @@ def _other(transfer: Transfer) -> Exception:
     if code in (WEIRD_SERVER_REPLY, BAD_CONTENT_ENCODING, TOO_LARGE) or (
         code == UNSUPPORTED_PROTOCOL and transfer.sends
     ):
-        return ProtocolError(f"the answer breaks HTTP: {message}", request=request)
+        return ProtocolError(f"the answer breaks HTTP: {message or 'its header is too large'}", request=request)
     if code == UNSUPPORTED_PROTOCOL:
         return rex.InvalidSchema(message or "libcurl doesn't speak this scheme", request=request)
     if code == OUT_OF_MEMORY:

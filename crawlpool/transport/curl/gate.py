@@ -7,12 +7,15 @@ would be taken for the next request's answer. And a POST that the server has rea
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Any
+
+from crawlpool.transport.curl.faults import UNSUPPORTED_PROTOCOL, WEIRD_SERVER_REPLY
 
 try:
     import fcntl
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 OK, ABORT = 0, 1  # pycurl's PREREQFUNC_OK and PREREQFUNC_ABORT
 _BAD_SOCKET = -1
+_RECORD_BYTES = 22  # that TLS adds at least
 _BYTES_RECEIVED_AT = 128  # tcpi_bytes_received in Linux' struct tcp_info, since 4.1
 
 
@@ -76,44 +80,12 @@ class Connections:
                 return True
         return False
 
-    def is_planted(self, transfer: Transfer, least_bytes: int = 1) -> bool:
-        """Tell whether a transfer has got an answer of which fewer bytes were read from its socket since it was sent.
-
-        Where the system doesn't tell, and of a connection that libcurl has closed by now, nobody knows; the answer
-        is no then.
-        """
-        if transfer.reused is None:
-            return False
-        fd, before = transfer.reused
-        after, unread = _bytes_received(fd), _bytes_unread(fd)
-        if before < 0 or after - unread - before >= least_bytes:
-            return False
-        while (now := _bytes_received(fd)) != after:  # some came between the two looks
-            after, unread = now, _bytes_unread(fd)
-        return after - unread - before < least_bytes and self.is_open(fd)
-
-    def is_open_of(self, transfer: Transfer) -> bool:
-        """Tell whether the connection is open that a transfer used again."""
-        return transfer.reused is not None and self.is_open(transfer.reused[0])
-
     def is_open(self, fd: int) -> bool:
         """Tell whether that number is a socket of ours still."""
         try:
             return os.fstat(fd).st_ino == self._inodes.get(fd)
         except OSError:
             return False
-
-    def shut(self, transfer: Transfer) -> None:
-        """End the connection of a planted answer; libcurl finds that out and closes it."""
-        if transfer.reused is None or not self.is_open(transfer.reused[0]):
-            return
-        sock = socket.socket(fileno=transfer.reused[0])
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:  # the other side was quicker
-            return
-        finally:
-            sock.detach()
 
     def open_now(self) -> int:
         """Return how many of the sockets are still open."""
@@ -170,8 +142,9 @@ class Gate:
                 transfer.is_poisoned = True
                 return ABORT
             if fd is not None and (transfer.url[4] == "s" or (transfer.proxy or "").startswith("https:")):
-                transfer.reused = fd, _bytes_received(fd)
-                self._connections.just_reused.append(transfer)
+                transfer.reused = _reuse_of(fd)
+                if transfer.reused is not None:
+                    self._connections.just_reused.append(transfer)
         else:
             transfer.is_first = True
         opened.clear()
@@ -186,29 +159,74 @@ class Gate:
         self._just_opened.clear()
 
 
-def _bytes_unread(fd: int) -> int:
-    """Return how many of the bytes that have come wait to be read."""
-    try:
-        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
-    except OSError:
-        return 0
+class Reuse:
+    """How much was read from the socket of a TLS connection that is used again, since its request was sent.
+
+    An answer of which less was read than it is long was there before the request. It has a descriptor of its own: an
+    answer may be the last on its connection, and libcurl closes that before anybody can look.
+
+    Args:
+        fd: the socket, of which nothing is unread.
+
+    Raises:
+        OSError: when no descriptor is left.
+    """
+
+    def __init__(self, fd: int) -> None:
+        # Named, it needn't ask the system what it is.
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, os.dup(fd))
+        self._before = self._received()
+
+    def has_read_less_than(self, least_bytes: int) -> bool:
+        """Tell whether fewer bytes have been read since then."""
+        while True:
+            received = self._received()
+            if received - self._before - self._unread() >= least_bytes:
+                return False
+            if self._received() == received:  # else some came between the two looks
+                return True
+
+    def shut(self) -> None:
+        """End the connection; libcurl finds that out and closes it."""
+        with contextlib.suppress(OSError):  # the other side was quicker
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def fileno(self) -> int:
+        """Return the number of our own descriptor."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Give our descriptor back: while it is open the server isn't told that libcurl has closed."""
+        self._sock.close()
+
+    def _received(self) -> int:
+        info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED_AT + 8)
+        return int.from_bytes(info[_BYTES_RECEIVED_AT:], sys.byteorder)
+
+    def _unread(self) -> int:
+        return int.from_bytes(fcntl.ioctl(self._sock, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
 
 
-def _bytes_received(fd: int) -> int:
-    """Return how many bytes have come over a TCP connection; -1 where the system doesn't tell."""
-    if not _CAN_COUNT:
-        return -1
-    try:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)  # named, it needn't ask the system what it is
-    except OSError:
-        return -1
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED_AT + 8)
-    except OSError:
-        return -1
-    finally:
-        sock.detach()
-    return int.from_bytes(info[_BYTES_RECEIVED_AT:], sys.byteorder) if len(info) == _BYTES_RECEIVED_AT + 8 else -1
+def is_planted(transfer: Transfer, reused: Reuse) -> bool:
+    """Tell whether what a transfer has got was there before its request."""
+    if transfer.head:
+        size = sum(map(len, transfer.head)) + sum(map(len, transfer.body))
+        return transfer.stream is None and reused.has_read_less_than(size + _RECORD_BYTES)
+    return transfer.code in (UNSUPPORTED_PROTOCOL, WEIRD_SERVER_REPLY) and reused.has_read_less_than(1)
+
+
+def let_go(transfer: Transfer) -> None:
+    """Part from the connection that a transfer used again."""
+    if transfer.reused is not None:
+        transfer.reused.close()
+        transfer.reused = None
+
+
+def _reuse_of(fd: int) -> Reuse | None:
+    if _CAN_COUNT:
+        with contextlib.suppress(OSError):
+            return Reuse(fd)
+    return None
 
 
 def _local_name(fd: int) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger
 from crawlpool.transport.curl.budget import MemoryBudget
-from crawlpool.transport.curl.gate import Connections
+from crawlpool.transport.curl.gate import Connections, is_planted, let_go
 from crawlpool.transport.curl.handle import Handle
 from crawlpool.transport.curl.header import early_response
 from crawlpool.transport.curl.limits import Limits
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _log = logger("curl")
 _SPARE_HANDLES = 64
-_RECORD_BYTES = 22  # that TLS adds at least
 _LEAST_BATCH, _MOST_BATCH = 8, 64  # ended transfers that are handed over in one go, if so many have ended
 _QUICK_BYTES = 128 * 1024
 
@@ -71,7 +70,8 @@ class Loop(Orders):
 
     def descriptors(self) -> list[int]:
         """Return the descriptors that a forked child must not touch."""
-        return [*self.connections.descriptors(), *self._poller.own_descriptors()]
+        ours = [one.reused.fileno() for one in self._running if one.reused is not None]
+        return [*self.connections.descriptors(), *self._poller.own_descriptors(), *ours]
 
     def streams(self) -> list[Transfer]:
         """Return the running transfers whose bodies are streamed."""
@@ -254,8 +254,8 @@ class Loop(Orders):
         handle.finish(transfer)
         self._put_back(handle)
         self._running.pop(transfer, None)  # not before: were there a fault of ours above, its waiter would not be told
-        if transfer.reused is not None and self._is_planted(transfer):
-            self.connections.shut(transfer)
+        if transfer.reused is not None and is_planted(transfer, transfer.reused):
+            transfer.reused.shut()
             transfer.is_poisoned = True
         if transfer.is_poisoned and transfer.error is None and not transfer.is_fresh:
             self._begin_afresh(transfer)
@@ -265,27 +265,24 @@ class Loop(Orders):
     def _begin_afresh(self, transfer: Transfer) -> None:
         """Give a transfer a new connection; over the one that it had it got nothing that is an answer to it."""
         transfer.is_fresh, transfer.is_poisoned, transfer.sends = True, False, 0
-        transfer.head, transfer.body, transfer.has_header, transfer.reused = (), (), False, None
+        transfer.head, transfer.body, transfer.has_header = (), (), False
+        let_go(transfer)
         if self._budget is not None:
             self._budget.release(transfer)
             self._budget.ended(transfer)
         self._add(transfer)
-
-    def _is_planted(self, transfer: Transfer) -> bool:
-        """Tell whether what a transfer has got was there before its request; see ``Connections.just_reused``."""
-        if transfer.stream is not None:
-            return False
-        size = sum(map(len, transfer.head)) + sum(map(len, transfer.body))
-        return self.connections.is_planted(transfer, size + _RECORD_BYTES)
 
     def _refuse_planted(self) -> None:
         """Part from connections whose answer was there before the request."""
         connections = self.connections
         for transfer in connections.just_reused:
             handle = self._running.get(transfer)
-            if handle is None or len(handle.head) <= transfer.head_start or not connections.is_planted(transfer):
+            reused = transfer.reused
+            if handle is None or reused is None or len(handle.head) <= transfer.head_start:
                 continue
-            connections.shut(transfer)
+            if not reused.has_read_less_than(1):
+                continue
+            reused.shut()
             del self._running[transfer]
             self._multi.remove_handle(handle.curl)
             handle.finish(transfer)
@@ -306,6 +303,7 @@ class Loop(Orders):
 
     def _end(self, transfer: Transfer) -> None:
         transfer.is_ended = True
+        let_go(transfer)
         if self._budget is not None:
             self._budget.ended(transfer)
             if transfer.stopped is not None:  # nobody is going to take its body
@@ -342,7 +340,8 @@ class Loop(Orders):
 
     def _header_came(self, transfer: Transfer) -> bool:
         """Show the header to whoever wants it before the body; in a callback of libcurl, so nothing may get out."""
-        if transfer in self.connections.just_reused and self.connections.is_planted(transfer):
+        reused = transfer.reused
+        if reused is not None and transfer in self.connections.just_reused and reused.has_read_less_than(1):
             transfer.has_header, transfer.is_poisoned = False, True
             return False
         try:

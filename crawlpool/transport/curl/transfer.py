@@ -64,7 +64,7 @@ class Transfer:
     is_poisoned = False
     is_ended = False
     has_header = False
-    reused: tuple[int, int] | None = None  # over TLS: the socket, and how many bytes it had got before
+    reused: Any = None  # the gate's note of a TLS connection that was open
     sends = 0
     sent_at: float = 0.0
     head_start = 0

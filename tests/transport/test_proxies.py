@@ -108,9 +108,9 @@ def test_tls_goes_through_a_tunnel(pool: SessionPool, secure: SiteServer) -> Non
     with Proxy() as proxy:
         for _ in range(2):
             assert pool.get(secure.url(host="localhost"), proxies=through(proxy)).text == "secret"
-        assert [head.split(b"\r\n")[0] for head in proxy.heads] == [
-            f"CONNECT localhost:{secure.port} HTTP/1.1".encode()
-        ]
+        # CPython's own CONNECT says HTTP/1.0 before 3.12.
+        asked = [head.split(b"\r\n")[0].rpartition(b" HTTP/1.")[0] for head in proxy.heads]
+        assert asked == [f"CONNECT localhost:{secure.port}".encode()]
         with pytest.raises(requests.exceptions.SSLError) as caught:
             pool.get(secure.url(host="localhost"), proxies=through(proxy), verify=True)
         assert kind_of(caught.value) is ErrorKind.TLS

@@ -179,8 +179,8 @@ class Loop(Orders):
 
     def _begin(self, transfer: Transfer) -> None:
         if transfer.exchange.is_aborted:
-            transfer.stopped = LegEnd.CANCELLED
-            self._end(transfer)
+            if not transfer.is_ended:  # else it was aborted before it was handed over, and that order came first
+                self._stop_one(transfer, LegEnd.CANCELLED)
             return
         try:
             addresses = self._resolver.cached(transfer.host, transfer.port)

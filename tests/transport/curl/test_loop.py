@@ -1,4 +1,4 @@
-"""Orders to the I/O thread may come in any order: each transfer is told to have ended once, and no thread dies of it."""
+"""Orders to the I/O thread come in any order: each transfer is told to have ended once, and no thread dies of it."""
 
 from __future__ import annotations
 

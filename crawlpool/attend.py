@@ -8,7 +8,6 @@ the workers'.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import PoolClosed
@@ -105,8 +104,3 @@ def is_instant(transfer: Any) -> bool:
 def may_begin(leg: Leg) -> bool:
     """Tell whether the I/O thread may begin a leg."""
     return leg.run.is_instant and leg.request is None and leg.verdict is None and leg.is_plain()
-
-
-def has_gil() -> bool:
-    """Tell whether this interpreter runs one thread at a time; without that lock the workers are the faster way."""
-    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())

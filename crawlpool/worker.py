@@ -6,14 +6,14 @@ import collections
 import threading
 from typing import TYPE_CHECKING
 
-from crawlpool.attend import Attendant, has_gil
+from crawlpool.attend import Attendant
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger
 from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
 from crawlpool.settle import begin, conclude, dropped
 from crawlpool.transport.base import Completion
-from crawlpool.transport.inbox import Inbox
+from crawlpool.transport.inbox import Inbox, has_gil
 
 if TYPE_CHECKING:
     from crawlpool.leg import Run

@@ -47,7 +47,7 @@ class Inbox:
         self._slow: collections.deque[Any] = collections.deque()
         self._attendants = 0
         # Without the interpreter's lock there is no reason to leave it to one.
-        self._most_attendants = 1 if getattr(sys, "_is_gil_enabled", lambda: True)() else 64
+        self._most_attendants = 1 if has_gil() else 64
 
     def deliver(self, ended: Sequence[Ended]) -> None:
         """Take transfers that have ended; the I/O thread calls this."""
@@ -89,3 +89,8 @@ class Inbox:
         """Say that the caller attends no more; it looks for news itself, or calls somebody who does."""
         with self._lock:
             self._attendants -= 1
+
+
+def has_gil() -> bool:
+    """Tell whether this interpreter runs one thread at a time; without that lock the workers are the faster way."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())

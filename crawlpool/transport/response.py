@@ -14,8 +14,6 @@ from urllib3 import HTTPHeaderDict
 from urllib3.response import HTTPResponse
 
 if TYPE_CHECKING:
-    import http.client
-
     from crawlpool.models import Wire
 
 _MOST_MEMOS = 1000
@@ -62,11 +60,6 @@ class LeanResponse(requests.Response):
     def cookies(self, value: Any) -> None:
         # Response.__init__ makes an empty jar; it would hide what the answer set.
         self._jar = value if value else None
-
-    @property
-    def message(self) -> http.client.HTTPMessage | None:
-        """The header as http.client has it; for cookies."""
-        return None if self.raw is None else self.raw._original_response.msg
 
     def take_wire_body(self) -> bytes | None:
         """Return the body as it came over the wire, once; ``None`` when it was taken, or comes as a stream."""

@@ -150,7 +150,7 @@ class Gate:
         opened.clear()
         transfer.ip = ip
         transfer.head_start = len(self.head)
-        transfer.sent_at = transfer.seen_at = time.monotonic()
+        transfer.seen_at = time.monotonic()
         return OK
 
     def begin(self, transfer: Transfer) -> None:

@@ -66,7 +66,6 @@ class Transfer:
     has_header = False
     reused: Any = None  # the gate's note of a TLS connection that was open
     sends = 0
-    sent_at: float = 0.0
     head_start = 0
     held_bytes = 0
     seen: Any = None

@@ -38,7 +38,6 @@ class Upload:
         self._is_over = False
         self._is_failed = False
         self._is_waiting = False
-        self.sent = 0
         self.resume: Callable[[], None] = _nothing
 
     def read(self, most: int) -> bytes | int:
@@ -52,7 +51,6 @@ class Upload:
                 self._is_waiting = True
                 return self._pause
             given, self._piece = bytes(self._piece[:most]), self._piece[most:]
-            self.sent += len(given)
             if not self._piece:
                 self._turn.notify()
             return given

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from crawlpool.transport.base import Lane
 
 _AT_ONCE = 64
-_ANY_PLAIN_URL = "http://plain/"
 
 
 class Attendant:
@@ -57,7 +56,7 @@ class Attendant:
         except PoolClosed:
             return ended
         # Asked each time: an auth that was set meanwhile, a site, a mounted adapter may run a user's code.
-        if session.prepare_plain("GET", _ANY_PLAIN_URL) is None or self._pool._shared.mounts.current:
+        if session.plan() is None or self._pool._shared.mounts.current:
             return ended
         mine = [transfer for transfer in ended if is_instant(transfer)]
         if not mine:

@@ -103,7 +103,7 @@ def receive(
         The response, or the one that a hook put in its place.
     """
     request, settings = exchange.request, exchange.settings
-    if request.hooks and request.hooks.get("response"):
+    if not exchange.is_quick and request.hooks and request.hooks.get("response"):  # no hook is quick
         told = settings if timeout is None else {**settings, "timeout": timeout}
         response = dispatch_hook("response", request.hooks, response, **told)
     if response.history or has_header(response, "set-cookie") or not isinstance(session.cookies, CookieStore):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from crawlpool.clock import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from crawlpool.leg import Group, Leg, Run
 
@@ -109,6 +109,17 @@ class Frontier:
             self._wake()
             return True
 
+    def put_all(self, legs: Sequence[Leg]) -> int:
+        """Queue legs of one run, whose group has no capacity, in one go; return how many were queued: all or none."""
+        group = legs[0].run.group
+        with self._lock:
+            if self._is_closed or group.is_stopped:
+                return 0
+            for leg in legs:
+                self._put(leg)
+            self._wake()
+            return len(legs)
+
     def take(self, n: int = 1, has_news: Callable[[], bool] = _never) -> list[Leg] | None:
         """Return up to ``n`` legs to be started now, waiting until there is one.
 
@@ -174,7 +185,7 @@ class Frontier:
         with self._lock:
             touched: dict[_Host, None] = {}
             for leg, again in ended:
-                host = self._hosts[leg.run.group, leg.host]
+                host = leg.seat
                 host.running -= 1
                 self._running -= 1
                 touched[host] = None
@@ -252,19 +263,21 @@ class Frontier:
         return legs
 
     def _put(self, leg: Leg) -> None:
-        leg.queued_at = self._clock.monotonic()
+        leg.queued_at = now = self._clock.monotonic()
         self._queued += 1
-        leg.run.group.queued += 1
-        if leg.not_before > leg.queued_at:
+        group = leg.run.group
+        group.queued += 1
+        if leg.not_before > now:
             heapq.heappush(self._later, (leg.not_before, next(self._order), leg))
         else:
-            self._make_ready(leg)
+            self._make_ready(leg, group)
 
-    def _make_ready(self, leg: Leg) -> None:
-        key = (leg.run.group, leg.host)
+    def _make_ready(self, leg: Leg, group: Group) -> None:
+        key = (group, leg.host)
         host = self._hosts.get(key)
         if host is None:
             host = self._hosts[key] = _Host(key)
+        leg.seat = host
         heapq.heappush(host.queue, (-leg.target.priority, next(self._order), leg))
         if not host.is_in_ring:
             self._look_at(host)
@@ -316,7 +329,8 @@ class Frontier:
             return None
         now = self._clock.monotonic()
         while self._later and self._later[0][0] <= now:
-            self._make_ready(heapq.heappop(self._later)[2])
+            leg = heapq.heappop(self._later)[2]
+            self._make_ready(leg, leg.run.group)
         return self._later[0][0] if self._later else None
 
     def _wait_for_work(self, due_at: float | None) -> None:

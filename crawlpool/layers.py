@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.hooks import default_hooks
-from requests.structures import CaseInsensitiveDict
 
-from crawlpool.defaults import OwnHeaders, OwnMapping, Snapshot
+from crawlpool.defaults import OwnHeaders, OwnMapping
 from crawlpool.events import RetriesLeftToAdapter, emit, logger
 from crawlpool.shared import Shared
 from crawlpool.transport._urllib3 import Urllib3Adapter
@@ -18,6 +17,7 @@ from crawlpool.transport.lifeline import Lifeline
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
 
+    from crawlpool.prepare import Plan
     from crawlpool.transport.base import Exchange
 
 UNSET: Any = object()
@@ -69,10 +69,7 @@ class LayeredSession(requests.Session):
         self._own_version = 0
         self._plain: dict[str, Any] = {}
         self._plain_of: Any = None
-        self._seen: Snapshot | None = None
-        self._base: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
-        self._base_of: Any = None
-        self._base_store: Any = None
+        self._plan: Plan | None = None
         self._own_cookies: Any = None
         self._mounted: Any = ()
         self._self_mounted: set[str] = set()

@@ -162,10 +162,10 @@ class Leg:
     not_before: float = 0.0
     queued_at: float = 0.0
     waited_s: float = 0.0
-    started_at: float | None = None
     started_wall_s: float | None = None
     ordinal = 0
     verdict: Result | None = None
+    seat: Any = None  # the frontier's: where it waits or runs
     _is_plain: bool | None = None
 
     def __init__(self, run: Run, target: Target, host: str) -> None:

@@ -79,13 +79,11 @@ class Target:
             return value
         if cls is not Target or type(value) is not str:
             return cls(value)
-        # A frozen dataclass sets its fields one by one through object.__setattr__: half of what a leg costs to make.
+        # A frozen dataclass sets its fields one by one by object.__setattr__: half of what a leg costs to make. The
+        # defaults are attributes of the class.
         plain = object.__new__(Target)
-        plain.__dict__.update(_PLAIN_TARGET, url=value)
+        object.__setattr__(plain, "url", value)
         return plain
-
-
-_PLAIN_TARGET: dict[str, Any] = dict(vars(Target("-")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,10 +193,31 @@ class Result:
         return record_of(self)
 
     @classmethod
-    def quick(cls, **fields: Any) -> Result:
-        """Return what ``Result(**fields)`` does, for one who gives every field; a third of the time."""
+    def answered(
+        cls,
+        target: Target,
+        outcome: Outcome,
+        response: requests.Response,
+        redirects: tuple[Hop, ...],
+        attempts: int,
+        started_at_s: float | None,
+        elapsed_s: float,
+        waited_s: float,
+    ) -> Result:
+        """Return the result of a target that was answered: what ``Result(...)`` does, in a third of the time."""
         result = object.__new__(cls)
-        result.__dict__.update(fields)
+        # The defaults of the other fields are attributes of the class.
+        fields = {
+            "target": target,
+            "outcome": outcome,
+            "response": response,
+            "redirects": redirects,
+            "attempts": attempts,
+            "started_at_s": started_at_s,
+            "elapsed_s": elapsed_s,
+            "waited_s": waited_s,
+        }
+        object.__setattr__(result, "__dict__", fields)
         return result
 
     def unwrap(self) -> requests.Response:

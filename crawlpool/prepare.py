@@ -33,42 +33,141 @@ PLAIN_URL = re.compile(
 )
 
 
+class Plan:
+    """What the plain requests of a session have in common, as long as none of its settings changes.
+
+    Args:
+        of: the pool's defaults, and ``headers`` the session's: what the plan was made from.
+        base: the headers that each request begins with, merged and valid; nobody changes them.
+        hooks: the response hooks of each request.
+        store: whose cookies each request carries.
+        settings: what an adapter's ``send`` takes, the same for any URL; ``None`` where it depends on the URL.
+
+    Immutable but for what it remembers; belongs to its session's thread.
+    """
+
+    __slots__ = ("base", "headers", "hooks", "lines", "of", "seen", "settings", "store")
+
+    def __init__(
+        self,
+        of: Any,
+        headers: CaseInsensitiveDict[Any],
+        base: CaseInsensitiveDict[Any],
+        hooks: list[Any],
+        store: CookieStore,
+        settings: dict[str, Any] | None,
+    ) -> None:
+        self.of = of
+        self.headers = headers
+        self.seen = dict(headers._store)
+        self.base = base
+        self.lines: dict[str, Any] = base._store
+        self.hooks = hooks
+        self.store = store
+        self.settings = settings
+
+    def holds_for(self, of: Any, headers: Any, hooks: list[Any], store: Any, settings: Any) -> bool:
+        """Tell whether everything is as it was when the plan was made."""
+        return (
+            of is self.of
+            and headers is self.headers
+            # One dict comparison of a handful of tuples: no hook into the headers can be missed by it.
+            and headers._store == self.seen
+            and hooks == self.hooks
+            and store is self.store
+            and settings is self.settings
+        )
+
+    def request(self, method: str, url: str, headers: Mapping[str, Any] | None = None) -> PlainRequest:
+        """Return the prepared request of a GET or HEAD to a URL that ``PLAIN_URL`` matches.
+
+        Raises:
+            requests.exceptions.InvalidHeader: for a header of the call that HTTP can't carry.
+        """
+        prepared = PlainRequest(method, url, self)
+        if headers:
+            prepared.headers = merged(self.base, headers)
+        store = self.store
+        if not store.is_empty and "cookie" not in prepared.wire_lines:
+            line = store.header_for(prepared)
+            if line is not None:
+                prepared.headers["Cookie"] = line
+        return prepared
+
+
 class PlainRequest(PreparedRequest):
     """The prepared request of a GET or HEAD without body, params and auth to a URL that ``PLAIN_URL`` matches.
 
+    Its own headers, hooks and jar are made when somebody looks at them: for a redirect, an auth, a user.
+
     Args:
-        headers: merged and valid; the request takes them over.
-        store: whose cookies it carries: its jar is made when somebody looks at it, for a redirect or an auth.
-        hooks: the request's own dict of lists.
+        plan: what it begins with.
     """
 
     body = None
     _body_position = None
+    _headers: Any = None
+    _hooks: Any = None
+    _jar: Any = None
 
-    def __init__(
-        self, method: str, url: str, headers: CaseInsensitiveDict[Any], store: CookieStore, hooks: dict[str, Any]
-    ) -> None:
+    def __init__(self, method: str, url: str, plan: Plan) -> None:
         # Not super().__init__(): it sets the same again.
         self.method = method
         self.url = url
-        self.headers = headers
-        self.hooks = hooks
-        self._store: CookieStore | None = store
-        self._jar: Any = None
+        self._plan: Plan | None = plan
+
+    @property
+    def wire_lines(self) -> dict[str, Any]:
+        """What is sent of headers, lower-case name to (name, value), for one who doesn't change it.
+
+        The very same dict for all requests of a plan whose headers nobody has looked at.
+        """
+        mine = self._headers
+        if mine is None and self._plan is not None:
+            return self._plan.lines
+        return mine._store if isinstance(mine, CaseInsensitiveDict) else CaseInsensitiveDict(mine)._store
+
+    @property
+    def headers(self) -> Any:
+        """The headers, as requests has them."""
+        if self._headers is None and self._plan is not None:
+            self._headers = merged(self._plan.base)
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: Any) -> None:
+        self._headers = headers
+
+    @property
+    def hooks(self) -> Any:
+        """The hooks, as requests has them."""
+        if self._hooks is None and self._plan is not None:
+            self._hooks = {"response": list(self._plan.hooks)}
+        return self._hooks
+
+    @hooks.setter
+    def hooks(self, hooks: Any) -> None:
+        self._hooks = hooks
 
     @property
     def _cookies(self) -> Any:
-        if self._jar is None and self._store is not None:
-            self._jar = RequestCookies(self._store)
+        if self._jar is None and self._plan is not None:
+            self._jar = RequestCookies(self._plan.store)
         return self._jar
 
     @_cookies.setter
     def _cookies(self, jar: Any) -> None:
-        self._jar, self._store = jar, None
+        self._jar = jar
 
     def __getstate__(self) -> dict[str, Any]:
         # Responses can be pickled, with their requests; a store can't.
-        return {**self.__dict__, "_jar": self._cookies, "_store": None}
+        return {
+            **self.__dict__,
+            "_headers": self.headers,
+            "_hooks": self.hooks,
+            "_jar": self._cookies,
+            "_plan": None,
+        }
 
 
 def checked(headers: Mapping[str, Any]) -> CaseInsensitiveDict[Any]:

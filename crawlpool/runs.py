@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -191,6 +192,11 @@ class MapRun:
             return taken
 
 
+#: What iterates over something that is in memory as a whole: its next one is there at once.
+_NOTHING: tuple[Iterable[str], ...] = ([], (), set(), {}, {"": ""}.values())
+_IN_MEMORY = tuple(type(iter(nothing)) for nothing in _NOTHING)
+
+
 class MapResults(Iterator[Result]):
     """The results of many targets, one after the other: input is read as needed, output is bounded.
 
@@ -212,6 +218,7 @@ class MapResults(Iterator[Result]):
         self, workforce: Workforce, targets: Iterable[str | Target], run: MapRun, window: int, ordered: bool
     ) -> None:
         self._source = iter(targets)
+        self._is_in_memory = isinstance(self._source, _IN_MEMORY)
         self._workforce = workforce
         self._run = run
         self._window = window
@@ -282,6 +289,9 @@ class MapResults(Iterator[Result]):
         while not self._is_exhausted and self._out < self._window:
             if (self._taken or self._run.has_news) and self._run.group.queued >= self._window // 4:
                 return
+            if self._is_in_memory:
+                self._fill_at_once()
+                return
             try:
                 given = next(self._source)
             except StopIteration:
@@ -292,6 +302,19 @@ class MapResults(Iterator[Result]):
             self._out += 1
             if not self._workforce.put(leg):
                 raise PoolClosed("the session pool is closed")
+
+    def _fill_at_once(self) -> None:
+        """Read as much as there is room for: from a list there is nothing to wait for."""
+        room = self._window - self._out
+        legs = [
+            first_leg(self._run, given, ordinal)
+            for ordinal, given in enumerate(itertools.islice(self._source, room), self._read)
+        ]
+        self._is_exhausted = len(legs) < room
+        self._read += len(legs)
+        self._out += len(legs)
+        if legs and not self._workforce.put_all(legs):
+            raise PoolClosed("the session pool is closed")
 
 
 def give_up(legs: Iterable[Leg]) -> None:

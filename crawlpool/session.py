@@ -15,7 +15,7 @@ from crawlpool.cookies import CookieStore, RequestCookies
 from crawlpool.exchange import receive, send_once, send_with_retries
 from crawlpool.lane import BlockingLane, EngineLane
 from crawlpool.layers import UNSET
-from crawlpool.prepare import PLAIN_URL, PlainRequest, checked, merged
+from crawlpool.prepare import PLAIN_URL, PlainRequest, Plan, checked, merged
 from crawlpool.redirects import RedirectingSession, redirect_errors
 from crawlpool.retry import RetryPolicy
 from crawlpool.shared import Call
@@ -100,34 +100,32 @@ class Session(RedirectingSession):
 
         ``None`` where this session has something to add that takes the long way.
         """
+        plan = self.plan()
+        return None if plan is None else plan.request(method, url, headers)
+
+    def plan(self) -> Plan | None:
+        """Return what plain requests have in common now; ``None`` where one of them may take the long way."""
         self._sync()
         now = self._synced
         shared = self._shared
         jar = self.cookies
+        mine = self._headers
         if (
             self.auth is not None
             or shared.sites.current
             or type(jar) is not CookieStore
             or self._params
             or (self.trust_env and shared.environment.has_logins)
+            or not isinstance(mine, CaseInsensitiveDict)  # a user's plain dict in its place
         ):
             return None
-        mine = self._headers
-        # One dict comparison of a handful of tuples: no hook into the headers can be missed by it.
-        if self._seen is not now or mine is not self._base_of or self._base_store != mine._store:
-            if not isinstance(mine, CaseInsensitiveDict):  # a user's plain dict in its place
-                return None
-            self._base = checked(mine)
-            self._base_of, self._base_store = mine, dict(mine._store)
-            self._seen = now
         own = self.hooks.get("response") if self.hooks else None
-        hooks = {"response": [*now.hooks, *([own] if callable(own) else own or ())]}
-        prepared = PlainRequest(method, url, merged(self._base, headers), jar, hooks)
-        if not jar.is_empty and "cookie" not in prepared.headers._store:
-            line = jar.header_for(prepared)
-            if line is not None:
-                prepared.headers["Cookie"] = line
-        return prepared
+        hooks = [*now.hooks, *([own] if callable(own) else own or ())]
+        settings = self.plain_settings()
+        plan = self._plan
+        if plan is None or not plan.holds_for(now, mine, hooks, jar, settings):
+            plan = self._plan = Plan(now, mine, checked(mine), hooks, jar, settings)
+        return plan
 
     # Sending -----------------------------------------------------------------------------------------------------
 

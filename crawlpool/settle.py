@@ -17,35 +17,50 @@ from crawlpool.transport.base import Completion, Exchange
 
 if TYPE_CHECKING:
     from crawlpool.leg import Run
+    from crawlpool.prepare import Plan
     from crawlpool.session import Session
 
 _PREPARED = ("params", "data", "headers", "cookies", "files", "auth", "hooks", "json")
 _SETTINGS = ("proxies", "verify", "cert")
 
 
-def begin(leg: Leg, session: Session) -> Exchange | Completion:
+def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Completion:
     """Prepare a leg for its session: return the exchange to start, or the completion of one that isn't to be sent.
 
     Never raises: what the caller's auth or hooks raise, ``SystemExit`` included, ends the target and not the worker.
+
+    Args:
+        plan: the session's, as it is now: plain legs need nothing else.
     """
-    options = leg.run.options
+    run = leg.run
+    options = run.options
     nothing: Any = None
     if leg.verdict is not None:
         return Completion(Exchange(nothing, {}, Deadline(None), token=leg), None, None, 0.0)
-    leg.started_at = session._shared.clock.monotonic()
-    leg.started_wall_s = session._shared.clock.wall()
+    clock = session._shared.clock
+    leg.started_wall_s = clock.wall()
     try:
         max_wait_s = options.max_wait_s
         if max_wait_s is not None and leg.waited_s > max_wait_s:
             raise DeadlineExceeded(f"the target waited {leg.waited_s:.1f} s; {max_wait_s} s is what it may")
         deadline = leg.deadline
         if deadline is None or options.is_deadline_of_leg:
-            deadline = leg.deadline = Deadline(options.deadline_s, session._shared.clock)
+            deadline = leg.deadline = Deadline(options.deadline_s, clock)
         request = leg.request
-        if request is None:
-            request = leg.request = _prepare(leg, session)
         given = options.request
-        settings = None if given else session.plain_settings()
+        settings = None
+        is_hooked = False
+        if plan is not None and request is None and not given and leg.is_plain():
+            target = leg.target
+            request = leg.request = plan.request(target.method, target.url, target.headers)
+            settings = plan.settings
+            is_hooked = bool(plan.hooks)
+        else:
+            if request is None:
+                request = leg.request = _prepare(leg, session)
+            is_hooked = bool(request.hooks.get("response"))
+            if not given:
+                settings = session.plain_settings()
         if settings is None:
             settings = session.merge_environment_settings(
                 request.url, given.get("proxies") or {}, False, given.get("verify"), given.get("cert")
@@ -56,16 +71,16 @@ def begin(leg: Leg, session: Session) -> Exchange | Completion:
             settings,
             deadline,
             options.max_body_bytes,
-            (lambda response: _accept(leg, session, response)) if leg.run.is_choosy else None,
-            keeps_redirect=not options.allow_redirects,
-            token=leg,
-            is_quick=leg.run.is_quick and not request.hooks.get("response"),
+            (lambda response: _accept(leg, session, response)) if run.is_choosy else None,
+            not options.allow_redirects,
+            leg,
+            run.is_quick and not is_hooked,
         )
     except BaseException as error:
         nothing = leg.request
         return Completion(Exchange(nothing, {}, Deadline(None), token=leg), None, _as_request_error(error), 0.0)
     leg.exchange = exchange
-    if not leg.run.is_wanted(leg):
+    if not run.is_wanted(leg):
         return Completion(exchange, None, Cancelled("the request was given up before it was sent"), 0.0)
     leg.legs += 1
     return exchange
@@ -90,7 +105,7 @@ def conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Result
     try:
         return _conclude(leg, session, completion)
     except BaseException as error:
-        return _result(leg, completion, Outcome.FAILED, error=error)
+        return _failed(leg, completion, error)
 
 
 def dropped(leg: Leg, reason: str) -> Result:
@@ -111,10 +126,6 @@ def dropped(leg: Leg, reason: str) -> Result:
 
 def _prepare(leg: Leg, session: Session) -> requests.PreparedRequest:
     target, given = leg.target, leg.run.options.request
-    if not given and leg.is_plain():
-        plain = session.prepare_plain(target.method, target.url, target.headers)
-        if plain is not None:
-            return plain
     parts: dict[str, Any] = {name: given.get(name) for name in _PREPARED}
     if target.headers:
         parts["headers"] = {**(parts["headers"] or {}), **target.headers}
@@ -139,9 +150,10 @@ def _accept(leg: Leg, session: Session, response: requests.Response) -> None:
 def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Result:
     response, error, exchange = completion.response, completion.error, completion.exchange
     if error is not None and (leg.exchange is None or not isinstance(error, Exception)):
-        return _result(leg, completion, Outcome.FAILED, error=error)  # it was never sent, or isn't to be sent again
+        return _failed(leg, completion, error)  # it was never sent, or isn't to be sent again
     shared, options = session._shared, leg.run.options
-    policy = options.retry or policy_of(session, exchange.request.url)
+    sites = shared.sites.current
+    policy = options.retry or (policy_of(session, exchange.request.url) if sites else shared.retry)
     if error is not None or policy.asks_every_response or policy.is_failure(response.status_code):  # type: ignore[union-attr]
         waited_s = leg.waited_s
         decision = decide(
@@ -164,13 +176,16 @@ def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Resul
                     requests.utils.rewind_body(exchange.request)
                 return leg.next(exchange.request, leg.attempt + 1, shared.clock.monotonic() + decision.delay_s)
     if error is not None:
-        return _result(leg, completion, Outcome.FAILED, error=error)
+        return _failed(leg, completion, error)
     assert response is not None
+    status = response.status_code
+    if status < 300:
+        return _answered(leg, completion, Outcome.OK)
     if options.allow_redirects and session.get_redirect_target(response) is not None:
         limit = session.max_redirects if options.max_redirects is None else options.max_redirects
         if len(leg.hops) >= limit:
             error = requests.TooManyRedirects(f"Exceeded {limit} redirects.", response=response)
-            return _result(leg, completion, Outcome.FAILED, error=error)
+            return _failed(leg, completion, error)
         response.history = list(leg.history)
         hop = session.next_hop(response, exchange)
         if hop is not None:
@@ -183,19 +198,29 @@ def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Resul
             again.hops = (*leg.hops, Hop(redact_url(response.url), response.status_code))
             again.history = (*leg.history, response)
             return again
+    return _answered(leg, completion, Outcome.HTTP_ERROR if status >= 400 else Outcome.OK)
+
+
+def _answered(leg: Leg, completion: Completion, outcome: Outcome) -> Result:
+    response: Any = completion.response
     response.history = list(leg.history)
-    outcome = Outcome.HTTP_ERROR if response.status_code >= 400 else Outcome.OK
-    return _result(leg, completion, outcome)
+    return Result.answered(
+        leg.target,
+        outcome,
+        response,
+        leg.hops,
+        leg.legs,
+        leg.started_wall_s,
+        completion.elapsed_s,
+        leg.waited_s,
+    )
 
 
-def _result(leg: Leg, completion: Completion, outcome: Outcome, error: BaseException | None = None) -> Result:
-    reason = None
-    if isinstance(error, (Cancelled, PoolClosed)):
-        reason = "cancelled"
-    return Result.quick(
+def _failed(leg: Leg, completion: Completion, error: BaseException) -> Result:
+    return Result(
         target=leg.target,
-        outcome=outcome,
-        reason=reason,
+        outcome=Outcome.FAILED,
+        reason="cancelled" if isinstance(error, (Cancelled, PoolClosed)) else None,
         error=error,
         response=completion.response,
         redirects=leg.hops,

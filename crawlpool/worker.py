@@ -16,6 +16,8 @@ from crawlpool.transport.base import Completion
 from crawlpool.transport.inbox import Inbox, has_gil
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crawlpool.leg import Run
     from crawlpool.models import Result
     from crawlpool.pool import BlockingPool
@@ -74,6 +76,12 @@ class Workforce:
         self._ensure_worker()
         return self.frontier.put(leg)
 
+    def put_all(self, legs: Sequence[Leg]) -> bool:
+        """Queue legs of one run, whose group has no capacity, and see that somebody works; return whether they were."""
+        is_queued = self.frontier.put_all(legs) > 0
+        self._ensure_workers(len(legs))
+        return is_queued
+
     def running(self, run: Run) -> int:
         """Return how many legs of a run are being sent or handled."""
         with self._lock:
@@ -116,6 +124,10 @@ class Workforce:
         for thread in threads:
             thread.join()
 
+    def _ensure_workers(self, legs: int) -> None:
+        for _ in range(min(legs, self._size)):
+            self._ensure_worker()
+
     def _ensure_worker(self) -> None:
         if len(self._threads) >= self._size or self.frontier.idle > len(self.frontier):
             return
@@ -157,9 +169,10 @@ class Workforce:
             self._running.update(legs)
         ended: list[Completion] = []
         fresh = 0
+        plan = session.plan()
         for position, leg in enumerate(legs, 1):
             fresh += leg.request is None and leg.verdict is None
-            exchange = begin(leg, session)
+            exchange = begin(leg, session, plan)
             if isinstance(exchange, Completion):
                 ended.append(exchange)
                 continue
@@ -179,6 +192,7 @@ class Workforce:
             self._running.difference_update(legs)
         for leg in self.frontier.settle([(leg, leg) for leg in legs]):
             leg.run.settled([(leg, dropped(leg, "interrupted"))])
+        self._ensure_workers(len(legs))  # while we had them all, there seemed to be nothing for another to do
 
     def _settle(self, session: Session, ended: list[Completion], *, comes_back: bool = True) -> None:
         if not ended:

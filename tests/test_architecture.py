@@ -46,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
     # floor 3
     "download": {"exchange", "layers", "shared"},
     "exchange": {"layers", "shared"},
-    "layers": {"defaults", "shared"},
+    "layers": {"defaults", "prepare", "shared"},
     "pool": {"defaults", "download", "fork", "prepare", "session", "shared", "sites", "verbs"},
     "redirects": {"layers"},
     "session": {"exchange", "lane", "layers", "prepare", "redirects", "shared"},

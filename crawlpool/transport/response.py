@@ -27,18 +27,21 @@ class LeanResponse(requests.Response):
     """
 
     wire: Wire
-
-    def __init__(self) -> None:
-        self._raw: Any = None
-        self._jar: Any = None
-        self._fields: list[tuple[str, str]] = []
-        self._wire_body: bytes | None = None
-        super().__init__()
+    # What nearly every answer begins with; as attributes of the class they cost nothing to make.
+    _content: Any = False
+    _content_consumed = False
+    _next: Any = None
+    _raw: Any = None
+    _jar: Any = None
+    _elapsed: Any = None
+    _elapsed_s = 0.0
+    _fields: list[tuple[str, str]] | tuple[()] = ()
+    _wire_body: bytes | None = None
 
     @property
     def raw(self) -> Any:
         """What urllib3 would have given: built on first use."""
-        if self._raw is None and self._fields is not None and self.status_code:
+        if self._raw is None and self.status_code:
             body = b"" if self._content_consumed else self._wire_body
             self._raw = raw_of(self, io.BytesIO(body or b""))
         return self._raw
@@ -61,6 +64,18 @@ class LeanResponse(requests.Response):
         # Response.__init__ makes an empty jar; it would hide what the answer set.
         self._jar = value if value else None
 
+    @property
+    def elapsed(self) -> datetime.timedelta:
+        """The time until the header had come."""
+        if self._elapsed is None:
+            self._elapsed = datetime.timedelta(seconds=self._elapsed_s)
+        return self._elapsed  # type: ignore[no-any-return]
+
+    @elapsed.setter
+    def elapsed(self, elapsed: datetime.timedelta) -> None:
+        # Response.__init__ sets none; it would hide what there is.
+        self._elapsed = elapsed or None
+
     def take_wire_body(self) -> bytes | None:
         """Return the body as it came over the wire, once; ``None`` when it was taken, or comes as a stream."""
         body, self._wire_body = self._wire_body, None
@@ -78,7 +93,6 @@ class LeanResponse(requests.Response):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._raw = self._jar = self._wire_body = None
-        self._fields = []
         super().__setstate__(state)
 
 
@@ -151,30 +165,23 @@ def lean_response(
         wire_body: the body as it came, or ``None`` when it comes as a stream.
         elapsed_s: seconds until the header came.
     """
-    headers: Any = _new(CaseInsensitiveDict)
+    headers: Any = _new_headers(CaseInsensitiveDict)
     headers._store = store
+    # Not by Response.__init__: it would make a cookie jar each time, and headers.
     response: LeanResponse = _new(LeanResponse)
+    response._fields = fields
+    response._wire_body = wire_body
+    response._elapsed_s = elapsed_s
+    response.status_code = status
+    response.headers = headers
+    response.url = request.url  # type: ignore[assignment]
     content_type = store.get("content-type")
-    # All that Response.__init__ sets, in one step: it would make a cookie jar each time.
-    response.__dict__ = {
-        "_content": False,
-        "_content_consumed": False,
-        "_next": None,
-        "_raw": None,
-        "_jar": None,
-        "_fields": fields,
-        "_wire_body": wire_body,
-        "status_code": status,
-        "headers": headers,
-        "url": request.url,
-        "encoding": None if content_type is None else _encoding_of(content_type[1], headers),
-        "history": [],
-        "reason": reason,
-        "elapsed": datetime.timedelta(0, 0, int(elapsed_s * 1e6)),  # of whole numbers: a fifth of the time
-        "request": request,
-        "connection": adapter,
-        "wire": wire,
-    }
+    response.encoding = None if content_type is None else _encoding_of(content_type[1], headers)
+    response.history = []
+    response.reason = reason
+    response.request = request
+    response.connection = adapter
+    response.wire = wire
     return response
 
 
@@ -188,5 +195,5 @@ def _encoding_of(content_type: str, headers: Any) -> str | None:
         return found
 
 
-def _new(cls: Any) -> Any:
-    return cls.__new__(cls)
+_new: Any = LeanResponse.__new__
+_new_headers: Any = CaseInsensitiveDict.__new__

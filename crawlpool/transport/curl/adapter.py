@@ -5,13 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
-from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL
-from requests.utils import prepend_scheme_if_needed, select_proxy
-from urllib3.exceptions import LocationParseError, LocationValueError
-from urllib3.util import parse_url
 
 from crawlpool.clock import Deadline
-from crawlpool.config import split_timeout
 from crawlpool.errors import BodyTooLarge, TruncatedBody
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.curl.engine import Engine
@@ -19,6 +14,7 @@ from crawlpool.transport.curl.faults import fault_of
 from crawlpool.transport.curl.header import response_of
 from crawlpool.transport.curl.library import EngineSettings
 from crawlpool.transport.curl.raw import StreamedAnswer, StreamReader
+from crawlpool.transport.curl.route import Routes
 from crawlpool.transport.curl.transfer import Transfer
 from crawlpool.transport.response import LeanResponse, raw_of
 
@@ -29,8 +25,6 @@ if TYPE_CHECKING:
     from crawlpool.transport.curl.transfer import Inbox
 
 _REQUESTS_SEND = HTTPAdapter.send
-_PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
-_MOST_ORIGINS = 10_000
 
 
 def is_whole(body: Any) -> bool:
@@ -58,10 +52,7 @@ class CurlAdapter(HTTPAdapter):
 
     def __init__(self, engine: Engine | None = None) -> None:
         self.engine = engine or Engine(EngineSettings(), is_reusable=True)
-        self._origins: dict[str, tuple[str, int, str]] = {}
-        self._timeout: Any = None  # the last one seen, and what it means
-        self._seconds: tuple[float | None, float | None] = (None, None)
-        self._proxies: dict[str, tuple[str, str, int]] = {}
+        self._routes = Routes()
         super().__init__()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -132,8 +123,8 @@ class CurlAdapter(HTTPAdapter):
         try:
             response = response_of(transfer, self)
             response.raw = raw_of(response, reader, StreamedAnswer)
-            if transfer.accept is not None:
-                transfer.accept(response)
+            if transfer.exchange.accept is not None:
+                transfer.exchange.accept(response)
         except BaseException:
             reader.close()
             raise
@@ -145,7 +136,8 @@ class CurlAdapter(HTTPAdapter):
         Raises:
             requests.RequestException: what it failed with.
         """
-        self.engine.release((transfer,))
+        if self.engine.settings.memory_budget_bytes is not None:
+            self.engine.release((transfer,))
         fault = fault_of(transfer)
         if fault is None:
             return response_of(transfer, self)
@@ -167,44 +159,13 @@ class CurlAdapter(HTTPAdapter):
             requests.exceptions.InvalidURL, InvalidSchema, InvalidProxyURL: for what can't be requested.
         """
         request, settings = exchange.request, exchange.settings
-        url: str = request.url or ""
-        end = url.find("/", 8)
-        origin = url if end < 0 else url[:end]
-        known = self._origins.get(origin)
-        if known is None:
-            known = self._learn(origin, request)
-        host, port, clean = known
-        if clean is not origin:
-            url = clean + url[len(origin) :]
-        proxy = None
-        proxies = settings["proxies"]
-        if settings["timeout"] is not self._timeout:
-            self._seconds = split_timeout(settings["timeout"])
-            self._timeout = settings["timeout"]
-        connect_s, read_s = self._seconds
-        if proxies:
-            chosen = select_proxy(url, proxies)
-            if chosen:
-                proxy, host, port = self._proxies.get(chosen) or self._learn_proxy(chosen)
+        route, url = self._routes.to(request.url or "", settings, request)
         engine = self.engine
-        transfer = Transfer(
-            exchange,
-            url,
-            host,
-            port,
-            engine,
-            connect_s=connect_s,
-            read_s=read_s,
-            verify=settings["verify"],
-            cert=settings["cert"],
-            proxy=proxy,
-            adapter=self,
-            inbox=inbox,
-            stream=engine.new_stream() if settings["stream"] else None,
-        )
-        body = request.body
-        if transfer.stream is not None:
+        transfer = Transfer(exchange, url, route, engine, self, inbox)
+        if settings["stream"]:
+            transfer.stream = engine.new_stream()
             transfer.stream.resume = lambda: transfer.ender.resume(transfer)
+        body = request.body
         if body is not None and not is_whole(body):
             length = request.headers.get("Content-Length")
             is_chunked = "Transfer-Encoding" in request.headers
@@ -212,36 +173,3 @@ class CurlAdapter(HTTPAdapter):
             transfer.upload.resume = lambda: engine.resume(transfer)
         exchange.end = transfer.cancel
         return transfer
-
-    def _learn(self, origin: str, request: Any) -> tuple[str, int, str]:
-        try:
-            parts = parse_url(origin)
-        except LocationParseError as error:
-            raise InvalidURL(error, request=request) from error
-        if parts.scheme not in ("http", "https"):
-            raise InvalidSchema(f"No connection adapters were found for {parts.scheme!r}", request=request)
-        if not parts.host:
-            raise InvalidURL(LocationValueError("No host specified."), request=request)
-        host = parts.host.strip("[]")
-        try:
-            host.encode("idna")
-        except UnicodeError:
-            why = LocationParseError(f"{host!r}, label empty or too long")
-            raise InvalidURL(why, request=request) from None
-        clean = origin
-        if parts.auth is not None:  # requests has made a header of it, and libcurl would too
-            clean = f"{parts.scheme}://{parts.host}{'' if parts.port is None else f':{parts.port}'}"
-        if len(self._origins) >= _MOST_ORIGINS:
-            self._origins.clear()
-        port = _PORTS[parts.scheme] if parts.port is None else parts.port
-        known = self._origins[origin] = (host, port, clean)
-        return known
-
-    def _learn_proxy(self, given: str) -> tuple[str, str, int]:
-        whole = prepend_scheme_if_needed(given, "http")
-        parts = parse_url(whole)
-        if not parts.host or parts.scheme not in _PORTS:
-            raise InvalidProxyURL("Please check proxy URL. It is malformed and could be missing the host.")
-        port = parts.port or _PORTS[parts.scheme]
-        known = self._proxies[given] = (whole, parts.host.strip("[]"), port)
-        return known

@@ -50,6 +50,8 @@ def fault_of(transfer: Transfer) -> BaseException | None:
 
     Never raises. The message doesn't show the URL, which may hold secrets.
     """
+    if transfer.code == 0 and transfer.error is None and transfer.stopped is None:
+        return None
     fault = _fault_of(transfer)
     deadline = transfer.exchange.deadline
     if deadline.is_set and isinstance(fault, _MAY_BE_LATE) and deadline.is_past():
@@ -60,7 +62,7 @@ def fault_of(transfer: Transfer) -> BaseException | None:
 def _fault_of(transfer: Transfer) -> BaseException | None:
     request: Any = transfer.exchange.request
     if transfer.error is not None:
-        if transfer.proxy is not None and isinstance(transfer.error, socket.gaierror):
+        if transfer.way.proxy is not None and isinstance(transfer.error, socket.gaierror):
             return rex.ProxyError(transfer.error, request=request)
         return _of_error(transfer.error, request)
     if transfer.stopped is LegEnd.CLOSED:
@@ -86,10 +88,12 @@ def _other(transfer: Transfer) -> Exception:
     code, message = transfer.code, transfer.message
     if code == ABORTED_BY_CALLBACK:
         return _reset(request)
-    if code == BAD_FUNCTION_ARGUMENT and transfer.cert:
+    if code == BAD_FUNCTION_ARGUMENT and transfer.way.cert:
         return rex.SSLError(message, request=request)  # the key isn't the certificate's
     if code == FILESIZE_EXCEEDED:
-        return BodyTooLarge(f"the body is longer than the cap of {transfer.cap or 0:,} bytes", request=request)
+        return BodyTooLarge(
+            f"the body is longer than the cap of {transfer.exchange.max_body_bytes or 0:,} bytes", request=request
+        )
     if code == COULDNT_CONNECT:
         proxied = _proxied(transfer)
         if transfer.no_socket is not None:
@@ -143,7 +147,7 @@ def _timed_out(transfer: Transfer) -> Exception:
     # libcurl counts in milliseconds from its own first look at the clock.
     if transfer.sends or (deadline.is_set and deadline.remaining_s() < 0.01):
         return late(request)
-    return rex.ConnectTimeout(f"Connection timed out. (connect timeout={transfer.connect_s})", request=request)
+    return rex.ConnectTimeout(f"Connection timed out. (connect timeout={transfer.way.connect_s})", request=request)
 
 
 def _broken(transfer: Transfer) -> Exception:
@@ -182,9 +186,9 @@ def _has_whole_header(transfer: Transfer) -> bool:
 
 
 def _proxied(transfer: Transfer) -> Exception | None:
-    if transfer.proxy is None:
+    if transfer.way.proxy is None:
         return None
-    if transfer.code in _TLS and not transfer.proxy.startswith("https:"):
+    if transfer.code in _TLS and not transfer.way.proxy.startswith("https:"):
         return None  # the proxy is plain: it was the other end's TLS
     return rex.ProxyError(transfer.message or "the proxy can't be used", request=transfer.exchange.request)
 
@@ -194,14 +198,14 @@ def read_timeout(transfer: Transfer) -> Exception:
     request: Any = transfer.exchange.request
     if transfer.has_header or _has_whole_header(transfer):
         return BodyStalled("no byte of the body came within the read timeout", request=request)
-    told = f"Read timed out. (read timeout={transfer.read_s})"
-    why = ReadTimeoutError(f"{transfer.host}:{transfer.port}", None, told)  # type: ignore[arg-type]
+    told = f"Read timed out. (read timeout={transfer.way.read_s})"
+    why = ReadTimeoutError(f"{transfer.route.host}:{transfer.route.port}", None, told)  # type: ignore[arg-type]
     return rex.ReadTimeout(why, request=request)
 
 
 def resolving_timeout(transfer: Transfer) -> Exception:
     """Return the exception for a name that took longer than the connect timeout."""
-    told = f"Connection timed out: the name didn't resolve. (connect timeout={transfer.connect_s})"
+    told = f"Connection timed out: the name didn't resolve. (connect timeout={transfer.way.connect_s})"
     return rex.ConnectTimeout(told, request=transfer.exchange.request)
 
 

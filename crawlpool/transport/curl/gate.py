@@ -141,7 +141,7 @@ class Gate:
                 transfer.sends -= 1
                 transfer.is_poisoned = True
                 return ABORT
-            if fd is not None and (transfer.url[4] == "s" or (transfer.proxy or "").startswith("https:")):
+            if fd is not None and transfer.way.has_tls:
                 transfer.reused = _reuse_of(fd)
                 if transfer.reused is not None:
                     self._connections.just_reused.append(transfer)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 from requests.exceptions import InvalidHeader
@@ -52,10 +51,14 @@ class Handle:
         self.body: list[bytes] = []
         self._signature: Any = None
         self._lines_of: Any = None  # the headers that are set, as a copy of the request's own dict
+        self._shared_lines: Any = None  # the same, where many requests have one dict
         self._timeout_ms = 0
 
-    def arm(self, transfer: Transfer) -> None:
+    def arm(self, transfer: Transfer, now: float) -> None:
         """Set everything for ``transfer``, which will be added to the multi handle next.
+
+        Args:
+            now: monotonic seconds.
 
         Raises:
             requests.exceptions.InvalidHeader: for a header that can't be sent.
@@ -65,38 +68,25 @@ class Handle:
         request = exchange.request
         body = request.body
         curl, pycurl = self.curl, self._pycurl
-        is_special = transfer.stream is not None or transfer.accept is not None or body is not None
-        signature = (
-            transfer.url[4],  # the "s" of https, for which there is more to set
-            request.method,
-            transfer.verify,
-            transfer.cert,
-            transfer.proxy,
-            transfer.connect_s,
-            transfer.cap,
-            transfer.is_fresh,
-        )
+        is_special = body is not None or transfer.stream is not None or exchange.accept is not None
+        signature = (transfer.way, request.method, exchange.max_body_bytes, transfer.is_fresh)
         if is_special or signature != self._signature:
             curl.reset()
             self._set_base(transfer)
             self._signature = None if is_special else signature
-            self._lines_of = None
+            self._lines_of = self._shared_lines = None
             if is_special:
                 self._set_special(transfer)
         curl.setopt(pycurl.URL, transfer.url)
-        store: Any = request.headers._store
-        if store != self._lines_of:
-            if transfer.proxy is not None and "@" in transfer.proxy and "proxy-authorization" in store:
-                store = {
-                    lower: pair for lower, pair in store.items() if lower != "proxy-authorization"
-                }  # libcurl adds it
-            lines = header_lines(store, lacks_body=body is None and request.method in _WITH_BODY)
-            curl.setopt(pycurl.HTTPHEADER, lines)
-            self._lines_of = None if is_special else dict(store)
+        # A plain request's are those of its plan, and nobody changes them.
+        shared: Any = getattr(request, "wire_lines", None)
+        if shared is None or shared is not self._shared_lines:
+            self._set_headers(transfer, request.headers._store if shared is None else shared, is_special)
+            self._shared_lines = None if is_special else shared
         timeout_ms = 0
         if transfer.deadline_at != math.inf and transfer.stream is None:
             # A stream's deadline is for its header alone: the engine sees to that.
-            timeout_ms = max(min(int((transfer.deadline_at - time.monotonic()) * 1000), _MAX_MS), 1)
+            timeout_ms = max(min(int((transfer.deadline_at - now) * 1000), _MAX_MS), 1)
         if timeout_ms != self._timeout_ms:
             curl.setopt(pycurl.TIMEOUT_MS, timeout_ms)
             self._timeout_ms = timeout_ms
@@ -163,17 +153,20 @@ class Handle:
         setopt(pycurl.PATH_AS_IS, 1)
         setopt(pycurl.TCP_NODELAY, 1)
         setopt(pycurl.NOPROXY, "")  # it would read no_proxy of the environment
-        setopt(pycurl.PROXY, transfer.proxy or "")  # it would read http_proxy
+        setopt(pycurl.PROXY, transfer.way.proxy or "")  # it would read http_proxy
         setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS if self._is_http2 else pycurl.CURL_HTTP_VERSION_1_1)
         setopt(pycurl.WRITEFUNCTION, self.body.append)
         setopt(pycurl.HEADERFUNCTION, self.head.append)
         setopt(pycurl.OPENSOCKETFUNCTION, self.gate.open_socket)
         setopt(pycurl.PREREQFUNCTION, self.gate.before_send)
-        connect_s = transfer.connect_s
+        connect_s = transfer.way.connect_s
         setopt(pycurl.CONNECTTIMEOUT_MS, _MAX_MS if connect_s is None else max(min(int(connect_s * 1000), _MAX_MS), 1))
-        if transfer.cap is not None:
+        if transfer.exchange.max_body_bytes is not None:
             # Of what is compressed a little more may come than of what it unfolds to; the decoder has the exact cap.
-            setopt(pycurl.MAXFILESIZE_LARGE, transfer.cap + transfer.cap // 8 + 1024)
+            setopt(
+                pycurl.MAXFILESIZE_LARGE,
+                transfer.exchange.max_body_bytes + transfer.exchange.max_body_bytes // 8 + 1024,
+            )
         if transfer.is_fresh:
             setopt(pycurl.FRESH_CONNECT, 1)
         method = transfer.exchange.request.method or "GET"
@@ -187,10 +180,9 @@ class Handle:
 
     def _set_tls(self, transfer: Transfer) -> None:
         setopt, pycurl = self.curl.setopt, self._pycurl
-        is_https = transfer.url.startswith("https:")
-        through_tls = transfer.proxy is not None and transfer.proxy.startswith("https:")
-        if is_https or through_tls:
-            verify = transfer.verify
+        way = transfer.way
+        if way.has_tls:
+            verify = way.verify
             source = DEFAULT_CA_BUNDLE_PATH if verify is True or verify is None else verify
             if source:
                 path = os.fspath(source)
@@ -208,8 +200,8 @@ class Handle:
                 setopt(pycurl.SSL_VERIFYHOST, 0)
                 setopt(pycurl.PROXY_SSL_VERIFYPEER, 0)
                 setopt(pycurl.PROXY_SSL_VERIFYHOST, 0)
-        if is_https and transfer.cert:
-            cert: Any = transfer.cert
+        if way.is_tls and way.cert:
+            cert: Any = way.cert
             pair = (cert, None) if isinstance(cert, (str, os.PathLike)) else (cert[0], cert[1])
             certificate: Any = pair[0]
             key: Any = pair[1]
@@ -218,6 +210,16 @@ class Handle:
                     raise OSError(f"Could not find the TLS {what} file, invalid path: {file}")
             setopt(pycurl.SSLCERT, os.fspath(certificate))
             setopt(pycurl.SSLKEY, os.fspath(key if key is not None else certificate))
+
+    def _set_headers(self, transfer: Transfer, store: dict[str, Any], is_special: bool) -> None:
+        if store == self._lines_of:
+            return
+        request, proxy = transfer.exchange.request, transfer.way.proxy
+        if proxy is not None and "@" in proxy and "proxy-authorization" in store:
+            store = {lower: pair for lower, pair in store.items() if lower != "proxy-authorization"}  # libcurl adds it
+        lines = header_lines(store, lacks_body=request.body is None and request.method in _WITH_BODY)
+        self.curl.setopt(self._pycurl.HTTPHEADER, lines)
+        self._lines_of = None if is_special else dict(store)
 
     def _set_special(self, transfer: Transfer) -> None:
         setopt, pycurl = self.curl.setopt, self._pycurl
@@ -234,7 +236,7 @@ class Handle:
             setopt(pycurl.CUSTOMREQUEST, method)
         if transfer.stream is not None:
             setopt(pycurl.WRITEFUNCTION, transfer.stream.write)
-        if transfer.stream is not None or transfer.accept is not None or method == "HEAD":
+        if transfer.stream is not None or transfer.exchange.accept is not None or method == "HEAD":
             setopt(pycurl.HEADERFUNCTION, self._take_header)
 
     # Callbacks ---------------------------------------------------------------------------------------------------
@@ -301,4 +303,4 @@ def _native(value: Any) -> str:
 
 def _resolve_entry(transfer: Transfer) -> str:
     shown = ",".join(f"[{one}]" if ":" in one else one for one in transfer.addresses or ())
-    return f"+{transfer.host}:{transfer.port}:{shown}"
+    return f"+{transfer.route.host}:{transfer.route.port}:{shown}"

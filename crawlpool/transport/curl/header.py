@@ -27,7 +27,8 @@ _BLANK = (b"\r\n", b"\n")
 # Servers say the same again and again: most lines of most answers are one of a few hundred.
 _MOST_MEMOS = 4096
 _MOST_MEMO_BYTES = 200
-_memos: dict[bytes, tuple[str, str, str]] = {}
+# A line: its name in lower case, and (name, value). The table of them all at once is what a CaseInsensitiveDict holds.
+_memos: dict[bytes, tuple[str, tuple[str, str]]] = {}
 _statuses: dict[bytes, tuple[int, str, str]] = {}
 
 
@@ -44,13 +45,23 @@ def read_head(lines: Sequence[bytes], request: Any) -> tuple[int, str, str, list
         CutHeader: when the connection ended before the header did.
         ProtocolError: for what isn't a header, or a header too large.
     """
+    known = _statuses.get(lines[0]) if lines else None
+    if known is not None and known[0] >= 200 and lines[-1] in _BLANK and len(lines) <= _MAX_HEADERS:
+        # Most answers have but lines that were seen before, each field once. One line that wasn't is no pair.
+        try:
+            store: dict[str, Any] = dict(map(_memos.get, lines[1:-1]))  # type: ignore[arg-type]
+        except TypeError:
+            pass
+        else:
+            if len(store) == len(lines) - 2:
+                return *known, list(store.values()), store
     start = 0
     while True:
         if start >= len(lines):
             raise CutHeader("the connection ended in the middle of the header", request=request)
         known = _statuses.get(lines[start]) or _read_status(lines[start], request)
         fields: list[tuple[str, str]] = []
-        store: dict[str, Any] = {}
+        store = {}
         end = _take_fields(lines, start + 1, fields, store, request)
         status, reason, version = known
         if status >= 200 or status == 101:
@@ -87,15 +98,17 @@ def _take_fields(
             if found is None:
                 return _take_odd_fields(lines, start, fields, store, request)
             name = found[1].decode("ascii")
-            field = (name.lower(), name, found[2].decode("iso-8859-1"))
-            if len(line) <= _MOST_MEMO_BYTES and len(memos) < _MOST_MEMOS:
+            field = (name.lower(), (name, found[2].decode("iso-8859-1")))
+            if len(line) <= _MOST_MEMO_BYTES:
+                if len(memos) >= _MOST_MEMOS:
+                    memos.clear()  # what comes often is soon there again: a date is only for a second
                 memos[line] = field
-        lower, name, value = field
-        fields.append((name, value))
+        lower, pair = field
+        fields.append(pair)
         if lower in store:
-            store[lower] = (store[lower][0], f"{store[lower][1]}, {value}")
+            store[lower] = (store[lower][0], f"{store[lower][1]}, {pair[1]}")
         else:
-            store[lower] = (name, value)
+            store[lower] = pair
     raise CutHeader("the connection ended in the middle of the header", request=request)
 
 
@@ -143,8 +156,8 @@ def response_of(transfer: Transfer, adapter: Any) -> LeanResponse:
             unverified = bool(body) and "transfer-encoding" not in store
     timings = transfer.timings
     wire = Wire(
-        transfer.ip if transfer.proxy is None else None,  # the proxy's address says nothing of the server
-        transfer.proxy,
+        transfer.ip if transfer.way.proxy is None else None,  # the proxy's address says nothing of the server
+        transfer.way.proxy,
         version,
         None if body is None else len(body),
         unverified and version[0] == "1",

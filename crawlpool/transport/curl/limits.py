@@ -29,7 +29,7 @@ class Limits:
 
     def watch(self, transfer: Transfer, now: float) -> None:
         """Look often enough for the limits of a transfer that begins."""
-        read_s = transfer.read_s
+        read_s = transfer.way.read_s
         if read_s is not None and read_s / 4 < self._look_s:
             self._look_s = max(read_s / 4, _QUICKEST_LOOK_S)
             self.look_at = math.inf
@@ -65,7 +65,7 @@ class Limits:
 
     @staticmethod
     def _is_stalled(transfer: Transfer, handle: Handle, now: float) -> bool:
-        read_s = transfer.read_s
+        read_s = transfer.way.read_s
         if read_s is None:
             return False
         mark = handle.progress(transfer)

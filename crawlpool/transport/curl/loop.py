@@ -16,6 +16,7 @@ from crawlpool.transport.curl.gate import Connections, is_planted, let_go
 from crawlpool.transport.curl.handle import Handle
 from crawlpool.transport.curl.header import early_response
 from crawlpool.transport.curl.limits import Limits
+from crawlpool.transport.curl.naming import Naming
 from crawlpool.transport.curl.orders import Orders
 from crawlpool.transport.curl.poller import Poller
 from crawlpool.transport.lifeline import LegEnd
@@ -39,7 +40,6 @@ class Loop(Orders):
 
     def __init__(self, pycurl: Any, settings: EngineSettings, resolver: Resolver) -> None:
         self._pycurl = pycurl
-        self._resolver = resolver
         self._poller = Poller()
         super().__init__(self._poller.wake)
         self.connections = Connections(self._poller.forget)
@@ -47,7 +47,7 @@ class Loop(Orders):
         # Held while libcurl is called, and by a thread that forks: the child must not get a half-done call.
         self.turn = threading.Lock()
         self._running: dict[Transfer, Handle] = {}
-        self._resolving: set[Transfer] = set()
+        self._naming = Naming(resolver, lambda transfer, found: self.command("resolved", transfer, found))
         self._spare: list[Handle] = []
         self._of_handles = (pycurl, self.connections, settings.http, self._header_came)
         self._ended: list[Transfer] = []
@@ -157,9 +157,11 @@ class Loop(Orders):
 
     def _obey(self, what: str, transfer: Transfer, argument: Any) -> None:
         if what == "begin":
-            self._begin(transfer)
+            now = time.monotonic()
+            for transfer in argument:
+                self._begin(transfer, now)
         elif what == "retire":
-            self._lingers = bool(self._running or self._resolving)
+            self._lingers = bool(self._running or self._naming.waiting)
             argument.set()
         elif what == "resolved":
             self._resolved(transfer, argument)
@@ -177,45 +179,33 @@ class Loop(Orders):
 
     # Beginning ---------------------------------------------------------------------------------------------------
 
-    def _begin(self, transfer: Transfer) -> None:
+    def _begin(self, transfer: Transfer, now: float) -> None:
         if transfer.exchange.is_aborted:
             if not transfer.is_ended:  # else it was aborted before it was handed over, and that order came first
                 self._stop_one(transfer, LegEnd.CANCELLED)
             return
         try:
-            addresses = self._resolver.cached(transfer.host, transfer.port)
+            is_known = self._naming.has_addresses(transfer, now)
         except Exception as error:
             transfer.error = error
             self._end(transfer)
             return
-        if addresses is None:
-            self._resolving.add(transfer)
-            transfer.dns_s = -time.monotonic()
-            limit = transfer.connect_s
-            transfer.connect_at = math.inf if limit is None else time.monotonic() + limit
-            self._limits.watch(transfer, time.monotonic())
-            self._resolver.ask(transfer.host, transfer.port, lambda found: self.command("resolved", transfer, found))
-            return
-        if addresses != (transfer.host,):
-            transfer.addresses = addresses
-        self._add(transfer)
+        if is_known:
+            self._add(transfer, now)
+        else:
+            self._limits.watch(transfer, now)
 
     def _resolved(self, transfer: Transfer, found: Any) -> None:
-        if transfer not in self._resolving:
-            return
-        self._resolving.discard(transfer)
-        transfer.dns_s += time.monotonic()
-        if isinstance(found, BaseException):
-            transfer.error = found
-            self._end(transfer)
-            return
-        transfer.addresses = found
-        self._add(transfer)
+        if self._naming.take(transfer, found):
+            if transfer.error is not None:
+                self._end(transfer)
+            else:
+                self._add(transfer, time.monotonic())
 
-    def _add(self, transfer: Transfer) -> None:
+    def _add(self, transfer: Transfer, now: float) -> None:
         handle = self._spare.pop() if self._spare else Handle(*self._of_handles)
         try:
-            handle.arm(transfer)
+            handle.arm(transfer, now)
             if self._budget is not None and transfer.stream is None:
                 self._budget.begin(transfer)
                 writer = self._budget.writer(transfer, handle.body.append)
@@ -230,7 +220,7 @@ class Loop(Orders):
         self._running[transfer] = handle
         if transfer.stream is not None:
             transfer.ender = self  # which may outlive its engine's use of it: see retire
-        self._limits.watch(transfer, time.monotonic())
+        self._limits.watch(transfer, now)
 
     # Ending ------------------------------------------------------------------------------------------------------
 
@@ -270,7 +260,7 @@ class Loop(Orders):
         if self._budget is not None:
             self._budget.release(transfer)
             self._budget.ended(transfer)
-        self._add(transfer)
+        self._add(transfer, time.monotonic())
 
     def _refuse_planted(self) -> None:
         """Part from connections whose answer was there before the request."""
@@ -298,12 +288,13 @@ class Loop(Orders):
             transfer.code = self._pycurl.E_ABORTED_BY_CALLBACK
             handle.finish(transfer)
             self._put_back(handle)
-        self._resolving.discard(transfer)
+        self._naming.waiting.discard(transfer)
         self._end(transfer)
 
     def _end(self, transfer: Transfer) -> None:
         transfer.is_ended = True
-        let_go(transfer)
+        if transfer.reused is not None:
+            let_go(transfer)
         if self._budget is not None:
             self._budget.ended(transfer)
             if transfer.stopped is not None:  # nobody is going to take its body
@@ -336,6 +327,12 @@ class Loop(Orders):
         for box, mine in boxes.items():
             box.deliver(mine)
 
+    def _refuse(self, transfers: list[Transfer]) -> None:
+        for transfer in transfers:
+            if not transfer.is_ended and transfer not in self._running:
+                transfer.error = PoolClosed("the session pool is closed")
+                self._end(transfer)
+
     # Along the way -----------------------------------------------------------------------------------------------
 
     def _header_came(self, transfer: Transfer) -> bool:
@@ -345,8 +342,8 @@ class Loop(Orders):
             transfer.has_header, transfer.is_poisoned = False, True
             return False
         try:
-            if transfer.accept is not None and transfer.stream is None:
-                transfer.accept(early_response(transfer))
+            if transfer.exchange.accept is not None and transfer.stream is None:
+                transfer.exchange.accept(early_response(transfer))
         except BaseException as error:
             transfer.error = error
             return False
@@ -369,12 +366,12 @@ class Loop(Orders):
 
     def _look_at_limits(self) -> None:
         now = time.monotonic()
-        for transfer in self._limits.exceeded(self._resolving, self._running, now):
+        for transfer in self._limits.exceeded(self._naming.waiting, self._running, now):
             self._stop_one(transfer, LegEnd.DEADLINE)
         if self._budget is not None:
             self._budget.look(now)
             self._resume_within_budget(self._budget)
-        self._limits.plan(is_idle=not self._running and not self._resolving, now=now)
+        self._limits.plan(is_idle=not self._running and not self._naming.waiting, now=now)
 
     def _shut(self) -> None:
         """End what is left as closed, and give everything back; the last thing that the thread does."""
@@ -382,13 +379,12 @@ class Loop(Orders):
             self._is_stopping = True
             commands, self._commands = self._commands, collections.deque()
         with self.turn:
-            for what, transfer, argument in commands:
-                if what == "begin" and not transfer.is_ended and transfer not in self._running:
-                    transfer.error = PoolClosed("the session pool is closed")
-                    self._end(transfer)
+            for what, _, argument in commands:
+                if what == "begin":
+                    self._refuse(argument)
                 elif what == "retire":
                     argument.set()
-            for transfer in [*self._running, *self._resolving]:
+            for transfer in [*self._running, *self._naming.waiting]:
                 transfer.error = transfer.error or PoolClosed("the session pool was closed during the request")
                 self._stop_one(transfer, LegEnd.CLOSED)
             for handle in self._spare:
@@ -396,4 +392,4 @@ class Loop(Orders):
             self._multi.close()
         self._deliver()
         self._poller.close()
-        self._resolver.close()
+        self._naming.close()

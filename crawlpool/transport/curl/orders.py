@@ -33,7 +33,7 @@ class Orders:
 
     def submit(self, transfers: list[Transfer]) -> bool:
         """Have transfers begun; return whether they were taken: not when the thread is about to end."""
-        return self._tell([("begin", transfer, None) for transfer in transfers])
+        return self._tell([("begin", None, transfers)])
 
     def command(self, what: str, transfer: Transfer, argument: Any = None) -> None:
         """Have something done to a transfer: ``end`` it, ``resume`` it, ``release`` its bytes."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import requests
 
     from crawlpool.transport.base import Exchange
+    from crawlpool.transport.curl.route import Route
     from crawlpool.transport.curl.stream import BodyStream
     from crawlpool.transport.curl.upload import Upload
 
@@ -44,17 +45,21 @@ class Transfer:
     Args:
         exchange: what to send, and its deadline and caps.
         url: the URL as libcurl gets it: normalised, without userinfo and fragment.
-        host, port: whom to connect to: the URL's, or the proxy's.
-        connect_s: seconds for resolving, connecting and the TLS handshake; ``None`` for any time.
-        read_s: seconds that may pass without a byte; ``None`` for any time.
-        verify, cert, proxy: as the exchange's settings say, the proxy already chosen.
+        route: whom to connect to, and how.
+        ender: who ends it.
         adapter: who makes a response of it.
         inbox: who is told of its end; ``None`` for the thread that waits in ``wait``.
-        stream: where the body goes as it comes; ``None`` to gather it.
-        upload: where the request's body comes from if it isn't bytes.
+
+    Besides: ``stream`` is where the body goes as it comes, ``None`` to gather it; ``upload`` is where a request's body
+    comes from if it isn't bytes.
     """
 
     # What nearly every transfer begins with; as attributes of the class they cost nothing to make.
+    stream: BodyStream | None = None
+    upload: Upload | None = None
+    latch: Any = None
+    # Non-idempotent: a server that has read it over a connection that then breaks must not see it again.
+    is_fresh = False
     addresses: tuple[str, ...] | None = None
     connect_at: float = math.inf  # when resolving has taken too long
     is_bare = False  # whether it was ended on purpose after its header: an answer to HEAD
@@ -84,40 +89,22 @@ class Transfer:
     timings: tuple[float, ...] = ()
 
     def __init__(
-        self,
-        exchange: Exchange,
-        url: str,
-        host: str,
-        port: int,
-        ender: Ender,
-        *,
-        connect_s: float | None,
-        read_s: float | None,
-        verify: Any,
-        cert: Any,
-        proxy: str | None,
-        adapter: Any = None,
-        inbox: Inbox | None = None,
-        stream: BodyStream | None = None,
-        upload: Upload | None = None,
+        self, exchange: Exchange, url: str, route: Route, ender: Ender, adapter: Any = None, inbox: Inbox | None = None
     ) -> None:
         self.exchange = exchange
-        self.url, self.host, self.port = url, host, port
+        self.url = url
+        self.route = route
+        self.way = route.way
         self.ender = ender
-        self.connect_s, self.read_s = connect_s, read_s
-        self.verify, self.cert, self.proxy = verify, cert, proxy
-        self.adapter, self.inbox = adapter, inbox
-        self.stream, self.upload = stream, upload
-        self.cap = exchange.max_body_bytes
-        self.accept = exchange.accept
+        self.adapter = adapter
+        self.inbox = inbox
+        self.is_quick = exchange.is_quick
         self.deadline_at: float = exchange.deadline.at
-        self.latch: Any = None
         if inbox is None:
             self.latch = _thread.allocate_lock()  # held until there is something to look at: a header, or the end
             self.latch.acquire()
-        # Non-idempotent: a server that has read it over a connection that then breaks must not see it again.
-        self.is_fresh = exchange.request.method not in _IDEMPOTENT
-        self.is_quick = exchange.is_quick
+        if exchange.request.method not in _IDEMPOTENT:
+            self.is_fresh = True
 
     @property
     def request(self) -> requests.PreparedRequest:

@@ -17,6 +17,7 @@ from crawlpool.testing import Answer, Request, SiteServer
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.curl import library
 from crawlpool.transport.curl.budget import MemoryBudget
+from crawlpool.transport.curl.route import Route, Way
 from crawlpool.transport.curl.transfer import Transfer
 from tests.gates import PATIENCE_S, Threads, until
 
@@ -39,7 +40,8 @@ def a_transfer() -> Transfer:
     """Return a transfer as it is before it begins."""
     exchange = Exchange(requests.Request("GET", "http://h.example/").prepare(), {}, Deadline(None))
     url = "http://h.example/"
-    return Transfer(exchange, url, "h.example", 80, Nobody(), connect_s=1, read_s=1, verify=True, cert=None, proxy=None)
+    way = Way(is_tls=False, verify=True, cert=None, proxy=None, connect_s=1, read_s=1)
+    return Transfer(exchange, url, Route("h.example", 80, "http://h.example", way), Nobody())
 
 
 def begun(budget: MemoryBudget, count: int) -> list[tuple[Transfer, Callable[[bytes], int | None], list[bytes]]]:

@@ -85,7 +85,7 @@ def test_closed_while_a_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> No
 
         def both_wait() -> bool:
             loop = loop_of(pool)
-            return loop is not None and len(loop._resolving) == 2 and asked.is_set()
+            return loop is not None and len(loop._naming.waiting) == 2 and asked.is_set()
 
         ends_as_closed(pool, lambda: pool.get("http://slow.example/"), both_wait)
         let.set()

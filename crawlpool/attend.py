@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from crawlpool.leg import Leg
     from crawlpool.pool import BlockingPool
     from crawlpool.session import Session
-    from crawlpool.transport.base import Lane
+    from crawlpool.transport.base import Completion, Lane
 
 _AT_ONCE = 64
 
@@ -58,15 +58,23 @@ class Attendant:
         # Asked each time: an auth that was set meanwhile, a site, a mounted adapter may run a user's code.
         if session.plan() is None or self._pool._shared.mounts.current:
             return ended
-        mine = [transfer for transfer in ended if is_instant(transfer)]
+        finish = self._lane.finished_plain
+        mine: list[Completion] = []
+        rest: list[Any] = []
+        for transfer in ended:
+            done = finish(transfer) if is_instant(transfer) else None
+            if done is None:
+                rest.append(transfer)
+            else:
+                mine.append(done)
         if not mine:
-            return ended
-        self._settle(session, [self._lane.finished(transfer) for transfer in mine])
+            return rest
+        self._settle(session, mine)
         legs = self._take(_AT_ONCE, may_begin)
         if legs:
             # What comes to nothing at once frees its host: the workers see to what can begin there, we don't come back.
             self._settle(session, [*self._start(session, self._lane, legs), *self._lane.send_off()], comes_back=False)
-        return [transfer for transfer in ended if not transfer.is_taken]
+        return rest
 
     def _own_session(self) -> Session:
         if self._session is None or self._session.lifeline.is_closed:
@@ -76,28 +84,14 @@ class Attendant:
 
 
 def is_instant(transfer: Any) -> bool:
-    """Tell whether an ended transfer can be finished by the I/O thread; it is marked as taken then.
-
-    A failure, a redirect, an error status, a cookie and a coding may all need more time, or somebody's code.
-    """
-    leg = transfer.exchange.token
-    if not (
+    """Tell whether an ended transfer may be finished by the I/O thread, as far as can be told before its answer is."""
+    return (
         transfer.is_quick
-        and leg.run.is_instant
         and transfer.code == 0
         and transfer.error is None
         and transfer.stopped is None
-        and len(transfer.body) <= 8
-    ):
-        return False
-    head = transfer.head
-    if not head or head[0][8:11] != b" 20":
-        return False
-    whole = b"".join(head).lower()
-    if b"\nset-cookie:" in whole or b"\ncontent-encoding:" in whole:
-        return False
-    transfer.is_taken = True
-    return True
+        and transfer.exchange.token.run.is_instant
+    )
 
 
 def may_begin(leg: Leg) -> bool:

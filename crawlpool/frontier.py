@@ -302,21 +302,23 @@ class Frontier:
         passed_over = 0
         while len(legs) < n and len(self._ring) > passed_over:
             host = self._ring.popleft()
-            if is_wanted is not None and not is_wanted(host.queue[0][2]):
+            queue = host.queue
+            if is_wanted is not None and not is_wanted(queue[0][2]):
                 self._ring.append(host)
                 passed_over += 1
                 continue
             host.is_in_ring = False
-            is_alone = not self._ring
-            while True:
-                leg = heapq.heappop(host.queue)[2]
+            # One leg of each host in turn, unless there is no other host.
+            most = 1 if self._ring else n - len(legs)
+            if host.limit is not None:
+                most = min(most, host.limit - host.running)
+            while most > 0:
+                leg = heapq.heappop(queue)[2]
                 host.running += 1
                 leg.waited_s += now - leg.queued_at
                 legs.append(leg)
-                # One leg of each host in turn, unless there is no other host.
-                if not is_alone or len(legs) >= n or not host.is_ready():
-                    break
-                if is_wanted is not None and not is_wanted(host.queue[0][2]):
+                most -= 1
+                if not queue or (is_wanted is not None and most and not is_wanted(queue[0][2])):
                     break
             self._look_at(host)  # to the ring's end, behind the others
         self._running += len(legs)

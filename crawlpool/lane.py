@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from crawlpool.transport.inbox import Inbox
     from crawlpool.transport.lifeline import Lifeline
 
+_MOST_PIECES = 8  # of a body that the I/O thread puts together
 _AT_ONCE = 64  # legs begun, and transfers finished, in one go: the others wait no longer than that takes
 
 
@@ -103,6 +104,7 @@ class EngineLane(BlockingLane):
         self._engine: Any = None
         self._attends = False
         self._has_blocked = False  # the last one did: likely the next one will
+        self._chosen: tuple[Any, Any] = (None, None)  # an exchange that `blocks` was asked about, and its adapter
 
     def room(self) -> int:
         """Return how many may be started in one go; how many may run is the frontier's to know."""
@@ -111,6 +113,7 @@ class EngineLane(BlockingLane):
     def blocks(self, exchange: Exchange) -> bool:
         """Tell whether the I/O thread can't have the exchange, so that to start it is to wait for its end."""
         adapter = self._session.engine_adapter(exchange)
+        self._chosen = exchange, adapter
         return adapter is None or adapter.must_pump(exchange)
 
     def has_news(self) -> bool:
@@ -119,7 +122,10 @@ class EngineLane(BlockingLane):
 
     def start(self, exchange: Exchange) -> None:
         """Begin the exchange; it is on its way after ``completed``."""
-        adapter = self._session.engine_adapter(exchange)
+        chosen_for, adapter = self._chosen
+        if chosen_for is not exchange:
+            adapter = self._session.engine_adapter(exchange)
+        self._chosen = None, None
         self._has_blocked = adapter is None or adapter.must_pump(exchange)
         if self._has_blocked:
             self._send()  # what was started doesn't wait for this one
@@ -154,6 +160,28 @@ class EngineLane(BlockingLane):
         if self._started:
             started, self._started = self._started, []
             self._engine.submit(started)
+
+    @staticmethod
+    def finished_plain(transfer: Any) -> Completion | None:
+        """Return the completion of a transfer whose answer needs nothing but to be built; ``None`` for any other.
+
+        A failure, a redirect, an error status, a cookie and a coding may all need more time, or somebody's code. What
+        is true of a quick exchange must have been asked before: nothing of the user's runs here.
+        """
+        head = transfer.head
+        if not head or head[0][8:11] != b" 20" or len(transfer.body) > _MOST_PIECES:
+            return None
+        exchange: Exchange = transfer.exchange
+        try:
+            response = transfer.adapter.answer(transfer)
+        except Exception:
+            return None  # `finished` finds it again, and takes its time
+        store = response.headers._store
+        if "set-cookie" in store or "content-encoding" in store or not response.take_whole(exchange.max_body_bytes):
+            return None
+        exchange.end = None
+        timings = transfer.timings
+        return Completion(exchange, response, None, timings[0] + timings[4])
 
     def finished(self, transfer: Any) -> Completion:
         """Return the completion of a transfer that has ended."""

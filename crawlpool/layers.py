@@ -160,7 +160,13 @@ class LayeredSession(requests.Session):
         """Return the adapter for an exchange if the pool's I/O thread moves its bytes, else ``None``."""
         if self._engine_adapter is None:
             return None
-        adapter: Any = self.get_adapter(exchange.request.url)  # type: ignore[arg-type]
+        adapters: Any = self.adapters
+        adapter: Any = adapters.get("http://")
+        if not (
+            # Nothing is mounted beside the pool's own: there is nothing to choose.
+            len(adapters) == 2 and adapters.get("https://") is adapter and self._shared.mounts.current is self._mounted
+        ):
+            adapter = self.get_adapter(exchange.request.url)  # type: ignore[arg-type]
         return adapter if type(adapter) is self._engine_adapter and not adapter.is_mocked() else None
 
     def retries_by_itself(self, url: str) -> bool:

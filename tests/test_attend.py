@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,14 +10,21 @@ import requests
 
 from crawlpool import HostLimits, Outcome, SessionPool, Target
 from crawlpool.attend import is_instant, may_begin
+from crawlpool.clock import Deadline
+from crawlpool.lane import EngineLane
 from crawlpool.leg import Leg
 from crawlpool.models import Result
 from crawlpool.testing import SiteServer
+from crawlpool.transport.base import Exchange
+from crawlpool.transport.curl import library
 from crawlpool.transport.lifeline import LegEnd
 from tests.gates import Gate, ListRun, Threads, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+if library.is_installed():
+    from crawlpool.transport.curl.adapter import CurlAdapter
 
 pytestmark = [pytest.mark.transports("curl"), pytest.mark.timeout(30)]
 
@@ -31,28 +37,40 @@ class Instant(ListRun):
     is_instant = True
 
 
-def ended(**changed: Any) -> Any:
+@pytest.fixture
+def adapter() -> Iterator[CurlAdapter]:
+    """An adapter whose engine is never started."""
+    one = CurlAdapter()
+    yield one
+    one.close()
+
+
+def ended(adapter: CurlAdapter, leg: Leg | None = None, **changed: Any) -> Any:
     """Return a transfer that ended as plainly as can be, but for what is given."""
-    leg = Leg.first(Instant(), Target("http://h.example/"))
-    plain: dict[str, Any] = {
-        "exchange": SimpleNamespace(token=leg),
-        "is_quick": True,
-        "is_taken": False,
-        "code": 0,
-        "error": None,
-        "stopped": None,
-        "head": HEAD,
-        "body": [b"ok"],
-    }
-    return SimpleNamespace(**{**plain, **changed})
+    leg = leg or Leg.first(Instant(), Target("http://h.example/"))
+    request = requests.Request("GET", leg.target.url).prepare()
+    settings = {"stream": False, "timeout": 1, "verify": True, "cert": None, "proxies": {}}
+    exchange = Exchange(request, settings, Deadline(None), changed.pop("cap", None), token=leg, is_quick=True)
+    transfer = adapter.transfer_for(exchange, object())  # type: ignore[arg-type]
+    for name, value in {"head": HEAD, "body": [b"ok"], "timings": (0.0,) * 5, **changed}.items():
+        setattr(transfer, name, value)
+    return transfer
+
+
+def is_finished_here(transfer: Any) -> bool:
+    """Tell whether the I/O thread would finish the transfer by itself."""
+    return is_instant(transfer) and EngineLane.finished_plain(transfer) is not None
 
 
 @pytest.mark.parametrize("status", [b"200", b"204", b"206"])
-def test_a_plain_success_is_finished_here(status: bytes) -> None:
-    """It is marked, so that nobody else takes it."""
-    transfer = ended(head=[b"HTTP/1.1 " + status + b" \r\n", *HEAD[1:]])
+def test_a_plain_success_is_finished_here(status: bytes, adapter: CurlAdapter) -> None:
+    """Its response is whole, and nothing of the user's has run."""
+    transfer = ended(adapter, head=[b"HTTP/1.1 " + status + b" \r\n", *HEAD[1:]])
     assert is_instant(transfer)
-    assert transfer.is_taken
+    done: Any = EngineLane.finished_plain(transfer)
+    assert (done.response.status_code, done.response.content, done.error) == (int(status), b"ok", None)
+    assert done.exchange is transfer.exchange
+    assert done.exchange.end is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +81,9 @@ def test_a_plain_success_is_finished_here(status: bytes) -> None:
         {"error": ValueError()},
         {"stopped": LegEnd.CANCELLED},
         {"body": [b"x"] * 9},
+        {"cap": 1},
         {"head": []},
+        {"head": [b"HTTP/1.1 200 OK\r\n", b"Content-Length: 2\r\n"]},
         {"head": [b"HTTP/1.1 301 Moved\r\n", b"Location: /\r\n", b"\r\n"]},
         {"head": [b"HTTP/1.1 404 Not Found\r\n", b"\r\n"]},
         {"head": [b"HTTP/1.1 503 Busy\r\n", b"\r\n"]},
@@ -75,17 +95,17 @@ def test_a_plain_success_is_finished_here(status: bytes) -> None:
     ],
     ids=repr,
 )
-def test_all_else_is_the_workers(changed: dict[str, Any]) -> None:
+def test_all_else_is_the_workers(changed: dict[str, Any], adapter: CurlAdapter) -> None:
     """A failure, a redirect, an error status, a cookie, a coding, many pieces: more work, or somebody's code."""
-    transfer = ended(**changed)
-    assert not is_instant(transfer)
-    assert not transfer.is_taken
+    transfer = ended(adapter, **changed)
+    assert not is_finished_here(transfer)
+    assert transfer.exchange.end is not None  # nothing was begun with it that a worker would miss
 
 
-def test_legs_of_other_runs_are_the_workers() -> None:
+def test_legs_of_other_runs_are_the_workers(adapter: CurlAdapter) -> None:
     """A run with a handler, a callback or a sink says so; its legs are neither finished nor begun here."""
     leg = ListRun().leg("http://h.example/")
-    assert not is_instant(ended(exchange=SimpleNamespace(token=leg)))
+    assert not is_instant(ended(adapter, leg))
     assert not may_begin(leg)
 
 

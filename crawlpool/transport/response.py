@@ -86,6 +86,14 @@ class LeanResponse(requests.Response):
             file.seek(len(body))
         return body
 
+    def take_whole(self, max_body_bytes: int | None) -> bool:
+        """Take the body as it came for the content, where it has come and is no longer than the cap."""
+        body = self._wire_body
+        if body is None or self._raw is not None or (max_body_bytes is not None and len(body) > max_body_bytes):
+            return False
+        self._content, self._content_consumed, self._wire_body = body, True, None
+        return True
+
     def close(self) -> None:
         """Let go of what is left of the answer."""
         if self._raw is not None:

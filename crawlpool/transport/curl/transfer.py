@@ -65,7 +65,6 @@ class Transfer:
     is_bare = False  # whether it was ended on purpose after its header: an answer to HEAD
     is_first = False  # whether its connection was made for it
     is_paused = False
-    is_taken = False  # whether the I/O thread finishes it by itself
     is_poisoned = False
     is_ended = False
     has_header = False

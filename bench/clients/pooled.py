@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from bench.clients.crew import in_threads
 from crawlpool import CookieStore, SessionPool
 
 if TYPE_CHECKING:
@@ -15,13 +15,13 @@ TIMEOUT = (5, 30)
 
 def get(work: Work, transport: str) -> None:
     """``SessionPool.get`` from the caller's own threads, as many as may be in flight."""
-    with _pool(work, transport) as pool, ThreadPoolExecutor(work.in_flight) as executor:
+    with _pool(work, transport) as pool:
 
         def fetch(url: str) -> None:
             response = pool.get(url)
             work.take(url, response.status_code, response.content)
 
-        list(executor.map(fetch, work.urls))
+        in_threads(work, fetch)
 
 
 def map_pages(work: Work, transport: str) -> None:

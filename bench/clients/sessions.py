@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from typing import TYPE_CHECKING
 
 import requests
 from requests.adapters import HTTPAdapter
+
+from bench.clients.crew import in_threads
 
 if TYPE_CHECKING:
     from bench.work import Work
@@ -32,19 +34,18 @@ def unpooled(work: Work) -> None:
         response = requests.get(url, verify=work.verify, timeout=TIMEOUT, cookies=cookies)
         work.take(url, response.status_code, response.content)
 
-    with ThreadPoolExecutor(work.in_flight) as executor:
-        list(executor.map(fetch, work.urls))
+    in_threads(work, fetch)
 
 
 def shared(work: Work) -> None:
     """One ``requests.Session`` for all threads, tuned; requests doesn't promise that this is safe."""
-    with tuned(work, per_host=work.in_flight) as session, ThreadPoolExecutor(work.in_flight) as executor:
+    with tuned(work, per_host=work.in_flight) as session:
 
         def fetch(url: str) -> None:
             response = session.get(url, timeout=TIMEOUT)
             work.take(url, response.status_code, response.content)
 
-        list(executor.map(fetch, work.urls))
+        in_threads(work, fetch)
 
 
 def per_thread(work: Work) -> None:
@@ -61,8 +62,7 @@ def per_thread(work: Work) -> None:
         work.take(url, response.status_code, response.content)
 
     try:
-        with ThreadPoolExecutor(work.in_flight) as executor:
-            list(executor.map(fetch, work.urls))
+        in_threads(work, fetch)
     finally:
         for session in sessions:
             session.close()

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import importlib
 import ssl
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from bench.clients.crew import in_threads
 
+if TYPE_CHECKING:
     from bench.work import Work
 
 CONNECT_S, READ_S = 5.0, 30.0
@@ -21,11 +20,6 @@ CONNECT_S, READ_S = 5.0, 30.0
 def prepare(slug: str) -> None:
     """Import the one that is to be measured: that is no part of a round."""
     importlib.import_module(slug.partition("_")[0])
-
-
-def _in_threads(work: Work, fetch: Callable[[str], None]) -> None:
-    with ThreadPoolExecutor(work.in_flight) as executor:
-        list(executor.map(fetch, work.urls))
 
 
 def urllib3_pool(work: Work) -> None:
@@ -45,7 +39,7 @@ def urllib3_pool(work: Work) -> None:
             response = pool.request("GET", url)
             work.take(url, response.status, response.data)
 
-        _in_threads(work, fetch)
+        in_threads(work, fetch)
 
 
 def httpx_client(work: Work) -> None:
@@ -63,7 +57,7 @@ def httpx_client(work: Work) -> None:
             response = client.get(url)
             work.take(url, response.status_code, response.content)
 
-        _in_threads(work, fetch)
+        in_threads(work, fetch)
 
 
 def niquests_session(work: Work) -> None:
@@ -79,4 +73,4 @@ def niquests_session(work: Work) -> None:
             response = session.get(url, timeout=(CONNECT_S, READ_S))
             work.take(url, response.status_code, response.content)
 
-        _in_threads(work, fetch)
+        in_threads(work, fetch)

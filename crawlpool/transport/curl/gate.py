@@ -49,7 +49,7 @@ class Connections:
         self.just_reused: list[Transfer] = []
         self._forget = forget
         self._inodes: dict[int, int] = {}
-        self._by_local: dict[tuple[str, int], int] = {}
+        self._by_local: dict[tuple[str, int], Ear] = {}
         self._local_of: dict[int, tuple[str, int]] = {}
 
     def open(self, address: Any) -> int:
@@ -64,8 +64,8 @@ class Connections:
         self._inodes[fd] = os.fstat(fd).st_ino
         return fd
 
-    def known(self, local: tuple[str, int]) -> int | None:
-        """Return the number of the connection with that local address, if it was sent on before."""
+    def known(self, local: tuple[str, int]) -> Ear | None:
+        """Return the ear at the connection with that local address, if it was sent on before."""
         return self._by_local.get(local)
 
     def learn(self, local: tuple[str, int], candidates: list[int]) -> bool:
@@ -75,7 +75,7 @@ class Connections:
             if name is None:
                 continue
             if name[1] == local[1] and name[0].partition("%")[0] == local[0].partition("%")[0]:
-                self._by_local[local] = fd
+                self._by_local[local] = Ear(fd)
                 self._local_of[fd] = local
                 return True
         return False
@@ -110,7 +110,6 @@ class Gate:
         self._connections = connections
         self._is_multiplexed = is_multiplexed  # then there are always others' bytes on a connection
         self._just_opened: list[int] = []
-        self._ear = Ear()
         self.transfer: Transfer | None = None
         self.head: list[bytes] = []  # the handle's: how much of it is a proxy's own is known here
 
@@ -136,18 +135,20 @@ class Gate:
         local = (local_ip, local_port)
         opened = self._just_opened
         if not opened or not self._connections.learn(local, opened):
-            fd = self._connections.known(local)
-            if fd is not None and not self._is_multiplexed and self._ear.has_unread(fd):
-                transfer.sends -= 1
-                transfer.is_poisoned = True
-                return ABORT
-            if fd is not None and transfer.way.has_tls:
-                transfer.reused = _reuse_of(fd)
-                if transfer.reused is not None:
-                    self._connections.just_reused.append(transfer)
+            ear = self._connections.known(local)
+            if ear is not None:
+                if not self._is_multiplexed and ear.has_unread():
+                    transfer.sends -= 1
+                    transfer.is_poisoned = True
+                    return ABORT
+                if transfer.way.has_tls:
+                    transfer.reused = _reuse_of(ear.fd)
+                    if transfer.reused is not None:
+                        self._connections.just_reused.append(transfer)
         else:
             transfer.is_first = True
-        opened.clear()
+        if opened:
+            opened.clear()
         transfer.ip = ip
         transfer.head_start = len(self.head)
         transfer.seen_at = time.monotonic()
@@ -246,24 +247,26 @@ class Ear:
     """Listens whether a socket that nobody has asked anything has something to say, or was closed.
 
     Belongs to one thread.
+
+    Args:
+        fd: the socket's number.
     """
 
-    def __init__(self) -> None:
-        self._poll = select.poll() if hasattr(select, "poll") else None
+    __slots__ = ("_poll", "fd")
 
-    def has_unread(self, fd: int) -> bool:
-        """Tell whether something can be read from ``fd`` at once."""
-        poll = self._poll
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._poll: Callable[[int], list[Any]] | None = None
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            self._poll = poll.poll
+
+    def has_unread(self) -> bool:
+        """Tell whether something can be read at once."""
         try:
-            if poll is None:
-                return bool(select.select([fd], [], [], 0)[0])
-            poll.register(fd, _POLLIN)
-            try:
-                return bool(poll.poll(0))
-            finally:
-                poll.unregister(fd)
+            if self._poll is None:
+                return bool(select.select([self.fd], [], [], 0)[0])
+            return bool(self._poll(0))
         except (OSError, ValueError):
             return True
-
-
-_POLLIN: int = getattr(select, "POLLIN", 1)

@@ -132,8 +132,7 @@ def test_bytes_on_an_idle_connection_reach_no_answer(planted: str, how: str, poo
         assert ASK[how](pool, server.url("/1")) == "honest"
         [before] = sockets_of(pool)
         site.may_plant.set()
-        ear = Ear()
-        until(lambda: ear.has_unread(before))
+        until(Ear(before).has_unread)
         assert [ASK[how](pool, server.url(path)) for path in ("/2", "/3")] == ["honest", "honest"]
         assert site.asked == [(1, "GET /1"), (2, "GET /2"), (2, "GET /3")]
         assert pool.statistics().connections_open == 1
@@ -150,8 +149,7 @@ def test_a_connection_that_the_server_closed_is_not_written_to(pool: SessionPool
 
     with RawServer(script) as server:
         assert pool.get(server.url()).text == "honest"
-        ear = Ear()
-        until(lambda: not sockets_of(pool) or ear.has_unread(sockets_of(pool)[0]))
+        until(lambda: not sockets_of(pool) or Ear(sockets_of(pool)[0]).has_unread())
         assert pool.get(server.url()).text == "honest"
         assert asked == [1, 2]
 
@@ -327,7 +325,9 @@ def test_a_connection_is_known_by_its_local_address(listener: socket.socket) -> 
         assert not connections.learn(local, [gone, other.fileno()])
         assert connections.known(local) is None
         assert connections.learn(local, [gone, other.fileno(), one.fileno()])
-        assert (connections.known(local), connections.known(other.getsockname())) == (one.fileno(), None)
+        known = connections.known(local)
+        assert known is not None
+        assert (known.fd, connections.known(other.getsockname())) == (one.fileno(), None)
         assert forgotten == [one.fileno(), other.fileno(), gone]
         assert (connections.opened, connections.open_now()) == (3, 2)
 
@@ -344,7 +344,9 @@ def test_a_number_that_is_used_again_is_another_connection(listener: socket.sock
         assert forgotten == [number, number]
         assert connections.known(local) is None
         assert connections.learn(second.getsockname(), [number])
-        assert connections.known(second.getsockname()) == number
+        known = connections.known(second.getsockname())
+        assert known is not None
+        assert known.fd == number
         assert (connections.opened, connections.open_now()) == (2, 1)
 
 
@@ -380,18 +382,17 @@ def test_nothing_is_sent_for_nobody(adapter: CurlAdapter) -> None:
 @pytest.mark.parametrize("has_poll", [True, False])
 def test_an_ear_hears_bytes_an_end_and_nothing(has_poll: bool) -> None:
     """Something to read, the end of the stream and a descriptor that is none are news; silence isn't."""
-    ear = Ear()
-    if not has_poll:
-        ear._poll = None  # as on systems that have select alone
     here, there = socket.socketpair()
     with here, there:
-        assert not ear.has_unread(here.fileno())
+        ear = Ear(here.fileno())
+        if not has_poll:
+            ear._poll = None  # as on systems that have select alone
+        assert not ear.has_unread()
         there.send(b"x")
-        assert ear.has_unread(here.fileno())
+        assert ear.has_unread()
         here.recv(1)
-        assert not ear.has_unread(here.fileno())
+        assert not ear.has_unread()
         there.close()
-        assert ear.has_unread(here.fileno())
-        number = here.fileno()
+        assert ear.has_unread()
         here.close()
-        assert ear.has_unread(number)
+        assert ear.has_unread()

@@ -70,7 +70,7 @@ class Attendant:
         if not mine:
             return rest
         self._settle(session, mine)
-        legs = self._take(_AT_ONCE, may_begin)
+        legs = self._take(max(_AT_ONCE, len(mine)), may_begin)  # fewer than have ended would have workers woken
         if legs:
             # What comes to nothing at once frees its host: the workers see to what can begin there, we don't come back.
             self._settle(session, [*self._start(session, self._lane, legs), *self._lane.send_off()], comes_back=False)

@@ -242,7 +242,7 @@ class Loop(Orders):
             return
         transfer.code, transfer.message = (0, "") if transfer.is_bare else (code, message)
         handle.finish(transfer)
-        self._put_back(handle)
+        self._spare.append(handle)
         self._running.pop(transfer, None)  # not before: were there a fault of ours above, its waiter would not be told
         if transfer.reused is not None and is_planted(transfer, transfer.reused):
             transfer.reused.shut()
@@ -276,7 +276,7 @@ class Loop(Orders):
             del self._running[transfer]
             self._multi.remove_handle(handle.curl)
             handle.finish(transfer)
-            self._put_back(handle)
+            self._spare.append(handle)
             self._begin_afresh(transfer)
         connections.just_reused.clear()
 
@@ -287,7 +287,7 @@ class Loop(Orders):
             self._multi.remove_handle(handle.curl)
             transfer.code = self._pycurl.E_ABORTED_BY_CALLBACK
             handle.finish(transfer)
-            self._put_back(handle)
+            self._spare.append(handle)
         self._naming.waiting.discard(transfer)
         self._end(transfer)
 
@@ -304,12 +304,6 @@ class Loop(Orders):
         if transfer.upload is not None:
             transfer.upload.end()
         self._ended.append(transfer)
-
-    def _put_back(self, handle: Handle) -> None:
-        if len(self._spare) < max(_SPARE_HANDLES, len(self._running)):
-            self._spare.append(handle)
-        else:
-            handle.close()
 
     def _deliver(self) -> None:
         if not self._ended:
@@ -371,7 +365,10 @@ class Loop(Orders):
         if self._budget is not None:
             self._budget.look(now)
             self._resume_within_budget(self._budget)
-        self._limits.plan(is_idle=not self._running and not self._naming.waiting, now=now)
+        is_idle = not self._running and not self._naming.waiting
+        while is_idle and len(self._spare) > _SPARE_HANDLES:  # while it is busy, as many as ran at once will again
+            self._spare.pop().close()
+        self._limits.plan(is_idle=is_idle, now=now)
 
     def _shut(self) -> None:
         """End what is left as closed, and give everything back; the last thing that the thread does."""

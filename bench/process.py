@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _LOOK_EVERY_S = 0.02
 #: A look at a process with 10,000 descriptors takes milliseconds: the watch takes at most this part of the time.
 _MOST_OF_THE_TIME = 1 / 50
-_NOT_PASSED_ON = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSLKEYLOGFILE", "NETRC"}
+_NOT_PASSED_ON = {
+    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSLKEYLOGFILE", "NETRC"),
+    "PYTHONDONTWRITEBYTECODE",  # a checkout would be compiled at each start, and what pip has installed would not
+}
 
 
 class RoundFailed(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,10 @@ from crawlpool.clock import SYSTEM_CLOCK, Clock
 from crawlpool.config import check, is_count
 from crawlpool.errors import Cancelled, CrawlPoolError, HandlerFailed, PoolClosed, SinkError, UnwantedContentType
 from crawlpool.events import logger
-from crawlpool.leg import Group, Leg, RunOptions, host_of
+from crawlpool.leg import Group, Leg, RunOptions
 from crawlpool.models import Outcome, Report, Result, Target
 from crawlpool.redact import redact_url
+from crawlpool.seen import Seen
 from crawlpool.settle import dropped, first_leg
 from crawlpool.source import BadLine
 from crawlpool.spill import SpillQueue
@@ -72,7 +72,6 @@ class Crawl:
         for one in content_types or ():
             check(one.count("/") == 1, "content_types", one, "media types such as text/html or image/*")
         self._content_types = tuple(t.strip().lower() for t in content_types) if content_types is not None else None
-        self._max_per_host = max_per_host
         self._on_result = on_result
         # What runs in the I/O thread must not wait: a pipe that nobody reads would hold up every transfer.
         self.is_instant = (
@@ -95,8 +94,7 @@ class Crawl:
         self._is_over = False
         self._is_draining = False
         self._failure: BaseException | None = None
-        self._seen: set[bytes] = set()
-        self._per_host: dict[str, int] = {}
+        self._seen = Seen(max_per_host)
 
     # The caller's side -------------------------------------------------------------------------------------------
 
@@ -151,7 +149,7 @@ class Crawl:
             depth, of = (0, None) if parent is None else (parent.target.depth + 1, parent.target.url)
             target = Target(target, depth=depth, parent=of)
         with self._lock:
-            if self._is_over or self._is_draining or self._is_seen(target):
+            if self._is_over or self._is_draining or not self._seen.is_new(target):
                 return False
             self._outstanding += 1
         self._books.found()
@@ -159,7 +157,7 @@ class Crawl:
             self._spill.put(target)
         except BaseException:
             self._books.unfound()
-            self._end_one()
+            self._end(1)
             raise
         self._refill()
         return True
@@ -226,18 +224,42 @@ class Crawl:
 
     def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
         """Take the one result of each target: handler, sinks, books; then see what else can be begun."""
-        for leg, result in ended:
-            self._finish(leg, result)
+        if self._handler is None and len(ended) > 1:
+            self._finish_all(ended)
+        else:
+            for leg, result in ended:
+                self._finish(leg, result)
         self._refill()
+
+    def _finish_all(self, ended: Sequence[tuple[Leg, Result]]) -> None:
+        """Do for many what ``_finish`` does for one, where no handler says how it goes on."""
+        try:
+            mine = [(leg, self._as_drained(result)) for leg, result in ended]
+            self._written([result for _, result in mine])
+            for leg, result in mine:
+                self._books.settle(result, leg)
+            if self._on_result is not None:
+                for _, result in mine:
+                    self._on_result(result)
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            self._end(len(ended))
+
+    def _as_drained(self, result: Result) -> Result:
+        """Return the result as it counts: what a drain has ended was skipped."""
+        if result.error is None:
+            return result
+        if isinstance(result.error, PoolClosed):
+            self._fail(result.error)
+        if self._is_draining and isinstance(result.error, (Cancelled, PoolClosed)):
+            return dataclasses.replace(result, outcome=Outcome.SKIPPED, reason="interrupted", error=None)
+        return result
 
     def _finish(self, leg: Leg, result: Result) -> None:
         try:
-            if isinstance(result.error, PoolClosed):
-                self._fail(result.error)
-            if self._is_draining and isinstance(result.error, (Cancelled, PoolClosed)):
-                result = dataclasses.replace(result, outcome=Outcome.SKIPPED, reason="interrupted", error=None)
-            result = self._handled(result)
-            self._written(result)
+            result = self._handled(self._as_drained(result))
+            self._written([result])
             self._books.settle(result, leg)
             if self._on_result is not None:
                 self._on_result(result)
@@ -246,7 +268,7 @@ class Crawl:
         ) as error:  # on_result must not raise; if it does, the crawl ends with that and doesn't hang
             self._fail(error)
         finally:
-            self._end_one()
+            self._end(1)
 
     def _handled(self, result: Result) -> Result:
         if self._handler is None or result.reason == "interrupted":
@@ -264,10 +286,15 @@ class Crawl:
             return dataclasses.replace(result, outcome=Outcome.FAILED, reason="handler", error=failed)
         return result
 
-    def _written(self, result: Result) -> None:
+    def _written(self, results: Sequence[Result]) -> None:
         try:
             for sink in self._sinks:
-                sink.write(result)
+                write_all = getattr(sink, "write_all", None)
+                if write_all is not None:
+                    write_all(results)
+                    continue
+                for result in results:
+                    sink.write(result)
         except BaseException as error:  # a user's sink may raise anything
             self._fail(error if isinstance(error, SinkError) else _sink_error(error))
 
@@ -299,7 +326,7 @@ class Crawl:
         if leg.verdict is None:
             if self._handler is not None:
                 with self._lock:
-                    self._is_seen(leg.target)
+                    self._seen.is_new(leg.target)
             leg.verdict = self._share_of(leg.target)
         return leg
 
@@ -310,7 +337,7 @@ class Crawl:
             is_queued = self._workforce.put(leg)
         except BaseException:  # it is in nobody's hands: without this the end would be waited for in vain
             self._books.settle(dropped(leg, "interrupted"), leg)
-            self._end_one()
+            self._end(1)
             raise
         if not is_queued:
             self._finish(leg, dropped(leg, "interrupted"))
@@ -340,7 +367,8 @@ class Crawl:
             leg.verdict = self._share_of(target)
             if self._workforce.put(leg, block=False):
                 return
-            self._give_back_share(target)
+            with self._lock:
+                self._seen.give_back(target)
             if not self._is_draining and not self._workforce.is_closed:
                 try:
                     self._spill.put(target)  # another thread took the room
@@ -350,32 +378,16 @@ class Crawl:
                 return
         self._finish(leg, dropped(leg, "interrupted"))
 
-    def _is_seen(self, target: Target) -> bool:
-        key = hashlib.blake2b(
-            f"{target.method} {target.url.partition('#')[0]}".encode("utf-8", "surrogatepass"), digest_size=8
-        ).digest()
-        if key in self._seen:
-            return True
-        self._seen.add(key)
-        return False
-
     def _share_of(self, target: Target) -> Result | None:
         """Count a target for its host; return its result if that has had its share."""
-        if self._max_per_host is None:
+        if not self._seen.counts_hosts:
             return None
-        host = host_of(target.url)
         with self._lock:
-            count = self._per_host[host] = self._per_host.get(host, 0) + 1
-        return Result(target, Outcome.SKIPPED, "max_per_host") if count > self._max_per_host else None
+            return self._seen.refusal_of(target)
 
-    def _give_back_share(self, target: Target) -> None:
-        if self._max_per_host is not None:
-            with self._lock:
-                self._per_host[host_of(target.url)] -= 1
-
-    def _end_one(self) -> None:
+    def _end(self, count: int) -> None:
         with self._lock:
-            self._outstanding -= 1
+            self._outstanding -= count
             if self._outstanding <= self._lost:
                 self._quiet.notify_all()
 

@@ -7,7 +7,7 @@ import enum
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import ConfigError, CrawlPoolError, ErrorKind, TargetSkipped, kind_of
-from crawlpool.record import record_of
+from crawlpool.record import record_of, spans_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,15 +132,8 @@ class Timings:
 
     @classmethod
     def of(cls, moments: tuple[float, ...]) -> Timings:
-        """Return the timings of (resolving, then since that: connected, TLS done, first byte, end)."""
-        dns_s, connected_s, secured_s, first_s, end_s = moments
-        return cls(
-            dns_s,
-            connected_s,
-            max(secured_s - connected_s, 0.0) if secured_s else 0.0,
-            dns_s + first_s,
-            dns_s + end_s,
-        )
+        """Return the timings of what ``Wire.timings`` holds."""
+        return cls(*spans_of(moments))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any
 
 from crawlpool.clock import iso_utc
@@ -52,6 +52,21 @@ EMPTY: dict[str, Any] = {
     "body": [],
     "run": 1,
 }
+
+
+#: The keys of ``timings``.
+TIMINGS = ("dns_s", "connect_s", "tls_s", "first_byte_s", "total_s")
+
+
+def spans_of(moments: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the seconds that ``TIMINGS`` names.
+
+    Args:
+        moments: resolving; then, counted from its end: connected, TLS done, first byte, end.
+    """
+    dns_s, connected_s, secured_s, first_s, end_s = moments
+    tls_s = max(secured_s - connected_s, 0.0) if secured_s else 0.0
+    return dns_s, connected_s, tls_s, dns_s + first_s, dns_s + end_s
 
 
 class EveryHeader(Container[str]):
@@ -122,14 +137,30 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
             record["http_version"] = wire.http_version
             record["wire_bytes"] = wire.wire_bytes
             record["length_unverified"] = wire.length_unverified
-        timings = result.timings
-        if timings is not None:
-            record["timings"] = {name: round(value, 6) for name, value in vars(timings).items()}
+            if wire.timings:
+                spans = (round(value, 6) for value in spans_of(wire.timings))
+                record["timings"] = dict(zip(TIMINGS, spans, strict=True))
     return record
 
 
 # json.dumps with options makes an encoder for each call.
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def record_line(result: Any, *, run: int = 1, headers: Container[str] | None = None) -> bytes:
+    """Return the record of ``result`` as a line: ``to_line(record_of(...))``, for a plain page in a third of the time.
+
+    Args:
+        result, run, headers: as ``record_of`` takes them. ``meta`` that isn't JSON is written as ``not_json``.
+    """
+    plain = _plain_line(result, run) if headers is None else None
+    if plain is not None:
+        return plain
+    record = record_of(result, run=run, headers=headers)
+    try:
+        return to_line(record)
+    except (TypeError, ValueError, RecursionError):
+        return to_line({**record, "meta": {"not_json": _shown(record["meta"])}})
 
 
 def to_line(record: dict[str, Any]) -> bytes:
@@ -140,6 +171,78 @@ def to_line(record: dict[str, Any]) -> bytes:
         ValueError: when it holds NaN or infinity, or refers to itself.
     """
     return _encode(record).encode("utf-8", "backslashreplace") + b"\n"
+
+
+#: What isn't the same in the record of each plain page, in the order of EMPTY; all the rest is as it stands there.
+_OF_PAGE = (
+    *("n", "input", "url", "method", "depth", "outcome", "status", "final_url", "attempts", "content_type", "bytes"),
+    *("wire_bytes", "sha256", "length_unverified", "http_version", "ip", "started_at", "elapsed_s", "waited_s"),
+    *("timings", "run"),
+)
+_PLAIN = "{" + ",".join(f'"{key}":{"%s" if key in _OF_PAGE else _encode(EMPTY[key])}' for key in EMPTY) + "}\n"
+_TIMINGS = "{" + ",".join(f'"{name}":%r' for name in TIMINGS) + "}"
+_JSON_OF = {None: "null", False: "false", True: "true"}
+_quote: Callable[[str], str] = json.encoder.encode_basestring
+
+
+def _plain_line(result: Any, run: int) -> bytes | None:
+    """Return the line of a page that was simply fetched; ``None`` for any other result."""
+    target, response = result.target, result.response
+    wire = getattr(response, "wire", None)
+    if (
+        wire is None
+        or wire.proxy is not None
+        or target.meta is not None
+        or target.parent is not None
+        or result.error is not None
+        or result.reason is not None
+        or result.redirects
+        or type(target.depth) is not int
+        or type(target.n) not in _NUMBERS
+        or type(response._content) is not bytes
+        or response.status_code == 304
+        or None in (result.started_at_s, result.elapsed_s, result.waited_s)
+    ):
+        return None
+    content = response._content
+    content_type = response.headers.get("content-type")
+    url = redact_url(target.url)
+    shown_url = _quote(url)
+    given = target.input
+    line = _PLAIN % (
+        "null" if target.n is None else target.n,
+        _quote(_shortened(redact_input(target.url if given is None else given, target.url))),
+        shown_url,
+        _quote(target.method),
+        target.depth,
+        _quote(result.outcome.value),
+        response.status_code,
+        shown_url if response.url == url else _quote(redact_url(response.url)),
+        result.attempts,
+        "null" if content_type is None else _quote(content_type),
+        len(content),
+        "null" if wire.wire_bytes is None else wire.wire_bytes,
+        _quote(hashlib.sha256(content).hexdigest()),
+        _JSON_OF[wire.length_unverified],
+        "null" if wire.http_version is None else _quote(wire.http_version),
+        "null" if wire.ip is None else _quote(wire.ip),
+        _quote(iso_utc(result.started_at_s)),
+        round(result.elapsed_s, 6),
+        round(result.waited_s, 6),
+        _TIMINGS % tuple([round(value, 6) for value in spans_of(wire.timings)]) if wire.timings else "null",
+        run,
+    )
+    return line.encode("utf-8", "backslashreplace")
+
+
+_NUMBERS = (int, type(None))
+
+
+def _shown(value: object) -> str:
+    try:
+        return one_line(redact_text(repr(value)))
+    except Exception:  # a repr is a user's code, and the record must come
+        return type(value).__name__
 
 
 def _shortened(text: str) -> str:

@@ -23,6 +23,8 @@ def redact_text(text: str) -> str:
 
 def redact_input(line: str, url: str) -> str:
     """Return an input line without the userinfo of ``url``, which was made of it: ``user:pw@host`` has no scheme."""
+    if "@" not in url and "@" not in line:
+        return line
     found = _USERINFO.search(url)
     return redact_text(line if found is None else line.replace(found[1], "***@"))
 

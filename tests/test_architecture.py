@@ -31,7 +31,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "cookies retry decode",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
-        "source spill frontier sinks worker crawl sessionpool leg settle books runs attend",
+        "source spill frontier sinks worker crawl sessionpool leg settle books runs attend seen",
         "observe testing cli",
         "__main__",
     )
@@ -55,10 +55,11 @@ ARROWS: dict[str, set[str]] = {
     # floor 4
     "attend": {"leg"},
     "books": {"leg"},
-    "crawl": {"books", "leg", "settle", "sinks", "source", "spill", "worker"},
+    "crawl": {"books", "leg", "seen", "settle", "sinks", "source", "spill", "worker"},
     "frontier": {"leg"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
+    "seen": {"leg"},
     "settle": {"leg"},
     "worker": {"attend", "frontier", "leg", "settle"},
     # floor 5

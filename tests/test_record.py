@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from crawlpool.errors import ErrorKind
 from crawlpool.models import Hop, Outcome, Result, Target, Wire
-from crawlpool.record import EMPTY, MAX_INPUT_CHARS, record_of, to_line
+from crawlpool.record import EMPTY, EVERY_HEADER, MAX_INPUT_CHARS, record_line, record_of, to_line
 
 DESIGN_KEYS = (
     "v n input url method meta depth parent outcome reason status final_url redirects attempts error content_type "
@@ -67,6 +68,53 @@ def test_every_record_has_the_same_keys_in_the_same_order_and_is_one_line_of_jso
     assert line.count(b"\n") == 1
     assert line.endswith(b"}\n")
     assert json.loads(line) == record
+
+
+@st.composite
+def pages(draw: st.DrawFn) -> Result:
+    """Draw the result of a page that was fetched, with little that is out of the way."""
+    texts = st.text(st.characters(), max_size=20)
+    seconds = st.floats(0, 1e6)
+    is_plain = draw(st.booleans())
+
+    def seldom(rare: st.SearchStrategy[Any]) -> Any:
+        return None if is_plain else draw(st.none() | rare)
+
+    response: Any = answer()
+    response.status_code = draw(st.sampled_from([200, 204, 304, 404]))
+    response.url = draw(st.just("http://h.example/") | texts)
+    response._content = draw(st.binary(max_size=20)) if is_plain else False
+    response.headers = draw(st.dictionaries(st.just("Content-Type"), texts))
+    proxy = seldom(st.just("http://u:secret@proxy.example:3128"))
+    sizes = st.none() | st.integers(0)
+    moments = st.just(()) | st.tuples(*[seconds] * 5)
+    response.wire = Wire(
+        draw(st.none() | texts), proxy, draw(st.none() | texts), draw(sizes), draw(st.booleans()), draw(moments)
+    )
+    url = draw(st.sampled_from(["http://h.example/", "http://user:secret@h.example/", "x" * 3000]) | texts)
+    target = Target(
+        url,
+        draw(st.sampled_from(["GET", 'G"T'])),
+        n=draw(st.none() | st.integers(1)),
+        depth=draw(st.integers(0, 9)),
+        input=draw(st.none() | st.just(url) | texts),
+        meta=seldom(json_values),
+        parent=seldom(texts),
+    )
+    outcome, reason = draw(st.sampled_from(Outcome)), seldom(texts)
+    made = Result(target, outcome, reason, response=response, attempts=draw(st.integers(0, 9)))
+    return dataclasses.replace(
+        made,
+        started_at_s=draw(st.floats(0, 4e9)),
+        elapsed_s=draw(seconds if is_plain else st.none() | seconds),
+        waited_s=draw(seconds if is_plain else st.none() | seconds),
+    )
+
+
+@given(results() | pages(), st.sampled_from([None, EVERY_HEADER]), st.integers(1))
+def test_the_short_way_to_a_line_gives_the_same_line(result: Result, headers: Any, run: int) -> None:
+    """Byte for byte what the record says as JSON, for whatever ended however."""
+    assert record_line(result, run=run, headers=headers) == to_line(record_of(result, run=run, headers=headers))
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="/?#\\@ ", min_codepoint=33), min_size=6, max_size=12))

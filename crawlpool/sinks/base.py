@@ -82,8 +82,8 @@ class Combiner:
         self._is_closed = False
         self._failure: str | None = None
 
-    def put(self, line: bytes) -> None:
-        """Add a line; write it, unless another thread is writing.
+    def put(self, *lines: bytes) -> None:
+        """Add lines; write them, unless another thread is writing.
 
         Raises:
             SinkError: when the destination has failed, or was closed.
@@ -94,7 +94,7 @@ class Combiner:
             self._raise_failure()
             if self._is_closed:
                 raise SinkError(f"{self._name}: the sink was closed")
-            self._pending.append(line)
+            self._pending.extend(lines)
             if self._is_writing:
                 return
             self._is_writing = True

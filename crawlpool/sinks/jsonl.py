@@ -10,8 +10,8 @@ from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.errors import SinkError
-from crawlpool.record import SCHEMA_VERSION, record_of, to_line
-from crawlpool.redact import one_line, redact_text
+from crawlpool.record import SCHEMA_VERSION, record_line
+from crawlpool.redact import one_line
 from crawlpool.sinks.base import Combiner, json_of_item
 
 if TYPE_CHECKING:
@@ -72,12 +72,11 @@ class JsonlSink:
 
     def write(self, result: Result) -> None:
         """Write the record of ``result``. Raises ``SinkError`` when this or an earlier record can't be written."""
-        record = record_of(result, run=self._run, headers=self._headers)
-        try:
-            line = to_line(record)
-        except (TypeError, ValueError, RecursionError):
-            line = to_line({**record, "meta": {"not_json": _shown(record["meta"])}})
-        self._lines.put(line)
+        self._lines.put(record_line(result, run=self._run, headers=self._headers))
+
+    def write_all(self, results: Iterable[Result]) -> None:
+        """Write the records of several results in one go; raises as ``write`` does."""
+        self._lines.put(*[record_line(result, run=self._run, headers=self._headers) for result in results])
 
     def emit(self, item: Mapping[str, Any]) -> None:
         """Write an item of a handler.
@@ -138,10 +137,3 @@ def _wait_writable(fd: int) -> None:
         poller.poll()
     else:
         select.select([], [fd], [])
-
-
-def _shown(value: object) -> str:
-    try:
-        return one_line(redact_text(repr(value)))
-    except Exception:  # a repr is a user's code, and the record must come
-        return type(value).__name__

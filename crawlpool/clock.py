@@ -29,6 +29,10 @@ class SystemClock:
 
 SYSTEM_CLOCK: Clock = SystemClock()
 
+#: How long a wait of a user's thread goes on before Python looks for signals. One that comes between its last look and
+#: the wait itself (Ctrl-C in just that moment) would else be noticed when the wait ends, which may be never.
+LOOK_S = 0.5
+
 
 class Deadline:
     """A moment on a monotonic clock after which a call has failed.

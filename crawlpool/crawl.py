@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.books import Books, Progress
-from crawlpool.clock import SYSTEM_CLOCK, Clock
+from crawlpool.clock import LOOK_S, SYSTEM_CLOCK, Clock
 from crawlpool.config import check, is_count
 from crawlpool.errors import Cancelled, CrawlPoolError, HandlerFailed, PoolClosed, SinkError, UnwantedContentType
 from crawlpool.events import logger
@@ -123,7 +123,7 @@ class Crawl:
             self.stop()
         with self._lock:
             while self._outstanding > self._lost:
-                self._quiet.wait()
+                self._quiet.wait(LOOK_S)
             self._is_over = True  # under the same hold of the lock: what is added now isn't taken
             failure = self._failure
         self._spill.close()
@@ -263,9 +263,7 @@ class Crawl:
             self._books.settle(result, leg)
             if self._on_result is not None:
                 self._on_result(result)
-        except (
-            BaseException
-        ) as error:  # on_result must not raise; if it does, the crawl ends with that and doesn't hang
+        except BaseException as error:  # on_result must not raise; if it does, the crawl ends with that
             self._fail(error)
         finally:
             self._end(1)
@@ -331,13 +329,16 @@ class Crawl:
         return leg
 
     def _begin(self, leg: Leg) -> None:
-        with self._lock:
-            self._outstanding += 1
+        is_counted = False
         try:
+            with self._lock:
+                self._outstanding += 1
+                is_counted = True
             is_queued = self._workforce.put(leg)
-        except BaseException:  # it is in nobody's hands: without this the end would be waited for in vain
-            self._books.settle(dropped(leg, "interrupted"), leg)
-            self._end(1)
+        except BaseException:  # Ctrl-C comes between any two calls; without this the end would be waited for in vain
+            if is_counted:
+                self._books.settle(dropped(leg, "interrupted"), leg)
+                self._end(1)
             raise
         if not is_queued:
             self._finish(leg, dropped(leg, "interrupted"))

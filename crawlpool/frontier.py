@@ -13,7 +13,7 @@ import math
 import threading
 from typing import TYPE_CHECKING
 
-from crawlpool.clock import SYSTEM_CLOCK, Clock
+from crawlpool.clock import LOOK_S, SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -239,7 +239,7 @@ class Frontier:
         room = self._rooms.setdefault(group, _Room(self._lock))
         room.waiting += 1
         try:
-            room.wait()
+            room.wait(LOOK_S)
         finally:
             room.waiting -= 1
             if not room.waiting:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from crawlpool.clock import LOOK_S
 from crawlpool.errors import Cancelled, CrawlPoolError, PoolClosed
 from crawlpool.leg import Group, Leg, RunOptions
 from crawlpool.models import Outcome, Result, Target
@@ -86,7 +87,7 @@ class Submitted(Group):
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                self._none_left.wait(left)
+                self._none_left.wait(LOOK_S if left is None else min(left, LOOK_S))
             return True
 
 
@@ -187,7 +188,7 @@ class MapRun:
         """Return the results that came since the last call; wait for one."""
         with self._lock:
             while not self._ready:
-                self._news.wait()
+                self._news.wait(LOOK_S)
             taken, self._ready = self._ready, collections.deque()
             return taken
 

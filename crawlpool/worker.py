@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from crawlpool.attend import Attendant
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from crawlpool.transport.base import Lane
 
 _log = logger("worker")
+_START_TRIES, _START_S = 500, 0.002  # how long a thread may take to start
 
 
 class Workforce:
@@ -122,7 +124,7 @@ class Workforce:
         with self._lock:
             threads = list(self._threads)
         for thread in threads:
-            thread.join()
+            _join(thread)
 
     def _ensure_workers(self, legs: int) -> None:
         for _ in range(min(legs, self._size)):
@@ -136,13 +138,13 @@ class Workforce:
                 return
             number = len(self._threads) + 1
             thread = threading.Thread(target=self._work, name=f"crawlpool-worker-{number}", daemon=True)
+            self._threads.append(thread)  # first: Ctrl-C may come while it starts
             try:
                 thread.start()
             except RuntimeError:  # the system has no thread left; those that there are will do it
+                self._threads.remove(thread)
                 if not self._threads:
                     raise
-                return
-            self._threads.append(thread)
 
     def _work(self) -> None:
         self._local.is_worker = True
@@ -221,3 +223,14 @@ class Workforce:
             self._running.difference_update(leg for leg, _ in follows)
         for leg, _ in follows:
             leg.exchange = None  # it knows its leg: without this they wait for the garbage collector, body and all
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait for a thread's end; one whose start was broken off by Ctrl-C may have begun, and not have said so yet."""
+    for _ in range(_START_TRIES):
+        try:
+            thread.join()
+        except RuntimeError:
+            time.sleep(_START_S)
+        else:
+            return

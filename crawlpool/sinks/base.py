@@ -6,6 +6,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from crawlpool.clock import LOOK_S
 from crawlpool.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Combiner:
         """
         with self._changed:
             while len(self._pending) >= self._max_pending and self._is_writing and self._failure is None:
-                self._changed.wait()
+                self._changed.wait(LOOK_S)
             self._raise_failure()
             if self._is_closed:
                 raise SinkError(f"{self._name}: the sink was closed")
@@ -108,7 +109,7 @@ class Combiner:
         """
         with self._changed:
             while self._is_writing:
-                self._changed.wait()
+                self._changed.wait(LOOK_S)
             self._raise_failure()
             if not self._pending and not self._unwritten:
                 return

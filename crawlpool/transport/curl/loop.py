@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from crawlpool.clock import LOOK_S
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger
 from crawlpool.transport.curl.budget import MemoryBudget
@@ -65,7 +66,8 @@ class Loop(Orders):
         """Have the thread end with the last of the transfers that run; return whether there are any."""
         told = threading.Event()
         if not self.is_current_thread() and self._tell([("retire", None, told)]):
-            told.wait()
+            while not told.wait(LOOK_S):
+                pass
         return self._lingers
 
     def descriptors(self) -> list[int]:

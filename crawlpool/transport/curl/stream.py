@@ -6,6 +6,8 @@ import collections
 import threading
 from typing import TYPE_CHECKING
 
+from crawlpool.clock import LOOK_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,10 +63,11 @@ class BodyStream:
     def read_some(self, most: int | None = None) -> bytes:
         """Return what is there, at most so many bytes; wait for the first. Empty when all was read."""
         with self._lock:
-            while not self._chunks and not self._is_ended:
+            if not self._chunks and not self._is_ended:
                 self.is_awaited = True
                 try:
-                    self._news.wait()
+                    while not self._chunks and not self._is_ended:
+                        self._news.wait(LOOK_S)
                 finally:
                     self.is_awaited = False
             if not self._chunks:

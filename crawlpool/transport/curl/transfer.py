@@ -6,6 +6,7 @@ import _thread
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crawlpool.clock import LOOK_S
 from crawlpool.transport.lifeline import LegEnd
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class Transfer:
 
     def wait(self) -> None:
         """Wait, in the thread that asked for it, until there is a header to look at (streams) or it has ended."""
-        self.latch.acquire()
+        while not self.latch.acquire(timeout=LOOK_S):
+            pass
 
     def notify(self) -> None:
         """Let the thread go on that waits; the I/O thread calls this, once for the header and once for the end."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from crawlpool.clock import LOOK_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -90,7 +92,7 @@ class Upload:
     def _put(self, piece: bytes | None) -> bool:
         with self._lock:
             while self._piece and not self._is_over:
-                self._turn.wait()
+                self._turn.wait(LOOK_S)
             if self._is_over:
                 return False
             if piece is None:

@@ -88,7 +88,7 @@ class Plan:
         if headers:
             prepared.headers = merged(self.base, headers)
         store = self.store
-        if not store.is_empty and "cookie" not in prepared.wire_lines:
+        if not store.is_empty and "cookie" not in (prepared.shared_lines or prepared.headers._store):
             line = store.header_for(prepared)
             if line is not None:
                 prepared.headers["Cookie"] = line
@@ -117,15 +117,12 @@ class PlainRequest(PreparedRequest):
         self._plan: Plan | None = plan
 
     @property
-    def wire_lines(self) -> dict[str, Any]:
-        """What is sent of headers, lower-case name to (name, value), for one who doesn't change it.
+    def shared_lines(self) -> dict[str, Any] | None:
+        """The headers, lower-case name to (name, value), as long as they are just those of the plan.
 
-        The very same dict for all requests of a plan whose headers nobody has looked at.
+        The very same dict for all its requests, and nobody changes it; ``None`` for a request with headers of its own.
         """
-        mine = self._headers
-        if mine is None and self._plan is not None:
-            return self._plan.lines
-        return mine._store if isinstance(mine, CaseInsensitiveDict) else CaseInsensitiveDict(mine)._store
+        return self._plan.lines if self._headers is None and self._plan is not None else None
 
     @property
     def headers(self) -> Any:

@@ -79,7 +79,7 @@ class Handle:
                 self._set_special(transfer)
         curl.setopt(pycurl.URL, transfer.url)
         # A plain request's are those of its plan, and nobody changes them.
-        shared: Any = getattr(request, "wire_lines", None)
+        shared: Any = getattr(request, "shared_lines", None)
         if shared is None or shared is not self._shared_lines:
             self._set_headers(transfer, request.headers._store if shared is None else shared, is_special)
             self._shared_lines = None if is_special else shared

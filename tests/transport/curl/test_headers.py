@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from crawlpool import SessionPool
 from crawlpool.errors import CutHeader, DeadlineExceeded, ErrorKind, ProtocolError, kind_of
+from crawlpool.testing import SiteServer
 from crawlpool.transport.answer import parse_header
 from crawlpool.transport.curl import library
 from crawlpool.transport.curl.header import read_head
@@ -320,3 +321,18 @@ def test_a_header_cut_anywhere_is_no_header(lines: list[bytes], data: st.DataObj
     kept = data.draw(st.integers(0, len(whole)))
     with pytest.raises(CutHeader):
         read_head(whole[:kept], None)
+
+
+def test_headers_changed_after_a_send_go_out_with_the_next() -> None:
+    """A request that is sent again has the headers that it has then, over the same handle and connection."""
+    with SiteServer({"/": b"x"}) as server, SessionPool(transport="curl", retry=False, trust_env=False) as pool:
+        session = pool.session
+        request = pool.get(server.url("/")).request
+        for value in ("1", "2"):
+            request.headers["X-Turn"] = value
+            assert session.send(request).content == b"x"
+        del request.headers["X-Turn"]
+        session.send(request)
+        pool.get(server.url("/"))
+        assert [one.headers.get("X-Turn") for one in server.requests] == [None, "1", "2", None, None]
+        assert server.connections == 1

@@ -250,18 +250,22 @@ class BlockingPool(Verbs):
         """The one cookie store of all sessions."""
         return self._shared.cookies
 
-    def _default(name: str, doc: str) -> Any:  # type: ignore[misc]
+    def _default(name: str, doc: str, taken: Any = None, shown: Any = None) -> Any:  # type: ignore[misc]
         def get(self: Any) -> Any:
-            return getattr(self._shared.defaults.current, name)
+            value = getattr(self._shared.defaults.current, name)
+            return value if shown is None else shown(value)
 
         def put(self: Any, value: Any) -> None:
-            self._shared.defaults.set(**{name: value})
+            self._shared.defaults.set(**{name: value if taken is None else taken(value)})
 
         return property(get, put, doc=doc)
 
     auth = _default("auth", "Default auth, sent with each first request to any origin; see ``site`` for one origin's.")
     verify = _default("verify", "``True``, ``False``, or the path of a CA bundle or folder, as in requests.")
     cert = _default("cert", "Client certificate, as in requests.")
+    hooks = _default(
+        "hooks", "Response hooks, as in requests; set as a whole.", as_hooks, lambda hooks: {"response": hooks}
+    )
     timeout = _default("timeout", "Default timeout in seconds, one number or (connect, read).")
     max_redirects = _default("max_redirects", "Redirects followed at most.")
 

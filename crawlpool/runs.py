@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import itertools
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -193,6 +194,7 @@ class MapRun:
             return taken
 
 
+_SLOW_S = 0.005  # for so long input is read while results wait
 #: What iterates over something that is in memory as a whole: its next one is there at once.
 _NOTHING: tuple[Iterable[str], ...] = ([], (), set(), {}, {"": ""}.values())
 _IN_MEMORY = tuple(type(iter(nothing)) for nothing in _NOTHING)
@@ -231,6 +233,7 @@ class MapResults(Iterator[Result]):
         self._out = 0
         self._is_exhausted = False
         self._is_over = False
+        self._pid = os.getpid()
         self._consumer = threading.Lock()  # held during a `next`; guards nothing, but tells a second consumer
 
     def __iter__(self) -> Iterator[Result]:
@@ -239,6 +242,11 @@ class MapResults(Iterator[Result]):
     def __next__(self) -> Result:
         if self._is_over:
             raise StopIteration
+        if (
+            os.getpid() != self._pid
+        ):  # the locks of what it belongs to may be held for ever, by threads that aren't here
+            self._is_over = True
+            raise PoolClosed("a map goes on in the process that began it; a forked child makes one of its own")
         if not self._consumer.acquire(blocking=False):
             raise CrawlPoolError("a map is iterated by one thread; give each thread a map of its own")
         try:
@@ -285,10 +293,12 @@ class MapResults(Iterator[Result]):
         return result
 
     def _fill(self) -> None:
-        # While results wait to be consumed, only as much input is read as keeps the workers busy: input that blocks
-        # must not hold back what is there.
+        # While results wait to be consumed, only as much input is read as keeps the workers busy, and none that takes
+        # its time: input that blocks must not hold back what is there.
+        slow_at = time.monotonic() + _SLOW_S
         while not self._is_exhausted and self._out < self._window:
-            if (self._taken or self._run.has_news) and self._run.group.queued >= self._window // 4:
+            has_results = self._taken or self._run.has_news
+            if has_results and (self._run.group.queued >= self._window // 4 or time.monotonic() >= slow_at):
                 return
             if self._is_in_memory:
                 self._fill_at_once()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from crawlpool.config import CRAWL_MAX_BODY_BYTES, NO_LIMITS, HostLimits, check, check_cap, check_deadline, is_seconds
 from crawlpool.crawl import Crawl
-from crawlpool.errors import ConfigError, PoolClosed, QueueFull
+from crawlpool.errors import ConfigError, CrawlPoolError, PoolClosed, QueueFull
 from crawlpool.leg import Group, Leg, RunOptions
 from crawlpool.models import Report, Result, Statistics, Target
 from crawlpool.pool import BlockingPool
@@ -177,10 +177,14 @@ class SessionPool(BlockingPool):
             **options: what ``Session.request`` takes, for all targets; ``deadline`` is of each leg.
 
         Raises:
-            PoolClosed: when the pool is closed, also during the iteration.
+            PoolClosed: when the pool is closed, also during the iteration; in a forked child, too.
+            CrawlPoolError: in a handler or hook that a worker runs.
             ConfigError: for an option that can't be.
+
+        What the input raises comes out at once; what was under way is dropped.
         """
         _check_known("map", options)
+        self._check_may_wait("map")
         _check_many("targets", targets)
         if self._is_closed:
             raise PoolClosed("the session pool is closed")
@@ -214,8 +218,10 @@ class SessionPool(BlockingPool):
         Raises:
             SinkError: when a sink can't write any more; what it wrote before stands.
             PoolClosed: when the pool is closed.
+            CrawlPoolError: in a handler or hook that a worker runs.
         """
         _check_many("seeds", seeds)
+        self._check_may_wait("crawl")
         return self.new_crawl(handler, limits=limits, sinks=sinks, max_body_bytes=max_body_bytes, **options).run(seeds)
 
     def new_crawl(
@@ -295,6 +301,13 @@ class SessionPool(BlockingPool):
         give_up(left)  # before the workers are waited for: a handler may wait for one of these
         workforce.join()
         self._reap()
+
+    def _check_may_wait(self, verb: str) -> None:
+        if self._workforce.is_worker():
+            raise CrawlPoolError(
+                f"{verb}: a handler or hook can't wait for this pool's workers, which may all be in one; "
+                "use crawl.add or pool.get, or another pool"
+            )
 
     def _lifelines(self) -> list[Any]:
         self._workforce.end_abandoned()  # the watchdog looks here four times a second, and holds no lock then

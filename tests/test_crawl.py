@@ -340,3 +340,21 @@ def test_what_unwrap_raises_in_a_handler_is_no_fault_of_the_handler() -> None:
         report = pool.crawl(seeds, lambda result, crawl: result.unwrap() and None, sinks=[sink])
     assert (report.ok, report.http_error, report.failed) == (1, 1, 1)
     assert {result.error_kind for result in sink.results} == {None, ErrorKind.CONNECT}
+
+
+@pytest.mark.parametrize("verb", ["map", "crawl"])
+def test_a_handler_does_not_wait_for_workers(verb: str) -> None:
+    """They may all be in handlers: what would wait for them raises at once, and another pool may be used."""
+    caught: list[BaseException] = []
+    with SiteServer({"/": page}) as server, SessionPool(threads=2) as pool, SessionPool(threads=1) as other:
+
+        def handler(result: Result, crawl: Crawl) -> None:
+            assert all(one.is_ok for one in other.map([server.url("/")]))
+            try:
+                getattr(pool, verb)([server.url("/")])
+            except CrawlPoolError as error:
+                caught.append(error)
+
+        report = pool.crawl([server.url(f"/?{number}") for number in range(4)], handler)
+    assert report.ok == len(caught) == 4
+    assert all("handler" in str(error) for error in caught)

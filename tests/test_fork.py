@@ -270,3 +270,19 @@ def test_a_stream_of_the_parent_ends_in_the_child() -> None:
 
         assert in_child(work) == 0
         assert response.content == big
+
+
+def test_a_map_goes_on_in_its_own_process_only() -> None:
+    """In a forked child the parent's map raises at once: its workers aren't there. The parent loses nothing."""
+    with SiteServer({"/": b"x"}) as server, SessionPool(threads=2) as pool:
+        results = pool.map(server.url(f"/?{number}") for number in range(50))
+        assert next(results).is_ok
+
+        def work() -> None:
+            with pytest.raises(PoolClosed, match="forked"):
+                next(results)
+            assert list(results) == []
+            assert all(result.is_ok for result in pool.map([server.url()] * 3))
+
+        assert in_child(work) == 0
+        assert sum(result.is_ok for result in results) == 49

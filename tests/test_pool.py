@@ -147,7 +147,7 @@ def test_a_changed_default_reaches_sessions_made_before() -> None:
 
 
 def test_single_defaults_can_be_set_and_read() -> None:
-    """auth, verify, cert, timeout and max_redirects are read and set on the pool, and checked."""
+    """auth, verify, cert, hooks, timeout and max_redirects are read and set on the pool, and checked."""
     with BlockingPool(verify=False, timeout=3, max_redirects=2) as pool:
         assert (pool.verify, pool.timeout, pool.max_redirects, pool.auth, pool.cert) == (False, 3, 2, None, None)
         pool.auth, pool.verify, pool.proxies = ("u", "p"), True, {"http": "http://127.0.0.1:1"}
@@ -156,6 +156,15 @@ def test_single_defaults_can_be_set_and_read() -> None:
         with pytest.raises(ConfigError, match="timeout"):
             pool.timeout = -5
         assert pool.timeout == 3
+        seen: list[int] = []
+        pool.hooks = {"response": lambda response, **_: seen.append(response.status_code)}
+        with pytest.raises(ConfigError, match="hooks"):
+            pool.hooks = 5
+        assert len(pool.hooks["response"]) == 1
+        with SiteServer({"/": b"x"}) as server:
+            pool.verify, pool.auth, pool.proxies = False, None, {}
+            pool.get(server.url("/"))
+        assert seen == [200]
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -12,9 +12,10 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawlpool import Cancelled, HostLimits, InputError, Outcome, PoolClosed, RetryPolicy, SessionPool, Target
+from crawlpool import Cancelled, HostLimits, InputError, Outcome, PoolClosed, RetryPolicy, SessionPool, Target, runs
+from crawlpool.runs import MapResults
 from crawlpool.testing import Answer, Request, SiteServer
-from tests.gates import PATIENCE_S, Gate, Threads
+from tests.gates import PATIENCE_S, Gate, Threads, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -376,3 +377,23 @@ def test_max_wait_bounds_the_queue() -> None:
         assert [str(result.error_kind) for result in results] == ["deadline", "deadline"]
         assert "waited" in str(results[1].error)
         assert server.request_count == 1
+
+
+def test_input_that_takes_its_time_holds_back_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has come while a target was waited for goes to the consumer before the next one is asked for."""
+    monkeypatch.setattr(runs, "_SLOW_S", 0.0)
+    seen: list[str] = []
+    with SiteServer({"/": number_of}) as server, SessionPool(threads=2) as pool:
+        results: list[MapResults] = []
+
+        def slow() -> Iterator[str]:
+            for number in range(5):
+                assert len(seen) >= number - 1
+                if number:
+                    until(lambda: results[0]._run.has_news)
+                yield server.url(f"/?{number}")
+
+        results.append(pool.map(slow()))
+        for result in results[0]:
+            seen.append(result.unwrap().text)
+    assert sorted(seen) == list("01234")

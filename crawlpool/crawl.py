@@ -180,7 +180,7 @@ class Crawl:
             self._is_draining = True
         self._books.interrupt()
         for leg in self._workforce.frontier.drop(self):
-            self._finish(leg, dropped(leg, "interrupted"))
+            self._finish((leg, dropped(leg, "interrupted")))
         self._refill()
 
     def stop(self) -> None:
@@ -224,24 +224,23 @@ class Crawl:
 
     def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
         """Take the one result of each target: handler, sinks, books; then see what else can be begun."""
-        if self._handler is None and len(ended) > 1:
-            self._finish_all(ended)
-        else:
-            for leg, result in ended:
-                self._finish(leg, result)
+        if self._handler is None:
+            self._finish(*ended)
+        else:  # what a handler takes its time over holds back no other's record
+            for one in ended:
+                self._finish(one)
         self._refill()
 
-    def _finish_all(self, ended: Sequence[tuple[Leg, Result]]) -> None:
-        """Do for many what ``_finish`` does for one, where no handler says how it goes on."""
+    def _finish(self, *ended: tuple[Leg, Result]) -> None:
         try:
-            mine = [(leg, self._as_drained(result)) for leg, result in ended]
+            mine = [(leg, self._handled(self._as_drained(result))) for leg, result in ended]
             self._written([result for _, result in mine])
             for leg, result in mine:
                 self._books.settle(result, leg)
             if self._on_result is not None:
                 for _, result in mine:
                     self._on_result(result)
-        except BaseException as error:
+        except BaseException as error:  # on_result must not raise; if it does, the crawl ends with that
             self._fail(error)
         finally:
             self._end(len(ended))
@@ -255,18 +254,6 @@ class Crawl:
         if self._is_draining and isinstance(result.error, (Cancelled, PoolClosed)):
             return dataclasses.replace(result, outcome=Outcome.SKIPPED, reason="interrupted", error=None)
         return result
-
-    def _finish(self, leg: Leg, result: Result) -> None:
-        try:
-            result = self._handled(self._as_drained(result))
-            self._written([result])
-            self._books.settle(result, leg)
-            if self._on_result is not None:
-                self._on_result(result)
-        except BaseException as error:  # on_result must not raise; if it does, the crawl ends with that
-            self._fail(error)
-        finally:
-            self._end(1)
 
     def _handled(self, result: Result) -> Result:
         if self._handler is None or result.reason == "interrupted":
@@ -341,7 +328,7 @@ class Crawl:
                 self._end(1)
             raise
         if not is_queued:
-            self._finish(leg, dropped(leg, "interrupted"))
+            self._finish((leg, dropped(leg, "interrupted")))
             if not self._is_draining:
                 raise PoolClosed("the session pool was closed during the crawl")
 
@@ -374,10 +361,10 @@ class Crawl:
                 try:
                     self._spill.put(target)  # another thread took the room
                 except CrawlPoolError as error:
-                    self._finish(leg, Result(target, Outcome.FAILED, None, error))
+                    self._finish((leg, Result(target, Outcome.FAILED, None, error)))
                     raise
                 return
-        self._finish(leg, dropped(leg, "interrupted"))
+        self._finish((leg, dropped(leg, "interrupted")))
 
     def _share_of(self, target: Target) -> Result | None:
         """Count a target for its host; return its result if that has had its share."""

@@ -109,16 +109,16 @@ class Frontier:
             self._wake()
             return True
 
-    def put_all(self, legs: Sequence[Leg]) -> int:
-        """Queue legs of one run, whose group has no capacity, in one go; return how many were queued: all or none."""
+    def put_all(self, legs: Sequence[Leg]) -> bool:
+        """Queue legs of one run, whose group has no capacity, in one go; return whether they were: all or none."""
         group = legs[0].run.group
         with self._lock:
             if self._is_closed or group.is_stopped:
-                return 0
+                return False
             for leg in legs:
                 self._put(leg)
             self._wake()
-            return len(legs)
+            return True
 
     def take(self, n: int = 1, has_news: Callable[[], bool] = _never) -> list[Leg] | None:
         """Return up to ``n`` legs to be started now, waiting until there is one.
@@ -265,15 +265,14 @@ class Frontier:
     def _put(self, leg: Leg) -> None:
         leg.queued_at = now = self._clock.monotonic()
         self._queued += 1
-        group = leg.run.group
-        group.queued += 1
+        leg.run.group.queued += 1
         if leg.not_before > now:
             heapq.heappush(self._later, (leg.not_before, next(self._order), leg))
         else:
-            self._make_ready(leg, group)
+            self._make_ready(leg)
 
-    def _make_ready(self, leg: Leg, group: Group) -> None:
-        key = (group, leg.host)
+    def _make_ready(self, leg: Leg) -> None:
+        key = (leg.run.group, leg.host)
         host = self._hosts.get(key)
         if host is None:
             host = self._hosts[key] = _Host(key)
@@ -331,8 +330,7 @@ class Frontier:
             return None
         now = self._clock.monotonic()
         while self._later and self._later[0][0] <= now:
-            leg = heapq.heappop(self._later)[2]
-            self._make_ready(leg, leg.run.group)
+            self._make_ready(heapq.heappop(self._later)[2])
         return self._later[0][0] if self._later else None
 
     def _wait_for_work(self, due_at: float | None) -> None:

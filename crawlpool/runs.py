@@ -195,6 +195,7 @@ class MapRun:
 
 
 _SLOW_S = 0.005  # for so long input is read while results wait
+
 #: What iterates over something that is in memory as a whole: its next one is there at once.
 _NOTHING: tuple[Iterable[str], ...] = ([], (), set(), {}, {"": ""}.values())
 _IN_MEMORY = tuple(type(iter(nothing)) for nothing in _NOTHING)
@@ -242,10 +243,8 @@ class MapResults(Iterator[Result]):
     def __next__(self) -> Result:
         if self._is_over:
             raise StopIteration
-        if (
-            os.getpid() != self._pid
-        ):  # the locks of what it belongs to may be held for ever, by threads that aren't here
-            self._is_over = True
+        if os.getpid() != self._pid:
+            self._is_over = True  # not closed: the locks that would take may be held for ever, by threads not here
             raise PoolClosed("a map goes on in the process that began it; a forked child makes one of its own")
         if not self._consumer.acquire(blocking=False):
             raise CrawlPoolError("a map is iterated by one thread; give each thread a map of its own")

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from crawlpool.session import Session
 
 _PREPARED = ("params", "data", "headers", "cookies", "files", "auth", "hooks", "json")
-_SETTINGS = ("proxies", "verify", "cert")
 
 
 def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Completion:
@@ -49,7 +48,6 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
         request = leg.request
         given = options.request
         settings = None
-        is_hooked = False
         if plan is not None and request is None and not given and leg.is_plain():
             target = leg.target
             request = leg.request = plan.request(target.method, target.url, target.headers)
@@ -152,8 +150,7 @@ def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Resul
     if error is not None and (leg.exchange is None or not isinstance(error, Exception)):
         return _failed(leg, completion, error)  # it was never sent, or isn't to be sent again
     shared, options = session._shared, leg.run.options
-    sites = shared.sites.current
-    policy = options.retry or (policy_of(session, exchange.request.url) if sites else shared.retry)
+    policy = options.retry or policy_of(session, exchange.request.url)
     if error is not None or policy.asks_every_response or policy.is_failure(response.status_code):  # type: ignore[union-attr]
         waited_s = leg.waited_s
         decision = decide(

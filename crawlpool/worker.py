@@ -80,7 +80,7 @@ class Workforce:
 
     def put_all(self, legs: Sequence[Leg]) -> bool:
         """Queue legs of one run, whose group has no capacity, and see that somebody works; return whether they were."""
-        is_queued = self.frontier.put_all(legs) > 0
+        is_queued = self.frontier.put_all(legs)
         self._ensure_workers(len(legs))
         return is_queued
 

@@ -136,8 +136,7 @@ class CurlAdapter(HTTPAdapter):
         Raises:
             requests.RequestException: what it failed with.
         """
-        if self.engine.settings.memory_budget_bytes is not None:
-            self.engine.release((transfer,))
+        self.engine.release((transfer,))
         fault = fault_of(transfer)
         if fault is None:
             return response_of(transfer, self)

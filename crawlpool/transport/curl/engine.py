@@ -68,7 +68,7 @@ class Engine:
     def release(self, transfers: Iterable[Transfer]) -> None:
         """Say that the bodies of ended transfers are somebody else's now: they don't count for the memory budget."""
         loop = self._loop
-        if loop is not None:
+        if loop is not None and self.settings.memory_budget_bytes is not None:
             for transfer in transfers:
                 loop.command("release", transfer)
 

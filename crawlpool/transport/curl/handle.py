@@ -161,12 +161,10 @@ class Handle:
         setopt(pycurl.PREREQFUNCTION, self.gate.before_send)
         connect_s = transfer.way.connect_s
         setopt(pycurl.CONNECTTIMEOUT_MS, _MAX_MS if connect_s is None else max(min(int(connect_s * 1000), _MAX_MS), 1))
-        if transfer.exchange.max_body_bytes is not None:
+        cap = transfer.exchange.max_body_bytes
+        if cap is not None:
             # Of what is compressed a little more may come than of what it unfolds to; the decoder has the exact cap.
-            setopt(
-                pycurl.MAXFILESIZE_LARGE,
-                transfer.exchange.max_body_bytes + transfer.exchange.max_body_bytes // 8 + 1024,
-            )
+            setopt(pycurl.MAXFILESIZE_LARGE, cap + cap // 8 + 1024)
         if transfer.is_fresh:
             setopt(pycurl.FRESH_CONNECT, 1)
         method = transfer.exchange.request.method or "GET"

@@ -242,7 +242,7 @@ def test_what_tls_has_read_ahead_reaches_no_answer(planted: str, how: str, certi
     with RawServer(script) as server, SessionPool(transport="curl", **options) as pool:
         url = f"https://127.0.0.1:{server.port}"
         assert [ASK[how](pool, url + path) for path in ("/1", "/2")] == ["honest", "honest"]
-        # Each connection has a thread of its own in the server: they note what they read in either order, and maybe late.
+        # Each connection has a thread of its own in the server: they note what they read in either order, or late.
         until(lambda: len(asked) >= 3)
         assert sorted(asked) == [(1, "GET /1"), (1, "GET /2"), (2, "GET /2")]
 

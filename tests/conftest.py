@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from crawlpool.transport.curl import library
+from tests.faults import LastWords
 from tests.leaks import leaked_sockets, leaked_threads, open_sockets
 
 if TYPE_CHECKING:
@@ -43,10 +44,12 @@ def _no_machine_settings() -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the mark of the tests that every transport has to pass."""
+    """Name the mark of the tests that every transport has to pass, and have processes that die tell why."""
     config.addinivalue_line(
         "markers", "transports(*names): run over each of these transports; over all that there are when none is named"
     )
+    if config.pluginmanager.hasplugin("xdist"):
+        config.pluginmanager.register(LastWords())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from crawlpool._version import __version__
 
 if TYPE_CHECKING:
-    from crawlpool.config import HostLimits
     from crawlpool.cookies import CookieStore
     from crawlpool.crawl import Crawl
     from crawlpool.download import DownloadMismatch
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
         DeadlineExceeded,
         ErrorKind,
         HandlerFailed,
+        HostUnreachable,
         InputError,
         MissingExtra,
         PoolClosed,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         UndecodableBody,
         UnwantedContentType,
     )
+    from crawlpool.limits import HostLimits
     from crawlpool.models import Hop, Outcome, Report, Result, Statistics, Target
     from crawlpool.retry import RetryBudget, RetryPolicy
     from crawlpool.runs import ResponseFuture
@@ -50,14 +51,14 @@ if TYPE_CHECKING:
 
 #: Where each public name is at home; a test compares it with the imports above.
 _HOMES = {
-    "config": "HostLimits",
+    "limits": "HostLimits",
     "cookies": "CookieStore",
     "crawl": "Crawl",
     "download": "DownloadMismatch",
     "errors": (
         "BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
-        "DeadlineExceeded ErrorKind HandlerFailed InputError MissingExtra PoolClosed ProtocolError QueueFull "
-        "RequestError SinkError TargetSkipped TruncatedBody UndecodableBody UnwantedContentType"
+        "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError MissingExtra PoolClosed "
+        "ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody UndecodableBody UnwantedContentType"
     ),
     "models": "Hop Outcome Report Result Statistics Target",
     "retry": "RetryBudget RetryPolicy",
@@ -87,6 +88,7 @@ __all__ = [
     "HandlerFailed",
     "Hop",
     "HostLimits",
+    "HostUnreachable",
     "InputError",
     "JsonlSink",
     "MissingExtra",

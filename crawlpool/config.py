@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from urllib3.util import Timeout
@@ -84,44 +83,6 @@ def _least(*seconds: Any) -> float | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class HostLimits:
-    """How hard one host may be asked.
-
-    Args:
-        concurrency: how many requests a host may have at once; ``None`` for no limit.
-        loopback_exempt: whether hosts on the loopback interface (``localhost``, 127.0.0.0/8, ``[::1]``) have no limit.
-
-    Raises:
-        ConfigError: for a concurrency below 1.
-    """
-
-    concurrency: int | None = 1
-    loopback_exempt: bool = True
-
-    def __post_init__(self) -> None:
-        check(
-            self.concurrency is None or is_count(self.concurrency),
-            "concurrency",
-            self.concurrency,
-            "a whole number of at least 1, or None for no limit",
-        )
-
-    def of_host(self, host: str) -> int | None:
-        """Return how many requests ``host`` (lower case, without port) may have at once; ``None`` for any number."""
-        return None if self.loopback_exempt and is_loopback(host) else self.concurrency
-
-
-NO_LIMITS = HostLimits(concurrency=None)
-
-_LOOPBACK = re.compile(r"(?:.*\.)?localhost\.?|127(?:\.\d{1,3}){3}|\[?::1\]?")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether ``host``, as written in a URL, names the loopback interface; nothing is resolved."""
-    return _LOOPBACK.fullmatch(host) is not None
-
-
-@dataclasses.dataclass(frozen=True)
 class PoolSettings:
     """What is fixed for the life of a pool; everything that may change lives in the pool's defaults.
 
@@ -138,6 +99,7 @@ class PoolSettings:
         http: HTTP version of the curl transport: ``"1.1"`` or ``"2"``.
         memory_budget_bytes: bytes of bodies that all transfers of the curl transport may hold together; ``None`` for
             any number.
+        rate: requests that the workers start in a second at most, all hosts together; ``None`` for any number.
 
     Raises:
         ConfigError: for a value that can't be.
@@ -154,6 +116,7 @@ class PoolSettings:
     in_flight: int | None = None
     http: str = "1.1"
     memory_budget_bytes: int | None = None
+    rate: float | None = None
 
     def __post_init__(self) -> None:
         check(self.transport in TRANSPORTS, "transport", self.transport, "urllib3 or curl")
@@ -178,6 +141,8 @@ class PoolSettings:
             self.in_flight,
             "more than one for each of the threads needs transport='curl'",
         )
+        rule = "requests a second, a number above 0, or None for no limit"
+        check(self.rate is None or is_seconds(self.rate), "rate", self.rate, rule)
         check_deadline(self.deadline_s)
         check_cap(self.max_body_bytes)
         check(is_count(self.idle_connections), "idle_connections", self.idle_connections, "a whole number, at least 1")

@@ -100,6 +100,14 @@ class DeadlineExceeded(RequestError, rex.Timeout):
     """The wall-clock deadline of the call passed before its last byte."""
 
 
+class HostUnreachable(RequestError, rex.ConnectionError):
+    """The host was asked in vain for so long that what waited for it was given up unsent; ``kind`` is what failed."""
+
+    def __init__(self, message: str, kind: ErrorKind) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class BodyTooLarge(RequestError):
     """The body, decoded, is larger than ``max_body_bytes``; reading stopped there."""
 
@@ -199,6 +207,8 @@ def kind_of(error: BaseException) -> ErrorKind:
     The most telling exception of the chain decides: requests says ``ConnectionError`` for a name that doesn't
     resolve, a refused connection and an answer that is no HTTP.
     """
+    if isinstance(error, HostUnreachable):
+        return error.kind
     for one in causes(error):
         for cls, kind in _BY_TYPE:
             if isinstance(one, cls):

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crawlpool.politeness import UNSENT
 from crawlpool.prepare import PLAIN_URL
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import requests
 
     from crawlpool.clock import Deadline
-    from crawlpool.config import HostLimits
+    from crawlpool.limits import HostLimits
     from crawlpool.models import Hop, Result, Target
     from crawlpool.retry import RetryPolicy
     from crawlpool.sites import Sites
@@ -108,7 +109,7 @@ class Group:
 
     Args:
         capacity: legs that may wait at once before ``put`` blocks; ``None`` for any number.
-        limits: how hard a host may be asked by this group.
+        limits: how hard a host may be asked by this group; ``None`` for as hard as may be.
         sites: the pool's; limits set for one origin hold for its host, in place of ``limits``.
 
     Its counters are the frontier's, guarded by the frontier's lock. ``is_stopped`` is only ever set; a destructor,
@@ -117,7 +118,7 @@ class Group:
 
     __slots__ = ("capacity", "is_stopped", "limits", "queued", "sites")
 
-    def __init__(self, capacity: int | None, limits: HostLimits, sites: Sites | None = None) -> None:
+    def __init__(self, capacity: int | None, limits: HostLimits | None, sites: Sites | None = None) -> None:
         self.capacity = capacity
         self.limits = limits
         self.sites = sites
@@ -134,13 +135,13 @@ class Group:
         """Whether a feeder that waits should go on: woken for each single place, it would be woken all the time."""
         return self.capacity is None or self.queued <= self.capacity - max(1, min(64, self.capacity // 4))
 
-    def limit_of(self, host: str) -> int | None:
-        """Return how many requests ``host`` may have at once by this group; ``None`` for any number."""
+    def limits_of(self, host: str) -> HostLimits | None:
+        """Return how hard ``host`` may be asked by this group; ``None`` for as hard as may be."""
         if self.sites is not None:
             for site in self.sites.current.values():
                 if site.limits is not None and host_of(site.origin) == host:
                     return site.limits.of_host(host)
-        return self.limits.of_host(host)
+        return None if self.limits is None else self.limits.of_host(host)
 
 
 class Leg:
@@ -166,6 +167,7 @@ class Leg:
     ordinal = 0
     verdict: Result | None = None
     seat: Any = None  # the frontier's: where it waits or runs
+    came = UNSENT  # what came of it for its host; told by the worker before it settles
     _is_plain: bool | None = None
 
     def __init__(self, run: Run, target: Target, host: str) -> None:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
-    from crawlpool.config import HostLimits
+    from crawlpool.limits import HostLimits
 
 _Self = TypeVar("_Self", bound="BlockingPool")
 
@@ -97,6 +97,7 @@ class BlockingPool(Verbs):
         in_flight: int | None = None,
         http: str = "1.1",
         memory_budget_bytes: int | None = None,
+        rate: float | None = None,
     ) -> None:
         for name, value in (("headers", headers), ("params", params), ("proxies", proxies), ("resolve", resolve)):
             check(value is None or isinstance(value, Mapping), name, type(value).__name__, "a mapping, or None")
@@ -115,6 +116,7 @@ class BlockingPool(Verbs):
             in_flight=in_flight,
             http=http,
             memory_budget_bytes=memory_budget_bytes,
+            rate=rate,
         )
         policy = RetryPolicy.given(retry) or RetryPolicy()
         all_headers = default_headers()

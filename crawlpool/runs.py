@@ -20,7 +20,7 @@ from crawlpool.settle import dropped, first_leg
 if TYPE_CHECKING:
     import requests
 
-    from crawlpool.config import HostLimits
+    from crawlpool.limits import HostLimits
     from crawlpool.sites import Sites
     from crawlpool.worker import Workforce
 
@@ -61,7 +61,7 @@ class ResponseFuture(concurrent.futures.Future["requests.Response"]):
 class Submitted(Group):
     """The group of all submitted requests of a pool; knows when each of them has its outcome."""
 
-    def __init__(self, capacity: int, limits: HostLimits, sites: Sites) -> None:
+    def __init__(self, capacity: int, limits: HostLimits | None, sites: Sites) -> None:
         super().__init__(capacity, limits, sites)
         # Guards _undone; _none_left is waited on by those who close the pool.
         self._lock = threading.Lock()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from crawlpool.config import CRAWL_MAX_BODY_BYTES, NO_LIMITS, HostLimits, check, check_cap, check_deadline, is_seconds
+from crawlpool.config import CRAWL_MAX_BODY_BYTES, check, check_cap, check_deadline, is_seconds
 from crawlpool.crawl import Crawl
 from crawlpool.errors import ConfigError, CrawlPoolError, PoolClosed, QueueFull
 from crawlpool.leg import Group, Leg, RunOptions
+from crawlpool.limits import POLITE, HostLimits
 from crawlpool.models import Report, Result, Statistics, Target
 from crawlpool.pool import BlockingPool
 from crawlpool.retry import RetryPolicy
@@ -57,6 +58,7 @@ class PoolOptions(TypedDict, total=False):
     in_flight: int | None
     http: str
     memory_budget_bytes: int | None
+    rate: float | None
 
 
 class CrawlOptions(BodyOptions, total=False):
@@ -101,6 +103,7 @@ class SessionPool(BlockingPool):
         http: ``"1.1"`` or, with the curl transport, ``"2"``.
         memory_budget_bytes: bytes of bodies that all transfers of the curl transport may hold together: above it
             reading pauses, and the oldest goes on; ``None`` for any number.
+        rate: requests that the workers start in a second at most, all hosts together; ``None`` for any number.
 
     Raises:
         ConfigError: for a value that can't be; the message names it.
@@ -113,7 +116,7 @@ class SessionPool(BlockingPool):
     def __init__(self, *, limits: HostLimits | None = None, **settings: Unpack[PoolOptions]) -> None:
         super().__init__(**settings)
         check(limits is None or isinstance(limits, HostLimits), "limits", limits, "a HostLimits, or None")
-        self._limits = limits or NO_LIMITS
+        self._limits = limits
         self._begin_work()
 
     def _begin_work(self) -> None:
@@ -210,7 +213,8 @@ class SessionPool(BlockingPool):
             seeds: URLs or ``Target`` objects, read lazily in the calling thread.
             handler: called in a worker with each result and the crawl, whose ``add(url)`` and ``emit(item)`` it may
                 call.
-            limits: how hard a host may be asked; one request at a time unless given, loopback hosts excepted.
+            limits: how hard a host may be asked; unless given, one request at a time, the next half a second after the
+                last has ended, loopback hosts excepted.
             sinks: where records and items go.
             max_body_bytes: cap on a decoded body.
             **options: as ``new_crawl`` takes them.
@@ -259,7 +263,7 @@ class SessionPool(BlockingPool):
             raise PoolClosed("the session pool is closed")
         given = {**options, "max_body_bytes": max_body_bytes}
         run_options = self._options_of(given, is_of_leg=True, max_wait_s=max_wait_s, max_redirects=max_redirects)
-        chosen = HostLimits() if limits is None else limits
+        chosen = POLITE if limits is None else limits
         return Crawl(
             self._workforce,
             handler,

@@ -6,13 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from crawlpool.clock import Deadline
-from crawlpool.errors import Cancelled, ConfigError, CrawlPoolError, DeadlineExceeded, InputError, PoolClosed
+from crawlpool.clock import Clock, Deadline
+from crawlpool.errors import (
+    Cancelled,
+    ConfigError,
+    CrawlPoolError,
+    DeadlineExceeded,
+    ErrorKind,
+    HostUnreachable,
+    InputError,
+    PoolClosed,
+    kind_of,
+)
 from crawlpool.exchange import decide, policy_of
 from crawlpool.leg import Leg, host_of
 from crawlpool.models import Hop, Outcome, Result, Target
+from crawlpool.politeness import ANSWERED, BROKEN, REFUSALS, UNSENT, Came
 from crawlpool.redact import redact_url
-from crawlpool.retry import GiveUp
+from crawlpool.retry import GiveUp, retry_after_s
 from crawlpool.transport.base import Completion, Exchange
 
 if TYPE_CHECKING:
@@ -20,6 +31,8 @@ if TYPE_CHECKING:
     from crawlpool.prepare import Plan
     from crawlpool.session import Session
 
+# A proxy that fails says nothing of the host behind it.
+_UNREACHABLE = frozenset({ErrorKind.DNS, ErrorKind.CONNECT})
 _PREPARED = ("params", "data", "headers", "cookies", "files", "auth", "hooks", "json")
 
 
@@ -120,6 +133,39 @@ def dropped(leg: Leg, reason: str) -> Result:
         None,
         leg.waited_s,
     )
+
+
+def given_up(leg: Leg, kind: ErrorKind) -> Result:
+    """Return the result of a target whose host could not be reached for long, and isn't asked for it."""
+    error = HostUnreachable(f"the host could not be reached for long; this was not tried ({kind})", kind)
+    return Result(
+        target=leg.target,
+        outcome=Outcome.FAILED,
+        reason="host_unreachable",
+        error=error,
+        redirects=leg.hops,
+        attempts=leg.legs,
+        started_at_s=leg.started_wall_s,
+        waited_s=leg.waited_s,
+    )
+
+
+def came_of(leg: Leg, completion: Completion, clock: Clock) -> Came:
+    """Return what came of a leg as far as it concerns its host."""
+    error, response = completion.error, completion.response
+    if leg.verdict is not None or leg.exchange is None:
+        return UNSENT
+    if error is None:
+        assert response is not None
+        if response.status_code in REFUSALS:
+            return Came.refused(retry_after_s(response.headers.get("retry-after"), clock.wall()))
+        return ANSWERED
+    if isinstance(error, (Cancelled, PoolClosed)) or not isinstance(error, Exception):
+        return BROKEN
+    kind = kind_of(error)
+    if kind in _UNREACHABLE or isinstance(error, requests.ConnectTimeout):
+        return Came.unreachable(kind)
+    return BROKEN
 
 
 def _prepare(leg: Leg, session: Session) -> requests.PreparedRequest:

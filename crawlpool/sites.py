@@ -16,7 +16,7 @@ from crawlpool.redact import redact_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from crawlpool.config import HostLimits
+    from crawlpool.limits import HostLimits
     from crawlpool.retry import RetryPolicy
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -12,7 +12,8 @@ from crawlpool.errors import PoolClosed
 from crawlpool.events import logger
 from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
-from crawlpool.settle import begin, conclude, dropped
+from crawlpool.politeness import Rate
+from crawlpool.settle import begin, came_of, conclude, dropped
 from crawlpool.transport.base import Completion
 from crawlpool.transport.inbox import Inbox, has_gil
 
@@ -39,7 +40,11 @@ class Workforce:
         self._pool = pool
         self._size = size
         settings = pool._shared.settings
-        self.frontier = Frontier(pool._shared.clock, settings.running_at_most if settings.is_curl else None)
+        self.frontier = Frontier(
+            pool._shared.clock,
+            settings.running_at_most if settings.is_curl else None,
+            None if settings.rate is None else Rate(settings.rate),
+        )
         attendant = None
         if settings.is_curl and has_gil() and not pool._shared.retry.asks_every_response:
             attendant = Attendant(pool, self.frontier.take_now, self._start, self._settle, self._lane_of)
@@ -204,6 +209,8 @@ class Workforce:
         is_quick = True
         for completion in ended:
             leg: Leg = completion.exchange.token
+            if leg.seat.host is not None:
+                leg.came = came_of(leg, completion, session._shared.clock)
             verdict = conclude(leg, session, completion)
             if isinstance(verdict, Leg):
                 follows.append((leg, verdict))

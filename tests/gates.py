@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import Deadline
-from crawlpool.config import NO_LIMITS, HostLimits
 from crawlpool.leg import Group, Leg, RunOptions
+from crawlpool.limits import HostLimits
 from crawlpool.models import Target
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class ListRun:
     is_quick = True
     is_instant = False
 
-    def __init__(self, capacity: int | None = None, limits: HostLimits = NO_LIMITS, **options: Any) -> None:
+    def __init__(self, capacity: int | None = None, limits: HostLimits | None = None, **options: Any) -> None:
         self.group = Group(capacity, limits)
         self.options = RunOptions(**options)
         self.results: list[tuple[Leg, Result]] = []

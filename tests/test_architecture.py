@@ -27,11 +27,11 @@ from tests.house import (
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
-        "_version errors clock config models record redact events",
-        "cookies retry decode",
+        "_version errors clock config limits models record redact events",
+        "cookies retry decode politeness",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
-        "source spill frontier sinks worker crawl sessionpool leg settle books runs attend seen",
+        "source spill schedule frontier sinks worker crawl sessionpool leg settle books runs attend seen",
         "observe testing cli",
         "__main__",
     )
@@ -41,6 +41,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
 ARROWS: dict[str, set[str]] = {
     # floor 0
     "config": {"errors"},
+    "limits": {"config"},
     "models": {"errors", "record"},
     "record": {"clock", "errors", "redact"},
     # floor 3
@@ -56,9 +57,10 @@ ARROWS: dict[str, set[str]] = {
     "attend": {"leg"},
     "books": {"leg"},
     "crawl": {"books", "leg", "seen", "settle", "sinks", "source", "spill", "worker"},
-    "frontier": {"leg"},
+    "frontier": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
+    "schedule": {"leg", "settle"},
     "seen": {"leg"},
     "settle": {"leg"},
     "worker": {"attend", "frontier", "leg", "settle"},
@@ -72,6 +74,8 @@ LONGEST, SHORTEST = 400, 60
 SHORT = {
     f"{PACKAGE}._version",
     f"{PACKAGE}.__main__",
+    f"{PACKAGE}.politeness.came",
+    f"{PACKAGE}.politeness.rate",
     f"{PACKAGE}.redact",
     f"{PACKAGE}.retry.retry_after",
 }

@@ -171,7 +171,7 @@ def test_a_worker_goes_on_where_the_io_thread_does_not_come_back(pool: SessionPo
     """What can't be started frees its host, and nothing is on the wire: a worker is woken for the host's next leg."""
     with Gate() as gate, SiteServer({"/": gate}) as server, gate, Threads() as threads:
         results: list[Result] = []
-        legs = pool.map([server.url("/")] * 4, limits=HostLimits(concurrency=1, loopback_exempt=False))
+        legs = pool.map([server.url("/")] * 4, limits=HostLimits(concurrency=1))
         threads.start(lambda: results.extend(legs))
         gate.wait_for(1)
         workers = pool._workforce

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3 import Timeout
 
-from crawlpool.config import NO_LIMITS, HostLimits, PoolSettings, is_count, is_loopback, is_seconds, split_timeout
+from crawlpool.config import PoolSettings, is_count, is_seconds, split_timeout
 from crawlpool.errors import ConfigError
 
 
@@ -77,29 +77,6 @@ def test_the_queue_has_room_for_four_targets_a_thread() -> None:
     """Unless its size is given."""
     assert PoolSettings(threads=5).queue_room == 20
     assert PoolSettings(threads=5, queue_size=7).queue_room == 7
-
-
-@pytest.mark.parametrize("host", ["localhost", "a.localhost", "127.0.0.1", "127.9.8.7", "::1", "[::1]", "localhost."])
-def test_loopback_hosts_are_known_by_their_text(host: str) -> None:
-    """Nothing is resolved to tell that a host is this machine."""
-    assert is_loopback(host)
-    assert HostLimits(concurrency=1).of_host(host) is None
-    assert HostLimits(concurrency=1, loopback_exempt=False).of_host(host) == 1
-
-
-@pytest.mark.parametrize("host", ["example.org", "localhost.example.org", "notlocalhost", "128.0.0.1", "127.0.0.1.nip"])
-def test_other_hosts_have_the_limit(host: str) -> None:
-    """A name that only looks like this machine's has the limit of any host."""
-    assert not is_loopback(host)
-    assert HostLimits(concurrency=3).of_host(host) == 3
-    assert NO_LIMITS.of_host(host) is None
-
-
-@pytest.mark.parametrize("concurrency", [0, -1, 1.5, True, "2"])
-def test_a_bad_concurrency_is_named(concurrency: object) -> None:
-    """A limit is a whole number of at least 1, or None."""
-    with pytest.raises(ConfigError, match=f"concurrency={concurrency!r}"):
-        HostLimits(concurrency=concurrency)  # type: ignore[arg-type]
 
 
 @given(st.one_of(st.integers(), st.floats(), st.booleans(), st.text(), st.none()))

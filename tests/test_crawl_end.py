@@ -20,7 +20,7 @@ from crawlpool import (
     Target,
 )
 from crawlpool.testing import Answer, SiteServer
-from tests.gates import PATIENCE_S, Gate, ListSink, Threads
+from tests.gates import PATIENCE_S, Gate, ListSink, Threads, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +94,7 @@ def test_stop_ends_a_back_off() -> None:
     with SiteServer({"/": Answer(503, {"Retry-After": "100"})}) as server, SessionPool() as pool, Threads() as threads:
         crawl = pool.new_crawl()
         reports = run_in_thread(threads, crawl, [server.url("/")])
-        while not pool._workforce.frontier._later:  # nothing announces that the leg lies there
+        while not pool._workforce.frontier._schedule._later:  # nothing announces that the leg lies there
             threading.Event().wait(0.001)
         crawl.drain()
         threads.join()
@@ -127,8 +127,8 @@ def test_a_feeder_that_waits_for_room_is_let_go() -> None:
         crawl.group.capacity = 3
         reports = run_in_thread(threads, crawl, [server.url("/")] * 50)
         gate.wait_for(1)
-        while not pool._workforce.frontier._rooms:  # nothing announces that it sleeps there
-            threading.Event().wait(0.001)
+        # It may sleep there once before the first leg is taken, too.
+        until(lambda: pool._workforce.frontier._rooms and crawl.group.queued == 3)
         crawl.drain()
         gate.open()
         threads.join()

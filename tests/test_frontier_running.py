@@ -183,7 +183,7 @@ def test_take_now_wakes_a_worker_for_what_is_not_wanted() -> None:
         threads.start(lambda: taken.append(frontier.take(5)))
         until(lambda: frontier.idle == 1)
         with frontier._lock:
-            frontier._put(run.leg("http://h/theirs"))  # as ``settle`` does for one who comes back for it
+            frontier._put(run.leg("http://h/theirs"), 0.0)  # as ``settle`` does for one who comes back for it
         assert frontier.take_now(5, lambda leg: False) == []
     assert [urls(legs or []) for legs in taken] == [["http://h/theirs"]]
 

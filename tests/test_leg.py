@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlpool.config import NO_LIMITS, HostLimits
 from crawlpool.leg import Group, Leg, RunOptions, host_of
+from crawlpool.limits import HostLimits
 from crawlpool.models import Target
 from crawlpool.sites import Site, Sites, origin_of
 from crawlpool.transport.base import Exchange
@@ -65,7 +65,7 @@ def test_options_begin_with_no_bounds() -> None:
 )
 def test_a_group_is_full_at_its_capacity(capacity: int | None, queued: int, is_full: bool) -> None:
     """A group is full when as many legs wait as may; one without capacity never is."""
-    group = Group(capacity, NO_LIMITS)
+    group = Group(capacity, None)
     group.queued = queued
     assert group.is_full is is_full
 
@@ -76,9 +76,10 @@ def test_a_sites_limits_hold_for_its_host() -> None:
     sites.put(Site(origin_of("http://slow.example:8080"), limits=HostLimits(concurrency=1)))
     sites.put(Site(origin_of("http://plain.example")))
     group = Group(None, HostLimits(concurrency=5), sites)
-    assert group.limit_of("slow.example") == 1
-    assert group.limit_of("plain.example") == 5
-    assert group.limit_of("other.example") == 5
+    assert group.limits_of("slow.example") == HostLimits(concurrency=1)
+    assert group.limits_of("plain.example") == HostLimits(concurrency=5)
+    assert group.limits_of("other.example") == HostLimits(concurrency=5)
+    assert Group(None, None, sites).limits_of("other.example") is None
 
 
 def test_abort_ends_the_leg_that_is_sent() -> None:

@@ -101,7 +101,7 @@ def test_abort_ends_a_back_off() -> None:
     """Aborting a request that waits for its retry ends it now, not when the retry would be due."""
     with SiteServer({"/": Answer(503, {"Retry-After": "100"})}) as server, SessionPool(deadline=None) as pool:
         future = pool.submit("GET", server.url("/"))
-        while not pool._workforce.frontier._later:  # nothing announces that the leg lies there
+        while not pool._workforce.frontier._schedule._later:  # nothing announces that the leg lies there
             threading.Event().wait(0.001)
         assert not future.cancel()
         assert future.abort()
@@ -331,7 +331,7 @@ def test_limits_hold_for_the_hosts_of_redirects() -> None:
     with Gate() as gate, SiteServer({"/": gate}) as target:
         away = Answer(302, {"Location": target.url("/")})
         with SiteServer({"/": away}, hosts=["127.0.0.2", "127.0.0.3"]) as origin, gate:
-            limits = HostLimits(concurrency=2, loopback_exempt=False)
+            limits = HostLimits(concurrency=2)
             with SessionPool(threads=8, limits=limits) as pool, Threads() as threads:
                 urls = [origin.url("/", host) for host in origin.hosts] * 4 + [target.url("/")] * 4
                 results: list[Any] = []

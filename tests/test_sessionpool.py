@@ -137,8 +137,8 @@ def test_policies_by_call_and_site() -> None:
 def test_limits_of_the_pool_and_of_a_site() -> None:
     """``submit`` and ``map`` obey the pool's limits, and a site's over them, as the server sees it."""
     with Gate() as gate, SiteServer({"/": gate}) as server, gate:
-        with SessionPool(threads=4, limits=HostLimits(concurrency=3, loopback_exempt=False)) as pool:
-            pool.site(server.url(""), limits=HostLimits(concurrency=1, loopback_exempt=False))
+        with SessionPool(threads=4, limits=HostLimits(concurrency=3)) as pool:
+            pool.site(server.url(""), limits=HostLimits(concurrency=1))
             futures = [pool.submit("GET", server.url("/")) for _ in range(4)]
             gate.wait_for(1)
             gate.open()

@@ -78,6 +78,7 @@ def make_pool(settings: RunSettings) -> SessionPool:
         in_flight=transport.in_flight,
         http=transport.http,
         memory_budget_bytes=transport.memory_budget_bytes,
+        rate=settings.pace.rate,
         idle_connections=allow_files(transport),
         headers=settings.headers,
         timeout=(settings.connect_timeout_s, settings.read_timeout_s),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crawlpool.cli.help import GroupedOption
-from crawlpool.cli.values import Lines, MaxFailures, Resolve, Seconds, Size, Statuses, Words
+from crawlpool.cli.values import Lines, MaxFailures, PerSecond, Resolve, Seconds, Size, Statuses, Words
 from crawlpool.config import DEFAULT_THREADS, HTTP_VERSIONS
 from crawlpool.observe.display import KINDS
 from crawlpool.retry import RETRY_STATUSES, RetryPolicy
@@ -54,8 +54,13 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            "where that is there, else urllib3.")
     option(group, "--http", type=click.Choice(HTTP_VERSIONS), default="1.1", show_default=True,
            help="The HTTP version to ask for. 2 needs curl; 1.1 is faster for most crawls.")
-    option(group, "--per-host", type=click.IntRange(1), metavar="N", default=1, show_default=True,
-           help="Requests that a host gets at once. Loopback hosts have no limit unless this is given.")
+    option(group, "--delay", type=Seconds(zero=True),
+           help="A host gets one request at a time, the next so long after the last ended. Loopback hosts have no "
+           "limit unless this or --per-host is given.  [default: 0.5]")
+    option(group, "--per-host", type=click.IntRange(1), metavar="N",
+           help="Requests that a host gets at once, without a delay.")
+    option(group, "--rate", type=PerSecond(),
+           help="Requests in all, over all hosts: 5/s, 300/m or 10000/h.  [default: no limit]")
     option(group, "--user-agent", metavar="TEXT", help="Who asks.  [default: crawlpool/VERSION]")
     option(group, "--contact", metavar="TEXT", help="An address or URL for the hosts, put into the User-Agent.")
 

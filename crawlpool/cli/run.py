@@ -72,9 +72,9 @@ class _Conductor:
         source = Source(settings.inputs, settings.source)
         self._total = source.total
         self._feed = Feed(source)
-        self._watch = Watch(telling, settings.bound, self._total, self._too_many_failures, settings.limits)
+        self._watch = Watch(telling, settings.bound, self._total, self._too_many_failures, settings.pace.limits)
         self._crawl: Crawl = pool.new_crawl(
-            limits=settings.limits,
+            limits=settings.pace.limits,
             sinks=sinks,
             max_body_bytes=settings.max_size_bytes,
             max_wait_s=settings.max_wait_s,
@@ -175,23 +175,20 @@ class _Conductor:
     def _tell_start(self) -> None:
         settings = self._settings
         transport = settings.transport
-        cap = settings.limits.concurrency
-        exempt = " (loopback hosts: no limit)" if settings.limits.loopback_exempt else ""
         outputs = " and ".join("standard output" if output == STDOUT else output for output in settings.outputs)
         if not outputs:
             outputs = "the terminal, short lines" if is_terminal() else "standard output"
         unsafe = "; TLS certificates are NOT verified" if settings.insecure else ""
         self._telling.say(
             "started",
-            f"{__version__}: {transport}; at most {cap} at once per host{exempt}; "
+            f"{__version__}: {transport}; {settings.pace}; "
             f"{settings.retry.attempts - 1} retries; output to {outputs}{unsafe}",
             version=__version__,
             threads=transport.threads,
             in_flight=transport.in_flight,
             transport=transport.name,
             http=transport.http,
-            per_host=cap,
-            loopback_exempt=settings.limits.loopback_exempt,
+            **settings.pace.fields(),
             outputs=list(settings.outputs) or [STDOUT],
             verify=not settings.insecure,
             total=self._total,

@@ -10,9 +10,9 @@ import click
 
 from crawlpool._version import __version__
 from crawlpool.cli.config_file import SITES, SiteSettings, place_of
+from crawlpool.cli.pace import Pace, pace_of
 from crawlpool.cli.secrets import BadSecret, auth_of, header_of, header_value, proxy_of
 from crawlpool.cli.transport import Transport, transport_of
-from crawlpool.config import HostLimits
 from crawlpool.errors import ConfigError, MissingExtra
 from crawlpool.redact import one_line
 from crawlpool.retry import RetryPolicy
@@ -34,7 +34,7 @@ class RunSettings:
     inputs: tuple[str, ...]
     source: SourceSettings
     transport: Transport
-    limits: HostLimits
+    pace: Pace
     headers: Mapping[str, str] = dataclasses.field(repr=False)
     sites: Mapping[str, SiteSettings] = dataclasses.field(repr=False)
     proxy: str | None = dataclasses.field(repr=False)
@@ -95,12 +95,11 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
     except ConfigError as error:
         raise click.UsageError(one_line(str(error)), ctx) from None
     transport = transport_of(ctx, given)
-    is_limit_given = ctx.get_parameter_source("per_host") is not click.core.ParameterSource.DEFAULT
     return RunSettings(
         inputs=tuple(given["inputs"]),
         source=source,
         transport=transport,
-        limits=HostLimits(concurrency=given["per_host"], loopback_exempt=not is_limit_given),
+        pace=pace_of(ctx, given),
         headers=_headers(ctx, given),
         sites=_sites(ctx, given),
         proxy=_proxy(ctx, given["proxy"], transport) if given["proxy"] else None,

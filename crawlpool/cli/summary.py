@@ -41,8 +41,8 @@ STATUS_HINTS = {
     401: "a login is needed: --auth, --header or --cookies",
     403: "the server refuses; look at what it wants before asking again",
     407: "the proxy wants a login: USER:PASS@ before its host in --proxy",
-    429: "the server asks for fewer requests: lower --per-host and --in-flight",
-    503: "the server is overloaded: try again later, with a lower --per-host",
+    429: "the server asks for fewer requests: raise --delay, or lower --per-host",
+    503: "the server is overloaded: try again later, with a longer --delay",
 }
 SHOWN = 6
 
@@ -121,15 +121,9 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_wor
         advice.append(f'which ones: look for "outcome":"{word}" {where}')
     capacity = settings.transport.in_flight
     in_flight = watch.busy_s / max(report.elapsed_s, 1e-9)
-    if (
-        settings.limits.concurrency is not None
-        and report.elapsed_s >= 5
-        and in_flight < capacity / 2
-        and watch.waited_s > watch.busy_s
-    ):
+    if report.elapsed_s >= 5 and in_flight < capacity / 2 and watch.waited_s > watch.busy_s:
         advice.append(
-            f"on average {in_flight:.1f} requests were under way, of {capacity} that may be: --per-host "
-            f"{settings.limits.concurrency} sets the pace; raise it for hosts that allow more"
+            f"on average {in_flight:.1f} requests were under way, of {capacity} that may be: {settings.pace.advice()}"
         )
     return advice
 

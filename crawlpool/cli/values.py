@@ -21,6 +21,8 @@ else:  # older versions of click have no type argument
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?", re.IGNORECASE)
+_SPANS_S = {"s": 1, "m": 60, "h": 3600}
 _RESOLVE = re.compile(r"(\[[^\]]+\]|[^:\[\]]+):(\d{1,5}):(.+)")
 
 
@@ -52,6 +54,24 @@ class Seconds(_Type):
             hint = "; 0 for no limit" if self._zero_is_none else ""
             self.fail(f"{value!r} is no number of seconds{hint}.", param, ctx)
         return None if number == 0 and self._zero_is_none else number
+
+
+class PerSecond(_Type):
+    """A rate: ``5``, ``5/s``, ``300/m`` or ``10000/h``; it becomes a number a second."""
+
+    name = "rate"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return how the value is called in the help."""
+        return "N/s"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number a second; fail for what is none."""
+        found = _RATE.fullmatch(str(value).strip())
+        number = float(found[1]) / _SPANS_S[(found[2] or "s").lower()] if found is not None else 0.0
+        if not number or not math.isfinite(number):
+            self.fail(f"{value!r} is no rate such as 5/s, 300/m or 10000/h.", param, ctx)
+        return number
 
 
 class Size(_Type):

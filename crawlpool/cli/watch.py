@@ -6,7 +6,6 @@ import threading
 from typing import TYPE_CHECKING
 
 from crawlpool.cli.exits import FEW
-from crawlpool.config import NO_LIMITS
 from crawlpool.errors import ErrorKind, InputError
 from crawlpool.leg import host_of
 from crawlpool.models import Outcome
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from crawlpool.cli.exits import FailureBound
-    from crawlpool.config import HostLimits
+    from crawlpool.limits import HostLimits
     from crawlpool.models import Result, Target
     from crawlpool.observe import Telling
     from crawlpool.source import BadLine, Source
@@ -45,7 +44,7 @@ class Watch:
         bound: FailureBound | None = None,
         total: int | None = None,
         too_many: Callable[[], None] = lambda: None,
-        limits: HostLimits = NO_LIMITS,
+        limits: HostLimits | None = None,
     ) -> None:
         self._telling = telling
         self._bound = bound
@@ -62,9 +61,7 @@ class Watch:
         is_failure = result.outcome in (Outcome.FAILED, Outcome.HTTP_ERROR)
         is_bad_line = isinstance(result.error, InputError)
         is_fault = result.error is not None and result.error_kind is ErrorKind.INTERNAL
-        is_limited = (
-            self._limits.concurrency is not None and self._limits.of_host(host_of(result.target.url)) is not None
-        )
+        is_limited = self._limits is not None and self._limits.of_host(host_of(result.target.url)) is not None
         waited_s = result.waited_s or 0.0 if is_limited else 0.0
         with self._lock:
             self._settled += 1

@@ -9,8 +9,8 @@ import requests
 
 from crawlpool.cli.exits import FEW, MEANINGS, Ending, Exit, FailureBound, exit_code
 from crawlpool.cli.watch import TOLD_LINES, Feed, Watch
-from crawlpool.config import HostLimits
 from crawlpool.errors import InputError
+from crawlpool.limits import POLITE
 from crawlpool.models import Outcome, Report, Result, Target
 from crawlpool.observe import Telling
 from crawlpool.source import Source
@@ -60,7 +60,7 @@ def result_of(outcome: Outcome, error: Exception | None = None, reason: str | No
 def test_the_watch_counts_what_the_end_needs() -> None:
     """Bad lines, dropped targets, faults, and the seconds that targets took, and waited for hosts with a limit."""
     stream = io.StringIO()
-    watch = Watch(Telling(stream=stream), limits=HostLimits(1))
+    watch = Watch(Telling(stream=stream), limits=POLITE)
     watch(Result(Target("http://127.0.0.1/"), Outcome.OK, waited_s=9.0))
     for result in (
         result_of(Outcome.OK),

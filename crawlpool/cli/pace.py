@@ -1,0 +1,76 @@
+"""How hard hosts may be asked in a run: what the options say, said back at the start, and what to change at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crawlpool.limits import POLITE, HostLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """The limits of a run.
+
+    Args:
+        limits: of each host.
+        rate: requests a second over all hosts; ``None`` for any number.
+    """
+
+    limits: HostLimits = POLITE
+    rate: float | None = None
+
+    def __str__(self) -> str:
+        limits = self.limits
+        if limits.delay_s:
+            said = f"one request at a time per host, the next {limits.delay_s:g} s after the last ended"
+        else:
+            said = f"at most {limits.concurrency} at once per host"
+        if limits.loopback_exempt:
+            said += " (loopback hosts: no limit)"
+        return said if self.rate is None else f"{said}; at most {self.rate:g} requests/s in all"
+
+    def fields(self) -> dict[str, Any]:
+        """Return the same for the log as JSON."""
+        return {
+            "delay_s": self.limits.delay_s,
+            "per_host": self.limits.concurrency,
+            "rate": self.rate,
+            "loopback_exempt": self.limits.loopback_exempt,
+        }
+
+    def advice(self) -> str:
+        """Say what to change where the limits, and not the machine, were what the run waited for."""
+        if self.limits.delay_s:
+            return (
+                f"--delay {self.limits.delay_s:g} sets the pace; more hosts side by side, or a lower --delay for hosts "
+                "that allow it, go faster, more threads don't"
+            )
+        return f"--per-host {self.limits.concurrency} sets the pace; raise it for hosts that allow more"
+
+
+def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
+    """Return the limits that the options make.
+
+    ``--per-host`` alone means so many at once and no delay; ``--delay`` alone one at a time. Where one of them is
+    given it holds for loopback hosts, too.
+
+    Raises:
+        click.UsageError: when a delay and more than one at once are asked for.
+    """
+    delay_s, per_host = given["delay"], given["per_host"]
+    cap_s = given["max_retry_after"]
+    if delay_s and per_host is not None and per_host > 1:
+        raise click.UsageError(
+            f"--delay {delay_s:g} is between one request and the next, and --per-host {per_host} asks for several at "
+            "once: give --delay 0, or leave one of them out",
+            ctx,
+        )
+    if delay_s is None and per_host is None:
+        return Pace(dataclasses.replace(POLITE, max_cooldown_s=cap_s), given["rate"])
+    return Pace(HostLimits(concurrency=per_host or 1, delay_s=delay_s or 0.0, max_cooldown_s=cap_s), given["rate"])

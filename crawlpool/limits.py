@@ -1,0 +1,74 @@
+"""How hard one host may be asked: what a user sets. ``crawlpool.politeness`` holds it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from crawlpool.config import check, is_count, is_seconds
+
+_LOOPBACK = re.compile(r"(?:.*\.)?localhost\.?|127(?:\.\d{1,3}){3}|\[?::1\]?")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host``, as written in a URL, names the loopback interface; nothing is resolved."""
+    return _LOOPBACK.fullmatch(host) is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class HostLimits:
+    """How hard one host may be asked.
+
+    A host is asked either with a delay, one request at a time, or with a number of requests at once and no delay. All
+    requests count: first tries, retries, redirects.
+
+    Args:
+        concurrency: how many requests a host may have at once; ``None`` for no limit.
+        delay_s: seconds from the end of a host's answer to the start of its next request; 0 for none.
+        max_cooldown_s: the longest that a host is left alone in seconds after it answered 429 or 503, whatever its
+            ``Retry-After`` says (RFC 9110 10.2.3). Without a ``Retry-After`` it is 1 second, doubled each time.
+        connect_failures: after so many requests in a row that couldn't connect, or resolve its name, a host is asked
+            rarely, and in the end given up: what waits for it fails unsent.
+        loopback_exempt: whether hosts on the loopback interface (``localhost``, 127.0.0.0/8, ``[::1]``) have no limits
+            at all.
+
+    Raises:
+        ConfigError: for a value that can't be, or a delay together with a concurrency other than 1.
+    """
+
+    concurrency: int | None = 1
+    delay_s: float = 0.0
+    max_cooldown_s: float = 120.0
+    connect_failures: int = 5
+    loopback_exempt: bool = False
+
+    def __post_init__(self) -> None:
+        check(
+            self.concurrency is None or is_count(self.concurrency),
+            "concurrency",
+            self.concurrency,
+            "a whole number of at least 1, or None for no limit",
+        )
+        for name in ("delay_s", "max_cooldown_s"):
+            value = getattr(self, name)
+            check(is_seconds(value, zero=True), name, value, "a number of seconds, 0 or more")
+        check(
+            self.delay_s == 0 or self.concurrency == 1,
+            "concurrency",
+            self.concurrency,
+            "a delay is between one request and the next, so it goes with concurrency=1 only",
+        )
+        check(
+            is_count(self.connect_failures),
+            "connect_failures",
+            self.connect_failures,
+            "a whole number of at least 1",
+        )
+
+    def of_host(self, host: str) -> HostLimits | None:
+        """Return what holds for ``host`` (lower case, without port): these limits, or ``None`` for none at all."""
+        return None if self.loopback_exempt and is_loopback(host) else self
+
+
+#: What ``crawl`` and the command hold unless told otherwise.
+POLITE = HostLimits(delay_s=0.5, loopback_exempt=True)

@@ -1,0 +1,52 @@
+"""What came of a request, as far as it concerns its host."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from crawlpool.errors import ErrorKind
+
+#: The statuses by which a host asks to be left alone for a while (RFC 6585 4, RFC 9110 15.6.4).
+REFUSALS = frozenset({429, 503})
+
+
+class How(enum.Enum):
+    """How a request ended for its host."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    BROKEN = "broken"
+    UNSENT = "unsent"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Came:
+    """What came of a request.
+
+    Args:
+        how: an answer; one of ``REFUSALS``; no connection, or no address; a connection and no whole answer; or it was
+            never sent.
+        retry_after_s: the seconds that a refusal asked for; ``None`` where it named none that can be read.
+        kind: of the error, where the host couldn't be reached.
+    """
+
+    how: How
+    retry_after_s: float | None = None
+    kind: ErrorKind | None = None
+
+    @classmethod
+    def refused(cls, retry_after_s: float | None) -> Came:
+        """Return what a 429 or 503 is."""
+        return cls(How.REFUSED, retry_after_s)
+
+    @classmethod
+    def unreachable(cls, kind: ErrorKind) -> Came:
+        """Return what a failure to resolve or to connect is."""
+        return cls(How.UNREACHABLE, None, kind)
+
+
+ANSWERED = Came(How.ANSWERED)
+BROKEN = Came(How.BROKEN)
+UNSENT = Came(How.UNSENT)

@@ -1,0 +1,127 @@
+"""One host: what it is asked now, what it answered, and when it may be asked next."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.politeness.breaker import Breaker
+from crawlpool.politeness.came import Came, How
+
+if TYPE_CHECKING:
+    from crawlpool.limits import HostLimits
+
+#: The first wait in seconds after a refusal that names no time; it doubles with each further one.
+FIRST_COOLDOWN_S = 1.0
+
+
+class Host:
+    """The state of one host. Times are of one monotonic clock.
+
+    The delay counts from the end of an answer, not from its start: so the host sees it by its own clock, too, however
+    long its answer was under way.
+
+    Args:
+        name: as it stands in URLs, lower case, no port.
+
+    Not thread-safe: its owner's lock guards it.
+    """
+
+    __slots__ = (
+        "_breaker",
+        "_is_probing",
+        "_refusals",
+        "cooled_until",
+        "crawl_delay_s",
+        "ended_at",
+        "lines",
+        "name",
+        "running",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.running = 0
+        self.ended_at = -math.inf
+        self.cooled_until = -math.inf
+        self.crawl_delay_s = 0.0
+        self.lines: list[Any] = []  # the schedule's own: what waits for this host
+        self._refusals = 0
+        self._breaker: Breaker | None = None  # nearly no host needs one
+        self._is_probing = False
+
+    def delay_s(self, limits: HostLimits) -> float:
+        """Return the seconds between an answer and the next request."""
+        return max(limits.delay_s, self.crawl_delay_s)
+
+    def may_start_at(self, limits: HostLimits) -> float:
+        """Return the time from which on a request may be sent; infinity while one that runs has to end first."""
+        delay_s = self.delay_s(limits)
+        breaker = self._breaker
+        is_open = breaker is not None and not breaker.is_closed
+        if self.running:
+            if delay_s or is_open or (limits.concurrency is not None and self.running >= limits.concurrency):
+                return math.inf
+            at = self.cooled_until
+        else:
+            at = max(self.ended_at + delay_s, self.cooled_until) if delay_s else self.cooled_until
+        return max(at, breaker.probe_at()) if is_open and breaker is not None else at
+
+    def is_given_up(self, now: float) -> bool:
+        """Tell whether what waits for it shall end unsent: it couldn't be reached for long."""
+        return self._breaker is not None and self._breaker.is_given_up(now)
+
+    @property
+    def trouble(self) -> Any:
+        """The kind of the last failure to reach it; ``None`` where all is well."""
+        return None if self._breaker is None or self._breaker.is_closed else self._breaker.kind
+
+    def start(self) -> None:
+        """Count a request that is about to be sent."""
+        self.running += 1
+        if self._breaker is not None and not self._breaker.is_closed:
+            self._is_probing = True
+
+    def end(self, came: Came, limits: HostLimits, now: float) -> None:
+        """Take what came of a request."""
+        self.running -= 1
+        how = came.how
+        is_probe = self._is_probing
+        if not self.running:
+            self._is_probing = False
+        if how is How.UNSENT:
+            return
+        self.ended_at = now
+        if how is How.UNREACHABLE:
+            if self._breaker is None:
+                self._breaker = Breaker(limits.connect_failures)
+            assert came.kind is not None
+            self._breaker.failed(now, came.kind, is_probe=is_probe)
+            return
+        if self._breaker is not None:
+            self._breaker.succeeded()
+        if how is How.REFUSED:
+            self._cool(came.retry_after_s, limits, now)
+        elif how is How.ANSWERED:
+            self._refusals = 0
+
+    def is_forgettable(self, now: float) -> bool:
+        """Tell whether a new ``Host`` would do as well, for any limits whose delay has passed."""
+        return (
+            not self.running
+            and not self.lines
+            and now >= self.cooled_until
+            and not self.crawl_delay_s
+            and (self._breaker is None or self._breaker.is_closed)
+        )
+
+    def _cool(self, retry_after_s: float | None, limits: HostLimits, now: float) -> None:
+        if now >= self.cooled_until:  # else it answers what was under way already: the same refusal
+            self._refusals += 1
+        if retry_after_s is None:
+            # Bounded before it is computed: 2.0 ** 5000 is an error.
+            retry_after_s = FIRST_COOLDOWN_S * 2.0 ** min(self._refusals - 1, 40)
+        self.cooled_until = max(self.cooled_until, now + min(retry_after_s, limits.max_cooldown_s))
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name}: {self.running} running>"

@@ -1,0 +1,266 @@
+"""Which leg may go next: queues of hosts, whose turn it is, and when the others may. No lock, no thread; time is given.
+
+Legs that may run wait in **lines**, one for each host and group. A line is in the **ring** when its host may be asked,
+and has its turn there; it **rests** until a time when the host's delay or cooldown says so; else only the end of a leg
+that runs can let it go on. Legs with a time of their own (a retry's back-off) wait aside until then.
+"""
+
+from __future__ import annotations
+
+import collections
+import heapq
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+from crawlpool.politeness import Hosts, Rate
+from crawlpool.settle import given_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from crawlpool.leg import Group, Leg, Run
+
+
+class Line:
+    """The legs of one group for one host that may run as soon as the host may be asked.
+
+    ``host`` and ``limits`` are ``None`` where nothing limits how the host is asked.
+    """
+
+    __slots__ = ("host", "is_in_ring", "key", "limits", "queue", "rests_until", "running")
+
+    def __init__(self, key: tuple[Group, str], hosts: Hosts, now: float) -> None:
+        group, name = self.key = key
+        self.limits = group.limits_of(name)
+        self.host = None
+        if self.limits is not None:
+            self.host = hosts.of(name, now, self.limits.delay_s)
+            self.host.lines.append(self)
+        self.queue: list[tuple[int, int, Leg]] = []  # a heap: higher priority first, then order of arrival
+        self.running = 0
+        self.is_in_ring = False
+        self.rests_until = -math.inf
+
+    def may_start_at(self, now: float) -> float:
+        """Return when its next leg may start: any time up to now means at once, infinity that a leg must end first."""
+        host, limits = self.host, self.limits
+        if host is None or limits is None or host.is_given_up(now):
+            return -math.inf
+        return host.may_start_at(limits)
+
+
+class Schedule:
+    """All legs that wait, and the order in which they may go.
+
+    Args:
+        running_at_most: legs that may be taken and not ended at once; infinity for any number.
+        rate: how many may start in a second; ``None`` for any number.
+
+    Not thread-safe: its owner's lock guards it.
+    """
+
+    def __init__(self, running_at_most: float = math.inf, rate: Rate | None = None) -> None:
+        self.hosts = Hosts()
+        self.running = 0  # legs taken and not ended
+        self._most = running_at_most
+        self._rate = rate
+        self._lines: dict[tuple[Group, str], Line] = {}
+        self._ring: collections.deque[Line] = collections.deque()  # each once; it may have become unready meanwhile
+        # Heaps by time: legs that may not run before theirs, and lines whose hosts may not be asked before it. A line
+        # whose time has changed stands there twice; only the entry with its `rests_until` counts.
+        self._later: list[tuple[float, int, Leg]] = []
+        self._resting: list[tuple[float, int, Line]] = []
+        self._order = itertools.count()
+        self._now = -math.inf  # the last time that was given
+
+    def __iter__(self) -> Iterator[Leg]:
+        """Go through all legs that wait."""
+        for _, _, leg in self._later:
+            yield leg
+        for line in self._lines.values():
+            for _, _, leg in line.queue:
+                yield leg
+
+    @property
+    def may_start_more(self) -> bool:
+        """Whether fewer run than may."""
+        return self.running < self._most
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether something can probably be taken now."""
+        if not self._ring or self.running >= self._most:
+            return False
+        return self._rate is None or self._rate.next_at <= self._now
+
+    @property
+    def has_timed(self) -> bool:
+        """Whether something becomes ready by the clock alone."""
+        return bool(self._later or self._resting or (self._rate is not None and self._ring))
+
+    @property
+    def breadth(self) -> int:
+        """How many takers could probably be served at once."""
+        if len(self._ring) != 1:
+            return len(self._ring)
+        line = self._ring[0]
+        if line.limits is None or line.host is None or line.limits.concurrency is None:
+            return len(line.queue)
+        return max(1, min(len(line.queue), line.limits.concurrency - line.host.running))
+
+    def put(self, leg: Leg, now: float) -> None:
+        """Have a leg wait."""
+        leg.queued_at = now
+        if leg.not_before > now:
+            heapq.heappush(self._later, (leg.not_before, next(self._order), leg))
+        else:
+            self._make_ready(leg, now)
+
+    def promote(self, now: float) -> float | None:
+        """Make ready what has become due; return when the next will; ``None`` when none does by the clock alone."""
+        self._now = now
+        later, resting = self._later, self._resting
+        while later and later[0][0] <= now:
+            self._make_ready(heapq.heappop(later)[2], now)
+        while resting:
+            at, _, line = resting[0]
+            if line.rests_until == at and at > now:
+                break
+            heapq.heappop(resting)
+            if line.rests_until == at:
+                line.rests_until = -math.inf
+                self._look_at(line, now)
+        due_at = self.due_at()
+        return None if due_at == math.inf else due_at
+
+    def due_at(self) -> float:
+        """Return when something may become ready by the clock alone; infinity when nothing does."""
+        due_at = self._later[0][0] if self._later else math.inf
+        if self._resting and self._resting[0][0] < due_at:
+            due_at = self._resting[0][0]
+        if self._rate is not None and self._ring and self._now < self._rate.next_at < due_at:
+            due_at = self._rate.next_at
+        return due_at
+
+    def take(self, n: int, now: float, is_wanted: Callable[[Leg], bool] | None = None) -> list[Leg]:
+        """Return up to ``n`` legs that may start now; ``ended`` must be called for each.
+
+        Args:
+            n: how many at most.
+            now: the time; ``promote`` was called with it.
+            is_wanted: asked for each; a line whose first leg isn't wanted is passed over.
+        """
+        legs: list[Leg] = []
+        ring, rate = self._ring, self._rate
+        n = int(min(n, self._most - self.running))
+        if rate is not None:
+            n = min(n, rate.room(now))
+        passed_over = 0
+        while len(legs) < n and len(ring) > passed_over:
+            line = ring.popleft()
+            line.is_in_ring = False
+            queue, host = line.queue, line.host
+            if not queue or (host is not None and line.may_start_at(now) > now):
+                self._look_at(line, now)
+                continue
+            if is_wanted is not None and not is_wanted(queue[0][2]):
+                line.is_in_ring = True
+                ring.append(line)
+                passed_over += 1
+                continue
+            # One leg of each line in turn, unless there is no other line.
+            most = 1 if ring else n - len(legs)
+            while most > 0:
+                leg = heapq.heappop(queue)[2]
+                line.running += 1
+                leg.waited_s += now - leg.queued_at
+                legs.append(leg)
+                most -= 1
+                if host is not None:
+                    if leg.verdict is None and host.is_given_up(now):
+                        leg.verdict = given_up(leg, host.trouble)
+                    host.start()
+                if (
+                    not queue
+                    or not most
+                    or (host is not None and line.may_start_at(now) > now)
+                    or (is_wanted is not None and not is_wanted(queue[0][2]))
+                ):
+                    break
+            self._look_at(line, now)  # to the ring's end, behind the others
+        self.running += len(legs)
+        if rate is not None:
+            rate.spend(len(legs), now)
+        return legs
+
+    def ended(self, legs: Iterable[Leg], now: float) -> None:
+        """Take what came of legs: ``leg.came`` is told to their hosts."""
+        touched: dict[Line, None] = {}
+        for leg in legs:
+            line: Line = leg.seat
+            line.running -= 1
+            self.running -= 1
+            host = line.host
+            if host is not None and line.limits is not None:
+                host.end(leg.came, line.limits, now)
+                if len(host.lines) > 1:
+                    touched.update(dict.fromkeys(host.lines))
+            touched[line] = None
+        for line in touched:
+            self._look_at(line, now)
+
+    def take_back(self, run: Run, now: float) -> list[Leg]:
+        """Return every leg of a run that waits; they wait no more."""
+        legs = [leg for _, _, leg in self._later if leg.run is run]
+        if legs:
+            self._later = [entry for entry in self._later if entry[2].run is not run]
+            heapq.heapify(self._later)
+        for line in list(self._lines.values()):
+            mine = [entry for entry in line.queue if entry[2].run is run]
+            if mine:
+                line.queue = [entry for entry in line.queue if entry[2].run is not run]
+                heapq.heapify(line.queue)
+                legs.extend(leg for _, _, leg in sorted(mine, key=lambda entry: entry[:2]))
+                self._look_at(line, now)
+        return legs
+
+    def clear(self) -> list[Leg]:
+        """Return every leg that waits; they wait no more."""
+        left = list(self)
+        self._later.clear()
+        self._resting.clear()
+        self._ring.clear()
+        for line in self._lines.values():
+            line.queue.clear()
+            line.is_in_ring = False
+        return left
+
+    def _make_ready(self, leg: Leg, now: float) -> None:
+        key = (leg.run.group, leg.host)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = Line(key, self.hosts, now)
+        leg.seat = line
+        heapq.heappush(line.queue, (-leg.target.priority, next(self._order), leg))
+        if not line.is_in_ring and line.rests_until <= now:
+            self._look_at(line, now)
+
+    def _look_at(self, line: Line, now: float) -> None:
+        """Put a line where its state asks it to be; forget one that has nothing left."""
+        if not line.queue:
+            if not line.running and not line.is_in_ring:
+                self._lines.pop(line.key, None)
+                if line.host is not None and line in line.host.lines:
+                    line.host.lines.remove(line)
+            return
+        if line.is_in_ring:
+            return
+        at = -math.inf if line.host is None else line.may_start_at(now)
+        if at <= now:
+            line.is_in_ring = True
+            line.rests_until = -math.inf
+            self._ring.append(line)
+        elif at != math.inf and line.rests_until != at:
+            line.rests_until = at
+            heapq.heappush(self._resting, (at, next(self._order), line))

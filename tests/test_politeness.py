@@ -1,0 +1,121 @@
+"""Politeness as a pool's users meet it: over both transports, against real servers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from crawlpool import HostLimits, Outcome, RetryPolicy, SessionPool
+from crawlpool.errors import ErrorKind, HostUnreachable
+from crawlpool.politeness import breaker
+from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
+
+pytestmark = pytest.mark.transports()
+
+
+class Arrivals:
+    """Routes that write down, by the server's clock, when each request came and when its answer was ready to go."""
+
+    def __init__(self, answer: Any = b"x") -> None:
+        self._answer = answer
+        self._lock = threading.Lock()  # guards spans
+        self.spans: dict[str, list[tuple[float, float]]] = {}
+
+    def __call__(self, request: Request) -> Any:
+        came = time.monotonic()
+        answer = self._answer(request) if callable(self._answer) else self._answer
+        with self._lock:
+            host = request.headers["host"].partition(":")[0]
+            self.spans.setdefault(host, []).append((came, time.monotonic()))
+        return answer
+
+    def gaps(self) -> list[float]:
+        """Return what lay between the end of each answer and the next arrival at the same host."""
+        return [
+            after[0] - before[1]
+            for spans in self.spans.values()
+            for before, after in zip(sorted(spans), sorted(spans)[1:], strict=False)
+        ]
+
+
+def test_the_delay_holds_for_a_map_a_crawl_and_submit() -> None:
+    """All runs of a pool share what is known of a host: together they ask it no faster than one may."""
+    delay_s, arrivals = 0.08, Arrivals()
+    with SiteServer(arrivals) as server, SessionPool(threads=6, limits=HostLimits(delay_s=delay_s)) as pool:
+        futures = [pool.submit("GET", server.url(f"/s{n}")) for n in range(3)]
+        mapped = pool.map(server.url(f"/m{n}") for n in range(4))
+        report = pool.crawl([server.url(f"/c{n}") for n in range(3)], limits=HostLimits(delay_s=delay_s))
+        assert [result.outcome for result in mapped] == [Outcome.OK] * 4
+        assert report.ok == 3
+        for future in futures:
+            assert future.result().ok
+    assert len(arrivals.spans["127.0.0.1"]) == 10
+    assert min(arrivals.gaps()) >= delay_s
+
+
+def test_redirects_and_retries_are_requests_like_any_other() -> None:
+    """Each hop and each further try keeps the distance, too."""
+    failed: set[str] = set()
+
+    def answers(request: Request) -> Any:
+        if request.path.startswith("/from"):
+            return Answer(302, {"Location": request.path.replace("from", "to")})
+        if request.path not in failed:
+            failed.add(request.path)
+            return Answer(500)
+        return b"x"
+
+    delay_s, arrivals = 0.05, Arrivals(answers)
+    policy = RetryPolicy(backoff_s=0.001, budget=None)
+    with SiteServer(arrivals) as server, SessionPool(threads=4, retry=policy) as pool:
+        results = list(pool.map([server.url(f"/from{n}") for n in range(3)], limits=HostLimits(delay_s=delay_s)))
+    assert [result.attempts for result in results] == [3] * 3
+    assert len(arrivals.spans["127.0.0.1"]) == 9
+    assert min(arrivals.gaps()) >= delay_s
+
+
+def test_a_slow_host_holds_no_other_back() -> None:
+    """While one host's delay runs, the others' pages come: the workers never sleep for it."""
+    hosts = loopback_hosts(4)
+    arrivals = Arrivals()
+    with SiteServer(arrivals, hosts=hosts) as server, SessionPool(threads=2) as pool:
+        pool.site(f"http://{hosts[0]}:{server.port}", limits=HostLimits(delay_s=0.4))
+        urls = [f"http://{hosts[0]}:{server.port}/{n}" for n in range(3)]
+        urls += [f"http://{host}:{server.port}/{n}" for n in range(20) for host in hosts[1:]]
+        order = [result.target.url for result in pool.map(urls, limits=HostLimits(concurrency=2))]
+    slow = [position for position, url in enumerate(order) if hosts[0] in url]
+    assert slow[1:] == [61, 62], "what hosts without a delay had to say came after a host that has one"
+    assert min(arrivals.gaps()) >= 0
+
+
+def test_a_dead_host_is_given_up_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a host out of reach ends unsent, as failed, with the reason; other hosts' pages all come."""
+    monkeypatch.setattr(breaker, "PROBES_S", (0.05, 0.1))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: it refuses, and nobody else gets the port
+        dead = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        with SiteServer({"/": b"x"}, hosts="127.0.0.2") as server, SessionPool(threads=4, retry=False) as pool:
+            urls = [f"{dead}{n}" for n in range(500)] + [server.url("/")] * 20
+            limits = HostLimits(concurrency=2, connect_failures=3)
+            results = list(pool.map(urls, limits=limits))
+    lost = [result for result in results if result.outcome is Outcome.FAILED]
+    unsent = [result for result in lost if result.attempts == 0]
+    assert (len(lost), len(results)) == (500, 520)
+    assert 500 - len(unsent) <= 3 + 1 + 2  # to open it, one more under way, and the probes
+    assert {result.reason for result in unsent} == {"host_unreachable"}
+    assert {result.error_kind for result in lost} == {ErrorKind.CONNECT}
+    assert isinstance(unsent[0].error, HostUnreachable)
+    with pytest.raises(HostUnreachable, match="could not be reached"):
+        unsent[0].unwrap()
+
+
+def test_the_rate_bounds_all_workers() -> None:
+    """Whatever the run and the host: not more starts in a second than the pool's rate."""
+    arrivals, begin = Arrivals(), time.monotonic()
+    with SiteServer(arrivals) as server, SessionPool(threads=8, rate=50.0) as pool:
+        assert sum(result.is_ok for result in pool.map([server.url("/")] * 20)) == 20
+    assert max(span[0] for span in arrivals.spans["127.0.0.1"]) - begin >= (20 - 1) / 50 - 0.05

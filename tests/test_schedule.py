@@ -1,0 +1,258 @@
+"""The schedule, on simulated time: no host's limits are ever broken, nothing waits in vain, and everything ends."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import heapq
+import itertools
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crawlpool.errors import ErrorKind
+from crawlpool.leg import Leg
+from crawlpool.limits import HostLimits
+from crawlpool.politeness import ANSWERED, BROKEN, Came, How, Rate
+from crawlpool.politeness.breaker import PROBES_S
+from crawlpool.schedule import Schedule
+from tests.gates import ListRun
+
+LOST = Came.unreachable(ErrorKind.CONNECT)
+CAP_S = 60.0
+
+
+@dataclasses.dataclass
+class Asked:
+    """One request as its host saw it."""
+
+    host: str
+    start: float
+    end: float
+    came: Came
+
+
+class World:
+    """Hosts that answer, workers that ask, and a clock that jumps from event to event.
+
+    Args:
+        workers: how many legs may run at once.
+        answers: for each host, what it answers in turn (the last one for ever) and how long that takes.
+    """
+
+    def __init__(self, workers: int, answers: dict[str, list[tuple[float, Came]]], rate: Rate | None = None) -> None:
+        self.schedule = Schedule(rate=rate)
+        self.workers = workers
+        self.now = 0.0
+        self.asked: list[Asked] = []
+        self.ended: list[Leg] = []
+        self._answers = {host: collections.deque(given) for host, given in answers.items()}
+        self._running: list[tuple[float, int, Leg, Came]] = []
+        self._order = itertools.count()
+
+    def run(self) -> None:
+        """Go on until nothing waits and nothing runs; bounded in events."""
+        for _ in range(100_000):
+            due_at = self.schedule.promote(self.now)
+            while len(self._running) < self.workers and self._start():
+                pass
+            self._check_idle()
+            due_at = self.schedule.promote(self.now)
+            events = [math.inf if due_at is None else due_at]
+            if self._running:
+                events.append(self._running[0][0])
+            at = min(events)
+            if at == math.inf:
+                assert not list(self.schedule), "legs wait, and nothing will ever let them go"
+                return
+            assert at >= self.now
+            self.now = at
+            self._end()
+        raise AssertionError("it has no end")
+
+    def _start(self) -> bool:
+        legs = self.schedule.take(1, self.now)
+        for leg in legs:
+            if leg.verdict is not None:  # given up: it ends at once, unsent
+                heapq.heappush(self._running, (self.now, next(self._order), leg, leg.came))
+                continue
+            given = self._answers[leg.host]
+            takes_s, came = given[0] if len(given) == 1 else given.popleft()
+            self.asked.append(Asked(leg.host, self.now, self.now + takes_s, came))
+            heapq.heappush(self._running, (self.now + takes_s, next(self._order), leg, came))
+        return bool(legs)
+
+    def _end(self) -> None:
+        while self._running and self._running[0][0] <= self.now:
+            _, _, leg, came = heapq.heappop(self._running)
+            leg.came = came
+            self.schedule.ended([leg], self.now)
+            self.ended.append(leg)
+
+    def _check_idle(self) -> None:
+        """With a worker free, no host with work may be one that could be asked now."""
+        rate = self.schedule._rate
+        if len(self._running) >= self.workers or (rate is not None and not rate.room(self.now)):
+            return
+        for line in self.schedule._lines.values():
+            assert not line.queue or line.may_start_at(self.now) > self.now, f"{line.key[1]} is ready, a worker idle"
+
+
+def check_politeness(asked: list[Asked], limits_of: dict[str, HostLimits]) -> None:
+    """Hold every request against the limits of its host, by the rules alone and not by how they are kept."""
+    for host, limits in limits_of.items():
+        mine = sorted((one for one in asked if one.host == host), key=lambda one: one.start)
+        for one in mine:
+            running = sum(other.start <= one.start < other.end for other in mine if other is not one)
+            if limits.concurrency is not None:
+                assert running < limits.concurrency, f"{host}: {running + 1} at once at {one.start}"
+            for before in mine:
+                if before.end > one.start or before is one:
+                    continue
+                assert one.start >= before.end + limits.delay_s, f"{host}: too early at {one.start}"
+                if before.came.how is How.REFUSED:
+                    asked_s = 1.0 if before.came.retry_after_s is None else before.came.retry_after_s
+                    assert one.start >= before.end + min(asked_s, limits.max_cooldown_s), f"{host}: not left alone"
+
+
+limits = st.sampled_from(
+    [
+        HostLimits(delay_s=0.5, max_cooldown_s=CAP_S),
+        HostLimits(delay_s=3.25, max_cooldown_s=CAP_S),
+        HostLimits(concurrency=1, max_cooldown_s=CAP_S),
+        HostLimits(concurrency=3, max_cooldown_s=CAP_S, connect_failures=2),
+        HostLimits(concurrency=None, max_cooldown_s=CAP_S),
+    ]
+)
+answers = st.lists(
+    st.tuples(
+        st.sampled_from([0.015625, 0.125, 1.0, 30.0]),
+        st.sampled_from(
+            [
+                ANSWERED,
+                ANSWERED,
+                BROKEN,
+                LOST,
+                Came.refused(None),
+                Came.refused(0.0),
+                Came.refused(7.5),
+                Came.refused(1e9),
+            ]
+        ),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(st.tuples(limits, answers, st.integers(1, 30)), min_size=1, max_size=6),
+    st.integers(1, 9),
+    st.sampled_from([None, 0.5, 20.0]),
+)
+def test_politeness_holds_and_everything_ends(
+    plan: list[tuple[HostLimits, list[tuple[float, Came]], int]], workers: int, per_s: float | None
+) -> None:
+    """For any targets, hosts, latencies and answers: no limit is broken, each target ends, no ready host waits idly."""
+    rate = None if per_s is None else Rate(per_s)
+    world = World(workers, {f"h{number}": given for number, (_, given, _) in enumerate(plan)}, rate)
+    legs = []
+    for number, (of_host, _, count) in enumerate(plan):
+        run = ListRun(limits=of_host)
+        legs += [run.leg(f"http://h{number}/{one}", priority=one % 3) for one in range(count)]
+    for leg in legs:
+        world.schedule.put(leg, world.now)
+    world.run()
+    assert sorted(map(id, world.ended)) == sorted(map(id, legs))
+    assert world.schedule.running == 0
+    assert not world.schedule._lines
+    check_politeness(world.asked, {f"h{number}": of_host for number, (of_host, _, _) in enumerate(plan)})
+    if rate is not None and per_s is not None:
+        starts = sorted(one.start for one in world.asked)
+        for first, start in enumerate(starts):
+            assert sum(s <= start + 10 for s in starts[first:]) <= per_s * 10.05 + 1
+
+
+def test_a_host_out_of_reach_ends_soon() -> None:
+    """A hundred thousand targets of a host that can't be connected to end in minutes, nearly all of them unsent."""
+    run = ListRun(limits=HostLimits(delay_s=0.5))
+    world = World(4, {"lost": [(5.0, LOST)]})
+    for number in range(100_000):
+        world.schedule.put(run.leg(f"http://lost/{number}"), 0.0)
+    for _ in range(100):  # bounded: the rest of it goes in one sweep
+        due_at = world.schedule.promote(world.now)
+        while legs := world.schedule.take(1000, world.now):
+            sent = [leg for leg in legs if leg.verdict is None]
+            world.now += 5.0 * bool(sent)
+            for leg in sent:
+                leg.came = LOST
+            world.schedule.ended(legs, world.now)
+            world.ended += legs
+            world.schedule.promote(world.now)
+        due_at = world.schedule.promote(world.now)
+        if due_at is None:
+            break
+        world.now = max(world.now, due_at)
+    unsent = [leg.verdict for leg in world.ended if leg.verdict is not None]
+    assert len(world.ended) == 100_000
+    assert len(unsent) == 100_000 - 5 - len(PROBES_S)
+    assert world.now < 5 * 5.5 + sum(PROBES_S) + 5 * len(PROBES_S) + 1
+    assert unsent[0].reason == "host_unreachable"
+    assert unsent[0].error_kind is ErrorKind.CONNECT
+
+
+def test_two_groups_share_a_host() -> None:
+    """What one run asks of a host counts for another: the host doesn't care who asks."""
+    schedule = Schedule()
+    one, two = ListRun(limits=HostLimits(delay_s=2.0)), ListRun(limits=HostLimits(concurrency=2))
+    schedule.put(one.leg("http://h/1"), 0.0)
+    schedule.put(two.leg("http://h/2"), 0.0)
+    schedule.put(two.leg("http://h/3"), 0.0)
+    (first,) = schedule.take(1, 0.0)
+    (second,) = schedule.take(5, 0.0)
+    assert {first.target.url, second.target.url} == {"http://h/1", "http://h/2"}
+    assert schedule.take(5, 0.0) == []
+    schedule.ended([first, second], 1.0)
+    assert [leg.target.url for leg in schedule.take(5, 1.0)] == ["http://h/3"]
+
+
+def test_without_limits_nothing_is_kept_of_a_host() -> None:
+    """A run that has no limits pays for no politeness."""
+    schedule, run = Schedule(), ListRun()
+    for number in range(3):
+        schedule.put(run.leg(f"http://h/{number}"), 0.0)
+    legs = schedule.take(10, 0.0)
+    assert len(legs) == 3
+    assert len(schedule.hosts) == 0
+    schedule.ended(legs, 1.0)
+    assert not schedule._lines
+
+
+def test_taking_back_a_run_leaves_the_others() -> None:
+    """The legs of one run go, from lines that rest and from lines that are ready; another's come in their turn."""
+    schedule = Schedule()
+    one, two = ListRun(limits=HostLimits(delay_s=2.0)), ListRun(limits=HostLimits(delay_s=2.0))
+    for number in range(3):
+        schedule.put(one.leg(f"http://h/{number}"), 0.0)
+    schedule.put(one.leg("http://h/later", not_before=50.0), 0.0)
+    (first,) = schedule.take(5, 0.0)
+    first.came = ANSWERED
+    schedule.ended([first], 0.0)
+    schedule.put(two.leg("http://h/two"), 0.0)
+    assert len(schedule.take_back(one, 0.5)) == 3
+    assert schedule.promote(0.5) == 2.0
+    assert schedule.promote(2.0) is None
+    assert [leg.run for leg in schedule.take(5, 2.0)] == [two]
+
+
+@pytest.mark.parametrize("hosts", [10, 1000])
+def test_the_turn_is_fair_among_ready_hosts(hosts: int) -> None:
+    """Each ready host has had its first leg before any has its second."""
+    schedule, run = Schedule(), ListRun(limits=HostLimits(concurrency=5))
+    for number in range(hosts * 3):
+        schedule.put(run.leg(f"http://h{number % hosts}/{number}"), 0.0)
+    seen = [leg.host for leg in schedule.take(hosts, 0.0)]
+    assert len(set(seen)) == hosts

@@ -96,4 +96,10 @@ def is_instant(transfer: Any) -> bool:
 
 def may_begin(leg: Leg) -> bool:
     """Tell whether the I/O thread may begin a leg."""
-    return leg.run.is_instant and leg.request is None and leg.verdict is None and leg.is_plain()
+    return (
+        leg.run.is_instant
+        and leg.request is None
+        and leg.verdict is None
+        and (leg.rules is None or not leg.rules.is_heavy)
+        and leg.is_plain()
+    )

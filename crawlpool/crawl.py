@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.books import Books, Progress
+from crawlpool.clearance import Clearance
 from crawlpool.clock import LOOK_S, SYSTEM_CLOCK, Clock
 from crawlpool.config import check, is_count
 from crawlpool.errors import Cancelled, CrawlPoolError, HandlerFailed, PoolClosed, SinkError, UnwantedContentType
@@ -42,6 +43,7 @@ class Crawl:
         content_types: media types wanted, such as ``text/html`` or ``image/*``; other bodies aren't read.
         max_per_host: targets of one host at most; the rest is skipped, reason ``max_per_host``.
         on_result: called in a worker with each settled result, after handler and sinks; must not raise.
+        token: the product token by which robots.txt is asked, for hosts that have limits; ``None`` not to ask it.
         clock: where time comes from.
 
     Thread-safe: ``add``, ``emit``, ``drain``, ``stop`` and ``progress`` may be called from any thread.
@@ -61,6 +63,7 @@ class Crawl:
         content_types: Iterable[str] | None = None,
         max_per_host: int | None = None,
         on_result: Callable[[Result], None] | None = None,
+        token: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         check(max_per_host is None or is_count(max_per_host), "max_per_host", max_per_host, "1 or more, or None")
@@ -82,6 +85,9 @@ class Crawl:
             and (on_result is None or getattr(on_result, "is_quick", False))
             and all(getattr(sink, "is_quick", False) for sink in sinks)
         )
+        if token is not None:
+            group.clearance = Clearance(self, token, workforce.frontier.learn)
+        group.ignores_robots = token is None
         self._clock = clock
         self._spill = SpillQueue()
         self._books = Books(clock)

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from crawlpool.clock import LOOK_S, SYSTEM_CLOCK, Clock
+from crawlpool.leg import host_of
 from crawlpool.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from crawlpool.leg import Group, Leg, Run
     from crawlpool.politeness import Rate
+    from crawlpool.robots import Fetched, Gate
 
 
 def _never() -> bool:
@@ -176,6 +178,17 @@ class Frontier:
                 self._wake()
         return refused
 
+    def learn(self, gate: Gate, origin: str, fetched: Fetched) -> None:
+        """Take what came of asking for an origin's robots.txt; the legs that waited for it may go on."""
+        with self._lock:
+            self._schedule.learn(gate, origin, host_of(origin), fetched, self._clock.monotonic())
+            self._wake()
+
+    def refused(self, leg: Leg) -> None:
+        """Say at once that a leg's host refused, by ``leg.came``; ``settle`` says what follows on it."""
+        with self._lock:
+            self._schedule.refused(leg, self._clock.monotonic())
+
     def drop(self, run: Run) -> list[Leg]:
         """Stop a run and its group: return every leg of it that waits; from now on none is queued.
 
@@ -278,6 +291,9 @@ class Frontier:
     def _count_out(self, legs: Iterable[Leg]) -> None:
         for leg in legs:
             group = leg.run.group
+            if not leg.is_counted:
+                leg.is_counted = True
+                continue
             self._queued -= 1
             group.queued -= 1
             if group in self._rooms and (group.has_much_room or not self._schedule.has_ready):

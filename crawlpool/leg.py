@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from crawlpool.limits import HostLimits
     from crawlpool.models import Hop, Result, Target
     from crawlpool.retry import RetryPolicy
+    from crawlpool.robots import Robots
     from crawlpool.sites import Sites
     from crawlpool.transport.base import Exchange
 
+_ORIGIN = re.compile(r"(https?)://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^:/?#\\]+)(?::0*([0-9]*))?(?=[/?#]|$)", re.IGNORECASE)
+_PORTS = {"http": "80", "https": "443"}
 _HOST = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^:/?#\\]*)")
 
 
@@ -38,6 +41,15 @@ def host_of(url: str) -> str:
             _hosts.clear()
         _hosts[origin] = host
     return host
+
+
+def origin_text(url: str) -> str:
+    """Return ``scheme://host[:port]`` of an http or https URL, lower case, no userinfo, no standard port; or ``""``."""
+    found = _ORIGIN.match(url)
+    if found is None:
+        return ""
+    scheme, host, port = found[1].lower(), found[2].lower().rstrip("."), found[3]
+    return f"{scheme}://{host}" + (f":{port}" if port and port != _PORTS[scheme] else "")
 
 
 # Hosts by "scheme://authority": most URLs of a crawl have one of few.
@@ -116,12 +128,14 @@ class Group:
     which may not wait for a lock, sets it without.
     """
 
-    __slots__ = ("capacity", "is_stopped", "limits", "queued", "sites")
+    __slots__ = ("capacity", "clearance", "ignores_robots", "is_stopped", "limits", "queued", "sites")
 
     def __init__(self, capacity: int | None, limits: HostLimits | None, sites: Sites | None = None) -> None:
         self.capacity = capacity
         self.limits = limits
         self.sites = sites
+        self.clearance: Any = None  # a Clearance by robots.txt, for hosts that have limits; set before the first leg
+        self.ignores_robots = False  # on purpose, which its records say
         self.queued = 0
         self.is_stopped = False
 
@@ -168,7 +182,11 @@ class Leg:
     verdict: Result | None = None
     seat: Any = None  # the frontier's: where it waits or runs
     came = UNSENT  # what came of it for its host; told by the worker before it settles
+    rules: Robots | None = None  # of its origin; set by the frontier as it is taken
+    robots: str | None = None  # what its record says of robots.txt
+    is_counted = True  # among those of its group that wait; robots.txt's own isn't
     _is_plain: bool | None = None
+    _origin: str | None = None
 
     def __init__(self, run: Run, target: Target, host: str) -> None:
         self.run = run
@@ -183,6 +201,13 @@ class Leg:
         if verdict is not None:
             leg.verdict = verdict
         return leg
+
+    @property
+    def origin(self) -> str:
+        """``scheme://host[:port]`` of what is to be fetched, lower case; ``""`` where there is none."""
+        if self._origin is None:
+            self._origin = origin_text(self.target.url if self.request is None else self.request.url or "")
+        return self._origin
 
     def is_plain(self) -> bool:
         """Tell whether the target is a GET or HEAD of a URL that ``PLAIN_URL`` matches, with at most headers."""

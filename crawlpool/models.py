@@ -151,6 +151,8 @@ class Result:
         started_at_s: when the last leg began, seconds since 1970.
         elapsed_s: what the last leg took.
         waited_s: time spent waiting in the frontier and in back-off.
+        robots: what robots.txt said of it: ``allowed``, ``disallowed``, ``unreachable``, or ``ignored`` where it wasn't
+            asked on purpose; ``None`` where it doesn't count.
     """
 
     target: Target
@@ -163,6 +165,7 @@ class Result:
     started_at_s: float | None = None
     elapsed_s: float | None = None
     waited_s: float | None = None
+    robots: str | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -212,6 +215,10 @@ class Result:
         }
         object.__setattr__(result, "__dict__", fields)
         return result
+
+    def note_robots(self, word: str) -> None:
+        """Set ``robots``; only by who made the result and has shown it to nobody yet."""
+        object.__setattr__(self, "robots", word)
 
     def unwrap(self) -> requests.Response:
         """Return the response of an ``ok`` target.

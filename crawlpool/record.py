@@ -102,6 +102,7 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
         "parent": None if target.parent is None else redact_url(target.parent),
         "outcome": result.outcome.value,
         "reason": result.reason,
+        "robots": result.robots,
         "redirects": [{"url": redact_url(hop.url), "status": hop.status} for hop in result.redirects],
         "attempts": result.attempts,
         "body": [],
@@ -176,7 +177,17 @@ def to_line(record: dict[str, Any]) -> bytes:
 #: What isn't the same in the record of each plain page, in the order of EMPTY; all the rest is as it stands there.
 _OF_PAGE = (
     *("n", "input", "url", "method", "depth", "outcome", "status", "final_url", "attempts", "content_type", "bytes"),
-    *("wire_bytes", "sha256", "length_unverified", "http_version", "ip", "started_at", "elapsed_s", "waited_s"),
+    *(
+        "wire_bytes",
+        "sha256",
+        "length_unverified",
+        "http_version",
+        "ip",
+        "robots",
+        "started_at",
+        "elapsed_s",
+        "waited_s",
+    ),
     *("timings", "run"),
 )
 _PLAIN = "{" + ",".join(f'"{key}":{"%s" if key in _OF_PAGE else _encode(EMPTY[key])}' for key in EMPTY) + "}\n"
@@ -226,6 +237,7 @@ def _plain_line(result: Any, run: int) -> bytes | None:
         _JSON_OF[wire.length_unverified],
         "null" if wire.http_version is None else _quote(wire.http_version),
         "null" if wire.ip is None else _quote(wire.ip),
+        "null" if result.robots is None else _quote(result.robots),
         _quote(iso_utc(result.started_at_s)),
         round(result.elapsed_s, 6),
         round(result.waited_s, 6),

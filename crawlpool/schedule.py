@@ -13,7 +13,9 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
+from crawlpool.clearance import Clearance, refusal_of
 from crawlpool.politeness import Hosts, Rate
+from crawlpool.robots.gate import Fetched, Gate, Verdict
 from crawlpool.settle import given_up
 
 if TYPE_CHECKING:
@@ -25,18 +27,24 @@ if TYPE_CHECKING:
 class Line:
     """The legs of one group for one host that may run as soon as the host may be asked.
 
-    ``host`` and ``limits`` are ``None`` where nothing limits how the host is asked.
+    ``host`` and ``limits`` are ``None`` where nothing limits how the host is asked, and ``clearance`` where robots.txt
+    doesn't count.
     """
 
-    __slots__ = ("host", "is_in_ring", "key", "limits", "queue", "rests_until", "running")
+    __slots__ = (
+        *("clearance", "host", "ignores_robots", "is_in_ring", "key", "limits", "queue", "rests_until", "running"),
+    )
 
     def __init__(self, key: tuple[Group, str], hosts: Hosts, now: float) -> None:
         group, name = self.key = key
         self.limits = group.limits_of(name)
         self.host = None
+        self.clearance = None
         if self.limits is not None:
+            self.clearance = group.clearance
             self.host = hosts.of(name, now, self.limits.delay_s)
             self.host.lines.append(self)
+        self.ignores_robots = group.ignores_robots and self.limits is not None
         self.queue: list[tuple[int, int, Leg]] = []  # a heap: higher priority first, then order of arrival
         self.running = 0
         self.is_in_ring = False
@@ -47,7 +55,27 @@ class Line:
         host, limits = self.host, self.limits
         if host is None or limits is None or host.is_given_up(now):
             return -math.inf
-        return host.may_start_at(limits)
+        at = host.may_start_at(limits)
+        clearance = self.clearance
+        if clearance is not None and self.queue:
+            leg = self.queue[0][2]
+            if leg.run is not clearance and leg.origin:
+                at = max(at, clearance.gate.opens_at(leg.origin, now))
+        return at
+
+    def cleared(self, leg: Leg, now: float) -> Leg:
+        """Return the leg that is to go in place of ``leg``: itself, with the rules for it, or robots.txt before it."""
+        clearance: Clearance | None = self.clearance
+        if clearance is None or leg.run is clearance or not leg.origin or leg.verdict is not None:
+            return leg
+        answer = clearance.gate.ask(leg.origin, now)
+        if answer.verdict is Verdict.FETCH:
+            return clearance.leg_for(leg)
+        leg.rules = answer.rules
+        leg.robots = "allowed" if answer.verdict is Verdict.GO else "unreachable"
+        if answer.verdict is not Verdict.GO:
+            leg.verdict = refusal_of(leg, answer)
+        return leg
 
 
 class Schedule:
@@ -164,13 +192,21 @@ class Schedule:
             if not queue or (host is not None and line.may_start_at(now) > now):
                 self._look_at(line, now)
                 continue
-            if is_wanted is not None and not is_wanted(queue[0][2]):
+            first = queue[0][2]
+            if line.clearance is not None:
+                before = line.cleared(first, now)
+                if before is not first and (is_wanted is None or is_wanted(before)):
+                    line.clearance.gate.begin(first.origin)
+                    before.queued_at, before.seat, before.is_counted = now, line, False
+                    heapq.heappush(queue, (-before.target.priority, next(self._order), before))
+                first = before
+            if is_wanted is not None and not is_wanted(first):
                 line.is_in_ring = True
                 ring.append(line)
                 passed_over += 1
                 continue
-            # One leg of each line in turn, unless there is no other line.
-            most = 1 if ring else n - len(legs)
+            # One leg of each line in turn, unless there is no other line; where robots.txt counts each is asked for.
+            most = 1 if ring or line.clearance is not None else n - len(legs)
             while most > 0:
                 leg = heapq.heappop(queue)[2]
                 line.running += 1
@@ -178,6 +214,8 @@ class Schedule:
                 legs.append(leg)
                 most -= 1
                 if host is not None:
+                    if line.ignores_robots:
+                        leg.robots = "ignored"
                     if leg.verdict is None and host.is_given_up(now):
                         leg.verdict = given_up(leg, host.trouble)
                     host.start()
@@ -194,6 +232,12 @@ class Schedule:
             rate.spend(len(legs), now)
         return legs
 
+    def refused(self, leg: Leg, now: float) -> None:
+        """Take a host's refusal, before ``ended`` is told what came of the leg."""
+        line: Line = leg.seat
+        if line.host is not None and line.limits is not None:
+            line.host.refuse(leg.came, line.limits, now)
+
     def ended(self, legs: Iterable[Leg], now: float) -> None:
         """Take what came of legs: ``leg.came`` is told to their hosts."""
         touched: dict[Line, None] = {}
@@ -209,6 +253,24 @@ class Schedule:
             touched[line] = None
         for line in touched:
             self._look_at(line, now)
+
+    def learn(self, gate: Gate, origin: str, host: str, fetched: Fetched, now: float) -> None:
+        """Take what came of asking for an origin's robots.txt; the legs that waited for it may go on.
+
+        Args:
+            gate: whose legs they are.
+            origin: the origin.
+            host: its host, whose delay a ``Crawl-delay`` lengthens.
+            fetched: what came of it.
+            now: the time.
+        """
+        gate.learn(origin, fetched, now)
+        found = self.hosts.find(host)
+        if found is not None:
+            if fetched.rules is not None:
+                found.crawl_delay_s = max(found.crawl_delay_s, fetched.rules.crawl_delay_s)
+            for line in list(found.lines):
+                self._look_at(line, now)
 
     def take_back(self, run: Run, now: float) -> list[Leg]:
         """Return every leg of a run that waits; they wait no more."""

@@ -13,6 +13,7 @@ from crawlpool.limits import POLITE, HostLimits
 from crawlpool.models import Report, Result, Statistics, Target
 from crawlpool.pool import BlockingPool
 from crawlpool.retry import RetryPolicy
+from crawlpool.robots import product_token
 from crawlpool.runs import MapResults, MapRun, ResponseFuture, SubmitRun, Submitted, give_up
 from crawlpool.verbs import BodyOptions, SubmitOptions
 from crawlpool.worker import Workforce
@@ -68,6 +69,7 @@ class CrawlOptions(BodyOptions, total=False):
     max_redirects: int | None
     content_types: Iterable[str] | None
     max_per_host: int | None
+    robots: bool
     on_result: Callable[[Result], None] | None
 
 
@@ -239,6 +241,7 @@ class SessionPool(BlockingPool):
         max_redirects: int | None = None,
         content_types: Iterable[str] | None = None,
         max_per_host: int | None = None,
+        robots: bool = True,
         on_result: Callable[[Result], None] | None = None,
         **options: Unpack[BodyOptions],
     ) -> Crawl:
@@ -250,6 +253,8 @@ class SessionPool(BlockingPool):
             max_redirects: redirects followed at most; the pool's unless given.
             content_types: media types wanted, such as ``text/html`` or ``image/*``; other bodies aren't read.
             max_per_host: targets of one host at most; the rest is skipped.
+            robots: whether robots.txt counts (RFC 9309), for the hosts that have limits: it is fetched first, by the
+                name in ``User-Agent``, and what it forbids ends as ``disallowed``.
             on_result: called in a worker with each settled result, after handler and sinks; must not raise.
             **options: what ``Session.request`` takes, for all targets; ``deadline`` is of each leg.
 
@@ -273,6 +278,7 @@ class SessionPool(BlockingPool):
             content_types=content_types,
             max_per_host=max_per_host,
             on_result=on_result,
+            token=product_token(self._user_agent(options)) if robots else None,
             clock=self._shared.clock,
         )
 
@@ -316,6 +322,13 @@ class SessionPool(BlockingPool):
     def _lifelines(self) -> list[Any]:
         self._workforce.end_abandoned()  # the watchdog looks here four times a second, and holds no lock then
         return super()._lifelines()
+
+    def _user_agent(self, options: Mapping[str, Any]) -> str:
+        for headers in (options.get("headers") or {}, self.headers):
+            for name, value in headers.items():
+                if str(name).lower() == "user-agent" and value is not None:
+                    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        return ""
 
     def _options_of(self, options: Mapping[str, Any], *, is_of_leg: bool, **more: Any) -> RunOptions:
         given = dict(options)

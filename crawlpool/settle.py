@@ -50,6 +50,9 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
     if leg.verdict is not None:
         return Completion(Exchange(nothing, {}, Deadline(None), token=leg), None, None, 0.0)
     clock = session._shared.clock
+    if leg.rules is not None and not leg.rules.allows(leg.target.url if leg.request is None else leg.request.url or ""):
+        leg.verdict = disallowed(leg)
+        return Completion(Exchange(nothing, {}, Deadline(None), token=leg), None, None, 0.0)
     leg.started_wall_s = clock.wall()
     try:
         max_wait_s = options.max_wait_s
@@ -143,6 +146,20 @@ def given_up(leg: Leg, kind: ErrorKind) -> Result:
         outcome=Outcome.FAILED,
         reason="host_unreachable",
         error=error,
+        redirects=leg.hops,
+        attempts=leg.legs,
+        started_at_s=leg.started_wall_s,
+        waited_s=leg.waited_s,
+    )
+
+
+def disallowed(leg: Leg) -> Result:
+    """Return the result of a target that its origin's robots.txt forbids."""
+    leg.robots = "disallowed"
+    return Result(
+        target=leg.target,
+        outcome=Outcome.DISALLOWED,
+        reason="robots",
         redirects=leg.hops,
         attempts=leg.legs,
         started_at_s=leg.started_wall_s,

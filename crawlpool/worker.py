@@ -12,7 +12,7 @@ from crawlpool.errors import PoolClosed
 from crawlpool.events import logger
 from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
-from crawlpool.politeness import Rate
+from crawlpool.politeness import How, Rate
 from crawlpool.settle import begin, came_of, conclude, dropped
 from crawlpool.transport.base import Completion
 from crawlpool.transport.inbox import Inbox, has_gil
@@ -97,7 +97,11 @@ class Workforce:
     def abort(self, is_wanted: object) -> None:
         """End the running legs of a run, or the one leg, that ``is_wanted`` is."""
         with self._lock:
-            legs = [leg for leg in self._running if leg is is_wanted or leg.run is is_wanted]
+            legs = [
+                leg
+                for leg in self._running
+                if leg is is_wanted or leg.run is is_wanted or getattr(leg.run, "owner", None) is is_wanted
+            ]
         for leg in legs:
             leg.abort()
 
@@ -211,11 +215,15 @@ class Workforce:
             leg: Leg = completion.exchange.token
             if leg.seat.host is not None:
                 leg.came = came_of(leg, completion, session._shared.clock)
+                if leg.came.how is How.REFUSED:  # now: to conclude may take its time, and others go on asking meanwhile
+                    self.frontier.refused(leg)
             verdict = conclude(leg, session, completion)
             if isinstance(verdict, Leg):
                 follows.append((leg, verdict))
             else:
                 follows.append((leg, None))
+                if leg.robots is not None:
+                    verdict.note_robots(leg.robots)
                 results.setdefault(leg.run, []).append((leg, verdict))
                 is_quick = is_quick and completion.exchange.is_quick
         # The hosts are free from now on; what a handler does with the result isn't their time.

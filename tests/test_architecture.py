@@ -28,10 +28,10 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
         "_version errors clock config limits models record redact events",
-        "cookies retry decode politeness",
+        "cookies retry decode politeness robots",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
-        "source spill schedule frontier sinks worker crawl sessionpool leg settle books runs attend seen",
+        "source spill clearance schedule frontier sinks worker crawl sessionpool leg settle books runs attend seen",
         "observe testing cli",
         "__main__",
     )
@@ -56,11 +56,12 @@ ARROWS: dict[str, set[str]] = {
     # floor 4
     "attend": {"leg"},
     "books": {"leg"},
-    "crawl": {"books", "leg", "seen", "settle", "sinks", "source", "spill", "worker"},
+    "clearance": {"leg"},
+    "crawl": {"books", "clearance", "leg", "seen", "settle", "sinks", "source", "spill", "worker"},
     "frontier": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
-    "schedule": {"leg", "settle"},
+    "schedule": {"clearance", "leg", "settle"},
     "seen": {"leg"},
     "settle": {"leg"},
     "worker": {"attend", "frontier", "leg", "settle"},

@@ -92,6 +92,7 @@ def test_map(mock: Any, pool: SessionPool) -> None:
 
 def test_crawl(mock: Any, pool: SessionPool) -> None:
     """So are those of a crawl, found links included."""
+    mock("/robots.txt", b"", 404)
     mock("/a", b"/b")
     mock("/b", b"")
     seen: list[str] = []
@@ -142,8 +143,8 @@ def test_caps_and_content_types_hold_for_mocks(mock: Any, pool: SessionPool) -> 
     assert isinstance(result.error, BodyTooLarge)
     (result,) = pool.map([Target(f"{BASE}/big")], max_body_bytes=100)
     assert result.is_ok
-    assert pool.crawl([f"{BASE}/big"], content_types=["text/html"]).failed == 1
-    assert pool.crawl([f"{BASE}/big"], content_types=["text/plain"]).ok == 1
+    assert pool.crawl([f"{BASE}/big"], content_types=["text/html"], robots=False).failed == 1
+    assert pool.crawl([f"{BASE}/big"], content_types=["text/plain"], robots=False).ok == 1
 
 
 def test_downloads(mock: Any, pool: SessionPool, tmp_path: pathlib.Path) -> None:

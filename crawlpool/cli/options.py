@@ -61,6 +61,8 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            help="Requests that a host gets at once, without a delay.")
     option(group, "--rate", type=PerSecond(),
            help="Requests in all, over all hosts: 5/s, 300/m or 10000/h.  [default: no limit]")
+    option(group, "--ignore-robots", is_flag=True,
+           help="Don't ask robots.txt. The log and the records say so.")
     option(group, "--user-agent", metavar="TEXT", help="Who asks.  [default: crawlpool/VERSION]")
     option(group, "--contact", metavar="TEXT", help="An address or URL for the hosts, put into the User-Agent.")
 

@@ -20,10 +20,12 @@ class Pace:
     Args:
         limits: of each host.
         rate: requests a second over all hosts; ``None`` for any number.
+        ignores_robots: whether robots.txt isn't asked.
     """
 
     limits: HostLimits = POLITE
     rate: float | None = None
+    ignores_robots: bool = False
 
     def __str__(self) -> str:
         limits = self.limits
@@ -33,7 +35,9 @@ class Pace:
             said = f"at most {limits.concurrency} at once per host"
         if limits.loopback_exempt:
             said += " (loopback hosts: no limit)"
-        return said if self.rate is None else f"{said}; at most {self.rate:g} requests/s in all"
+        if self.rate is not None:
+            said += f"; at most {self.rate:g} requests/s in all"
+        return f"{said}; robots.txt is IGNORED" if self.ignores_robots else said
 
     def fields(self) -> dict[str, Any]:
         """Return the same for the log as JSON."""
@@ -42,6 +46,7 @@ class Pace:
             "per_host": self.limits.concurrency,
             "rate": self.rate,
             "loopback_exempt": self.limits.loopback_exempt,
+            "ignore_robots": self.ignores_robots,
         }
 
     def advice(self) -> str:
@@ -64,7 +69,7 @@ def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
         click.UsageError: when a delay and more than one at once are asked for.
     """
     delay_s, per_host = given["delay"], given["per_host"]
-    cap_s = given["max_retry_after"]
+    cap_s, rate, ignores = given["max_retry_after"], given["rate"], given["ignore_robots"]
     if delay_s and per_host is not None and per_host > 1:
         raise click.UsageError(
             f"--delay {delay_s:g} is between one request and the next, and --per-host {per_host} asks for several at "
@@ -72,5 +77,5 @@ def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
             ctx,
         )
     if delay_s is None and per_host is None:
-        return Pace(dataclasses.replace(POLITE, max_cooldown_s=cap_s), given["rate"])
-    return Pace(HostLimits(concurrency=per_host or 1, delay_s=delay_s or 0.0, max_cooldown_s=cap_s), given["rate"])
+        return Pace(dataclasses.replace(POLITE, max_cooldown_s=cap_s), rate, ignores)
+    return Pace(HostLimits(concurrency=per_host or 1, delay_s=delay_s or 0.0, max_cooldown_s=cap_s), rate, ignores)

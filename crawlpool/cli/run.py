@@ -81,6 +81,7 @@ class _Conductor:
             max_redirects=settings.max_redirects,
             content_types=settings.content_types,
             max_per_host=settings.max_per_host,
+            robots=not settings.pace.ignores_robots,
             on_result=self._told if settings.verbosity else self._watch,
         )
         # Guards _ending: the first reason to end stays, but an interrupt is never overruled by it.

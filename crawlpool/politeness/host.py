@@ -52,7 +52,11 @@ class Host:
 
     def delay_s(self, limits: HostLimits) -> float:
         """Return the seconds between an answer and the next request."""
-        return max(limits.delay_s, self.crawl_delay_s)
+        return (
+            max(limits.delay_s, min(self.crawl_delay_s, limits.max_cooldown_s))
+            if self.crawl_delay_s
+            else limits.delay_s
+        )
 
     def may_start_at(self, limits: HostLimits) -> float:
         """Return the time from which on a request may be sent; infinity while one that runs has to end first."""
@@ -81,6 +85,10 @@ class Host:
         self.running += 1
         if self._breaker is not None and not self._breaker.is_closed:
             self._is_probing = True
+
+    def refuse(self, came: Came, limits: HostLimits, now: float) -> None:
+        """Take a refusal at once, before ``end`` is told of it: where several run at once each moment counts."""
+        self._cool(came.retry_after_s, limits, now)
 
     def end(self, came: Came, limits: HostLimits, now: float) -> None:
         """Take what came of a request."""

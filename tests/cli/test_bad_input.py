@@ -53,6 +53,7 @@ def test_every_kind_of_bad_line_is_told_and_the_rest_goes_on(tmp_path: pathlib.P
         9: f"{home}/login",
         12: f"{home}/last",
     }
+    del asked["/robots.txt"]  # of the one host that isn't on loopback by its name
     assert set(asked) == {"/first", "/crlf", "/idn", "/two%20words", "/page", "/login", "/last"}
     assert asked["/login"].headers["authorization"] == "Basic dXNlcjpzZWNyZXQ="
     for n, line in {3: 5, 4: 6, 5: 7, 10: 12, 11: 13}.items():

@@ -125,7 +125,8 @@ def test_a_proxy_gets_the_requests_and_its_login(capfd: Capture) -> None:
     with SiteServer(lambda request: request.target.encode()) as proxy:
         url = f"http://us:er%40@127.0.0.1:{proxy.port}"
         assert main(["run", "http://far.example/x", "--proxy", url]) == 0
-        request = proxy.requests[0]
+        robots, request = proxy.requests
+    assert robots.target == "http://far.example/robots.txt"
     assert request.target == "http://far.example/x"
     assert request.headers["proxy-authorization"] == "Basic dXM6ZXJA"
     out, err = capfd.readouterr()

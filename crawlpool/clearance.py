@@ -1,0 +1,114 @@
+"""robots.txt as a leg: what asks for it before an origin's other legs go, and what its answer means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from requests.exceptions import ConnectTimeout
+
+from crawlpool.errors import ErrorKind, HostUnreachable
+from crawlpool.leg import Leg, RunOptions
+from crawlpool.models import Outcome, Result, Target
+from crawlpool.robots.gate import Answer, Fetched, Gate, How, Verdict
+from crawlpool.robots.rules import Robots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import requests
+
+    from crawlpool.leg import Group, Run
+
+#: A robots.txt larger than this is taken for a server's trouble: what is read of it is far less.
+_MOST_BYTES = 16 * 1024 * 1024
+_DEADLINE_S = 60.0
+_MOST_REDIRECTS = 10  # RFC 9309 2.3.1.2 asks for five
+_FIRST = 1 << 40  # its priority among the legs of its host
+# No connection came to be: whatever else is asked of the origin comes to the same, and its records should say so.
+_LOST = frozenset({ErrorKind.DNS, ErrorKind.CONNECT, ErrorKind.TLS, ErrorKind.PROXY, ErrorKind.BLOCKED_ADDRESS})
+# A redirect that leads nowhere is no file (RFC 9309 2.3.1.2), and neither is what can't be asked for.
+_NONE = frozenset({ErrorKind.REDIRECT, ErrorKind.INVALID_URL})
+
+
+class Clearance:
+    """The run of the robots.txt legs of another run, and what they found.
+
+    Args:
+        owner: the run whose legs need to be cleared.
+        token: the crawler's product token.
+        learned: takes (gate, origin, what was fetched), and lets the legs go that wait for it.
+
+    Thread-safe: ``gate`` is guarded by the frontier's lock, the rest doesn't change.
+    """
+
+    is_quick = True
+    is_instant = False
+    is_choosy = False
+    is_robots = True
+
+    def __init__(self, owner: Run, token: str, learned: Callable[[Gate, str, Fetched], None]) -> None:
+        self.owner = owner
+        self.gate = Gate()
+        self.options = RunOptions(
+            deadline_s=_DEADLINE_S, max_body_bytes=_MOST_BYTES, max_redirects=_MOST_REDIRECTS, request={}
+        )
+        self._token = token
+        self._learned = learned
+
+    @property
+    def group(self) -> Group:
+        """The owner's: the legs keep its limits."""
+        return self.owner.group
+
+    def leg_for(self, leg: Leg) -> Leg:
+        """Return the leg that must go before ``leg``."""
+        return Leg.first(self, Target(f"{leg.origin}/robots.txt", priority=_FIRST))
+
+    def is_wanted(self, leg: Leg) -> bool:
+        """Tell whether anybody still waits for it."""
+        return not self.group.is_stopped
+
+    def accept(self, leg: Leg, response: requests.Response) -> None:
+        """Accept any answer."""
+
+    def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
+        """Learn what came of each."""
+        for _, result in ended:
+            origin = result.target.url.removesuffix("/robots.txt")
+            self._learned(self.gate, origin, fetched_of(result, self._token))
+
+
+def fetched_of(result: Result, token: str) -> Fetched:
+    """Return what the answer to a request for robots.txt means (RFC 9309 2.3.1)."""
+    response, error = result.response, result.error
+    if result.outcome is Outcome.SKIPPED or result.reason == "cancelled":
+        return Fetched(How.UNASKED)
+    if error is not None:
+        kind = result.error_kind
+        if kind in _LOST or isinstance(error, (HostUnreachable, ConnectTimeout)):
+            return Fetched(How.LOST, None, kind)
+        return Fetched(How.NONE if kind in _NONE else How.UNREACHABLE)
+    assert response is not None
+    status = response.status_code
+    if 200 <= status < 300:
+        return Fetched(How.RULES, Robots(response.content, token))
+    # Of the 4xx a 429 alone speaks of the moment and not of the file: it is asked for again, as Google does.
+    return Fetched(How.NONE if status < 500 and status != 429 else How.UNREACHABLE)
+
+
+def refusal_of(leg: Leg, answer: Answer) -> Result:
+    """Return the result of a leg whose origin's robots.txt can't be had."""
+    said = f"{leg.origin}/robots.txt could not be fetched"
+    is_lost = answer.verdict is Verdict.LOST
+    return Result(
+        target=leg.target,
+        outcome=Outcome.FAILED if is_lost else Outcome.DISALLOWED,
+        reason="robots_unreachable",
+        error=HostUnreachable(f"{said} ({answer.kind}); nothing else was tried", answer.kind or ErrorKind.CONNECT)
+        if is_lost
+        else None,
+        redirects=leg.hops,
+        attempts=leg.legs,
+        started_at_s=leg.started_wall_s,
+        waited_s=leg.waited_s,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import itertools
 import os
 import threading
@@ -35,6 +36,34 @@ class ResponseFuture(concurrent.futures.Future["requests.Response"]):
     def __init__(self) -> None:
         super().__init__()
         self._run: SubmitRun | None = None
+
+    def result(self, timeout: float | None = None) -> requests.Response:
+        """Return the response, waiting for it; as ``concurrent.futures.Future.result``, which see.
+
+        Args:
+            timeout: seconds to wait at most; ``None`` for as long as it takes.
+
+        Raises:
+            TimeoutError: when it has not come by then (``concurrent.futures.TimeoutError`` on CPython 3.10).
+            CancelledError: when the request was taken back.
+            Exception: what the request raised.
+        """
+        return super().result(self._waited(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the request raised, or ``None``; waits and raises as ``result`` does."""
+        return super().exception(self._waited(timeout))
+
+    def _waited(self, timeout: float | None) -> float | None:
+        """Wait, with a look for signals now and then; return what is left to be waited: nothing."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self.done():
+            left_s = LOOK_S if until is None else min(LOOK_S, until - time.monotonic())
+            if left_s <= 0:
+                return 0.0
+            with contextlib.suppress(concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
+                super().exception(left_s)
+        return timeout
 
     def cancel(self) -> bool:
         """Take the request back if no worker has begun with it; return whether the future is cancelled now."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from crawlpool import SessionPool
+from crawlpool import PoolClosed, SessionPool
+from crawlpool.clock import LOOK_S
 from crawlpool.testing import SiteServer
+from tests.gates import PATIENCE_S, Gate, Threads, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,3 +73,43 @@ def test_a_worker_whose_start_was_interrupted_is_waited_for(monkeypatch: pytest.
         pool.close()
         [worker] = interrupted
         assert not worker.is_alive()
+
+
+def test_who_waits_for_a_future_looks_for_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No wait for a future goes on for longer than the look for signals, and each ends as the standard one does."""
+    waits: list[float | None] = []
+    with Gate() as gate, SiteServer({"/": b"x", "/held": gate}) as server, SessionPool(trust_env=False) as pool, gate:
+        future, other = (pool.submit("GET", server.url("/held")) for _ in range(2))
+        gate.wait_for(2)
+        wait = future._condition.wait
+
+        def noted(timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            return wait(timeout)
+
+        monkeypatch.setattr(future._condition, "wait", noted)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            future.result(0.01)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            future.exception(timeout=0.01)
+        with Threads() as threads:
+            threads.start(lambda: until(lambda: len(waits) > 4) or gate.open())
+            assert future.result().content == b"through the gate"
+        assert future.exception() is None
+        assert other.result(PATIENCE_S).ok
+    assert all(timeout is not None and timeout <= LOOK_S for timeout in waits)
+    with pytest.raises(PoolClosed):
+        pool.submit("GET", "http://127.0.0.1:1/")
+
+
+def test_a_future_that_was_cancelled_says_so() -> None:
+    """Taken back before a worker had it, it raises what the standard one raises, and it does so at once."""
+    with Gate() as gate, SiteServer({"/": gate}) as server, SessionPool(threads=1, trust_env=False) as pool, gate:
+        pool.submit("GET", server.url("/"))
+        gate.wait_for()
+        waiting = pool.submit("GET", server.url("/"))
+        assert waiting.cancel()
+        for ask in (waiting.result, waiting.exception):
+            with pytest.raises(concurrent.futures.CancelledError):
+                ask(PATIENCE_S)
+        gate.open()

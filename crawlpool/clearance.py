@@ -9,6 +9,7 @@ from requests.exceptions import ConnectTimeout
 from crawlpool.errors import ErrorKind, HostUnreachable
 from crawlpool.leg import Leg, RunOptions
 from crawlpool.models import Outcome, Result, Target
+from crawlpool.retry import RetryPolicy
 from crawlpool.robots.gate import Answer, Fetched, Gate, How, Verdict
 from crawlpool.robots.rules import Robots
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _MOST_BYTES = 16 * 1024 * 1024
 _DEADLINE_S = 60.0
 _MOST_REDIRECTS = 10  # RFC 9309 2.3.1.2 asks for five
+_TWICE = RetryPolicy(attempts=2)  # the gate asks again by itself
 _FIRST = 1 << 40  # its priority among the legs of its host
 # No connection came to be: whatever else is asked of the origin comes to the same, and its records should say so.
 _LOST = frozenset({ErrorKind.DNS, ErrorKind.CONNECT, ErrorKind.TLS, ErrorKind.PROXY, ErrorKind.BLOCKED_ADDRESS})
@@ -50,7 +52,7 @@ class Clearance:
         self.owner = owner
         self.gate = Gate()
         self.options = RunOptions(
-            deadline_s=_DEADLINE_S, max_body_bytes=_MOST_BYTES, max_redirects=_MOST_REDIRECTS, request={}
+            deadline_s=_DEADLINE_S, max_body_bytes=_MOST_BYTES, retry=_TWICE, max_redirects=_MOST_REDIRECTS
         )
         self._token = token
         self._learned = learned
@@ -96,7 +98,7 @@ def fetched_of(result: Result, token: str) -> Fetched:
     return Fetched(How.NONE if status < 500 and status != 429 else How.UNREACHABLE)
 
 
-def refusal_of(leg: Leg, answer: Answer) -> Result:
+def refusal_of(leg: Leg, answer: Answer, now: float) -> Result:
     """Return the result of a leg whose origin's robots.txt can't be had."""
     said = f"{leg.origin}/robots.txt could not be fetched"
     is_lost = answer.verdict is Verdict.LOST
@@ -110,5 +112,5 @@ def refusal_of(leg: Leg, answer: Answer) -> Result:
         redirects=leg.hops,
         attempts=leg.legs,
         started_at_s=leg.started_wall_s,
-        waited_s=leg.waited_s,
+        waited_s=leg.waited_s + now - leg.queued_at,
     )

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from crawlpool.robots import Fetched, Gate
 
 
+_LONGEST_S = 3600.0  # of a wait: what is due later is looked at again
+
+
 def _never() -> bool:
     return False
 
@@ -227,7 +230,10 @@ class Frontier:
                 del self._rooms[group]
 
     def _take_back(self, run: Run) -> list[Leg]:
-        legs = self._schedule.take_back(run, self._clock.monotonic())
+        now = self._clock.monotonic()
+        legs = self._schedule.take_back(run, now)
+        for leg in legs:
+            leg.waited_s += now - leg.queued_at
         self._count_out(legs)
         if run.group.is_stopped and run.group in self._rooms:
             self._rooms[run.group].notify_all()
@@ -253,6 +259,8 @@ class Frontier:
         # One waiting worker watches the clock for all: sixteen that wake for one leg are fifteen too many.
         self._idle += 1
         if due_at is None or self._has_timekeeper:
+            if due_at is not None and due_at < self._watched:
+                self._clockwork.notify()  # it watches for a later moment
             try:
                 self._work.wait()
             finally:
@@ -260,7 +268,7 @@ class Frontier:
             return
         self._has_timekeeper, self._watched = True, due_at
         try:
-            self._clockwork.wait(max(due_at - self._clock.monotonic(), 0.0))
+            self._clockwork.wait(min(max(due_at - self._clock.monotonic(), 0.0), _LONGEST_S))
         finally:
             self._idle -= 1
             self._has_timekeeper, self._watched = False, math.inf

@@ -184,6 +184,7 @@ class Leg:
     came = UNSENT  # what came of it for its host; told by the worker before it settles
     rules: Robots | None = None  # of its origin; set by the frontier as it is taken
     robots: str | None = None  # what its record says of robots.txt
+    is_waiting = False  # in the frontier
     is_counted = True  # among those of its group that wait; robots.txt's own isn't
     _is_plain: bool | None = None
     _origin: str | None = None
@@ -227,7 +228,7 @@ class Leg:
         leg = Leg(self.run, self.target, self.host)
         leg.request, leg.attempt, leg.not_before = request, attempt, not_before
         leg.deadline, leg.legs, leg.waited_s = self.deadline, self.legs, self.waited_s
-        leg.hops, leg.history, leg.ordinal = self.hops, self.history, self.ordinal
+        leg.hops, leg.history, leg.ordinal, leg.robots = self.hops, self.history, self.ordinal, self.robots
         return leg
 
     def abort(self) -> None:

@@ -7,6 +7,7 @@ import re
 
 from crawlpool.config import check, is_count, is_seconds
 
+DAY_S = 86_400.0
 _LOOPBACK = re.compile(r"(?:.*\.)?localhost\.?|127(?:\.\d{1,3}){3}|\[?::1\]?")
 
 
@@ -51,7 +52,7 @@ class HostLimits:
         )
         for name in ("delay_s", "max_cooldown_s"):
             value = getattr(self, name)
-            check(is_seconds(value, zero=True), name, value, "a number of seconds, 0 or more")
+            check(is_seconds(value, zero=True) and value <= DAY_S, name, value, "a number of seconds, 0 to 86400")
         check(
             self.delay_s == 0 or self.concurrency == 1,
             "concurrency",

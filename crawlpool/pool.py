@@ -287,7 +287,7 @@ class BlockingPool(Verbs):
             headers: over the pool's and the session's, under a call's.
             auth: requests auth.
             retry: a policy, or ``False`` for no retries.
-            limits: for ``map`` and ``crawl``.
+            limits: for ``submit``, ``map`` and ``crawl``.
 
         Raises:
             ConfigError: when ``origin`` is none.

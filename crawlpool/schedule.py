@@ -13,69 +13,24 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from crawlpool.clearance import Clearance, refusal_of
+from crawlpool.lines import Line, drop_gone
 from crawlpool.politeness import Hosts, Rate
-from crawlpool.robots.gate import Fetched, Gate, Verdict
-from crawlpool.settle import given_up
+from crawlpool.settle import given_up, waited_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from crawlpool.leg import Group, Leg, Run
+    from crawlpool.robots import Fetched, Gate
 
 
-class Line:
-    """The legs of one group for one host that may run as soon as the host may be asked.
+_PATIENCE_GRAIN_S = 0.05
 
-    ``host`` and ``limits`` are ``None`` where nothing limits how the host is asked, and ``clearance`` where robots.txt
-    doesn't count.
-    """
 
-    __slots__ = (
-        *("clearance", "host", "ignores_robots", "is_in_ring", "key", "limits", "queue", "rests_until", "running"),
-    )
-
-    def __init__(self, key: tuple[Group, str], hosts: Hosts, now: float) -> None:
-        group, name = self.key = key
-        self.limits = group.limits_of(name)
-        self.host = None
-        self.clearance = None
-        if self.limits is not None:
-            self.clearance = group.clearance
-            self.host = hosts.of(name, now, self.limits.delay_s)
-            self.host.lines.append(self)
-        self.ignores_robots = group.ignores_robots and self.limits is not None
-        self.queue: list[tuple[int, int, Leg]] = []  # a heap: higher priority first, then order of arrival
-        self.running = 0
-        self.is_in_ring = False
-        self.rests_until = -math.inf
-
-    def may_start_at(self, now: float) -> float:
-        """Return when its next leg may start: any time up to now means at once, infinity that a leg must end first."""
-        host, limits = self.host, self.limits
-        if host is None or limits is None or host.is_given_up(now):
-            return -math.inf
-        at = host.may_start_at(limits)
-        clearance = self.clearance
-        if clearance is not None and self.queue:
-            leg = self.queue[0][2]
-            if leg.run is not clearance and leg.origin:
-                at = max(at, clearance.gate.opens_at(leg.origin, now))
-        return at
-
-    def cleared(self, leg: Leg, now: float) -> Leg:
-        """Return the leg that is to go in place of ``leg``: itself, with the rules for it, or robots.txt before it."""
-        clearance: Clearance | None = self.clearance
-        if clearance is None or leg.run is clearance or not leg.origin or leg.verdict is not None:
-            return leg
-        answer = clearance.gate.ask(leg.origin, now)
-        if answer.verdict is Verdict.FETCH:
-            return clearance.leg_for(leg)
-        leg.rules = answer.rules
-        leg.robots = "allowed" if answer.verdict is Verdict.GO else "unreachable"
-        if answer.verdict is not Verdict.GO:
-            leg.verdict = refusal_of(leg, answer)
-        return leg
+def patience_ends_at(leg: Leg) -> float:
+    """Return until when a leg may wait; infinity for ever."""
+    most_s = leg.run.options.max_wait_s
+    return math.inf if most_s is None else leg.queued_at + most_s - leg.waited_s
 
 
 class Schedule:
@@ -99,16 +54,23 @@ class Schedule:
         # whose time has changed stands there twice; only the entry with its `rests_until` counts.
         self._later: list[tuple[float, int, Leg]] = []
         self._resting: list[tuple[float, int, Line]] = []
+        # Legs that have waited as long as they may: nothing holds them back any more. When to look for such.
+        self._leaving: collections.deque[Leg] = collections.deque()
+        self._look_at_patience = math.inf
+        self._door = Line()
         self._order = itertools.count()
         self._now = -math.inf  # the last time that was given
 
     def __iter__(self) -> Iterator[Leg]:
         """Go through all legs that wait."""
+        yield from self._leaving
         for _, _, leg in self._later:
-            yield leg
+            if leg.is_waiting:
+                yield leg
         for line in self._lines.values():
             for _, _, leg in line.queue:
-                yield leg
+                if leg.is_waiting:
+                    yield leg
 
     @property
     def may_start_more(self) -> bool:
@@ -118,20 +80,22 @@ class Schedule:
     @property
     def has_ready(self) -> bool:
         """Whether something can probably be taken now."""
-        if not self._ring or self.running >= self._most:
+        if self.running >= self._most or not (self._ring or self._leaving):
             return False
-        return self._rate is None or self._rate.next_at <= self._now
+        return bool(self._leaving) or self._rate is None or self._rate.next_at <= self._now
 
     @property
     def has_timed(self) -> bool:
         """Whether something becomes ready by the clock alone."""
-        return bool(self._later or self._resting or (self._rate is not None and self._ring))
+        if self._later or self._resting or self._look_at_patience != math.inf:
+            return True
+        return self._rate is not None and bool(self._ring)
 
     @property
     def breadth(self) -> int:
         """How many takers could probably be served at once."""
         if len(self._ring) != 1:
-            return len(self._ring)
+            return len(self._ring) + len(self._leaving)
         line = self._ring[0]
         if line.limits is None or line.host is None or line.limits.concurrency is None:
             return len(line.queue)
@@ -140,6 +104,9 @@ class Schedule:
     def put(self, leg: Leg, now: float) -> None:
         """Have a leg wait."""
         leg.queued_at = now
+        leg.is_waiting = True
+        if leg.run.options.max_wait_s is not None:
+            self._look_at_patience = min(self._look_at_patience, patience_ends_at(leg))
         if leg.not_before > now:
             heapq.heappush(self._later, (leg.not_before, next(self._order), leg))
         else:
@@ -148,9 +115,13 @@ class Schedule:
     def promote(self, now: float) -> float | None:
         """Make ready what has become due; return when the next will; ``None`` when none does by the clock alone."""
         self._now = now
+        if now >= self._look_at_patience:
+            self._end_patience(now)
         later, resting = self._later, self._resting
         while later and later[0][0] <= now:
-            self._make_ready(heapq.heappop(later)[2], now)
+            leg = heapq.heappop(later)[2]
+            if leg.is_waiting:
+                self._make_ready(leg, now)
         while resting:
             at, _, line = resting[0]
             if line.rests_until == at and at > now:
@@ -164,7 +135,7 @@ class Schedule:
 
     def due_at(self) -> float:
         """Return when something may become ready by the clock alone; infinity when nothing does."""
-        due_at = self._later[0][0] if self._later else math.inf
+        due_at = min(self._later[0][0] if self._later else math.inf, self._look_at_patience)
         if self._resting and self._resting[0][0] < due_at:
             due_at = self._resting[0][0]
         if self._rate is not None and self._ring and self._now < self._rate.next_at < due_at:
@@ -182,13 +153,20 @@ class Schedule:
         legs: list[Leg] = []
         ring, rate = self._ring, self._rate
         n = int(min(n, self._most - self.running))
+        while self._leaving and len(legs) < n and is_wanted is None:
+            leg = self._leaving.popleft()
+            leg.seat = self._door
+            self._door.running += 1
+            legs.append(leg)
+        leaving = len(legs)
         if rate is not None:
-            n = min(n, rate.room(now))
+            n = min(n, leaving + rate.room(now))
         passed_over = 0
         while len(legs) < n and len(ring) > passed_over:
             line = ring.popleft()
             line.is_in_ring = False
             queue, host = line.queue, line.host
+            drop_gone(queue)
             if not queue or (host is not None and line.may_start_at(now) > now):
                 self._look_at(line, now)
                 continue
@@ -197,7 +175,7 @@ class Schedule:
                 before = line.cleared(first, now)
                 if before is not first and (is_wanted is None or is_wanted(before)):
                     line.clearance.gate.begin(first.origin)
-                    before.queued_at, before.seat, before.is_counted = now, line, False
+                    before.queued_at, before.seat, before.is_counted, before.is_waiting = now, line, False, True
                     heapq.heappush(queue, (-before.target.priority, next(self._order), before))
                 first = before
             if is_wanted is not None and not is_wanted(first):
@@ -209,6 +187,8 @@ class Schedule:
             most = 1 if ring or line.clearance is not None else n - len(legs)
             while most > 0:
                 leg = heapq.heappop(queue)[2]
+                leg.is_waiting = False
+                drop_gone(queue)
                 line.running += 1
                 leg.waited_s += now - leg.queued_at
                 legs.append(leg)
@@ -229,7 +209,7 @@ class Schedule:
             self._look_at(line, now)  # to the ring's end, behind the others
         self.running += len(legs)
         if rate is not None:
-            rate.spend(len(legs), now)
+            rate.spend(len(legs) - leaving, now)
         return legs
 
     def refused(self, leg: Leg, now: float) -> None:
@@ -274,8 +254,11 @@ class Schedule:
 
     def take_back(self, run: Run, now: float) -> list[Leg]:
         """Return every leg of a run that waits; they wait no more."""
-        legs = [leg for _, _, leg in self._later if leg.run is run]
+        legs = [leg for leg in self._leaving if leg.run is run]
         if legs:
+            self._leaving = collections.deque(leg for leg in self._leaving if leg.run is not run)
+        if any(leg.run is run for _, _, leg in self._later):
+            legs += [leg for _, _, leg in self._later if leg.run is run and leg.is_waiting]
             self._later = [entry for entry in self._later if entry[2].run is not run]
             heapq.heapify(self._later)
         for line in list(self._lines.values()):
@@ -283,13 +266,14 @@ class Schedule:
             if mine:
                 line.queue = [entry for entry in line.queue if entry[2].run is not run]
                 heapq.heapify(line.queue)
-                legs.extend(leg for _, _, leg in sorted(mine, key=lambda entry: entry[:2]))
+                legs.extend(leg for _, _, leg in sorted(mine, key=lambda entry: entry[:2]) if leg.is_waiting)
                 self._look_at(line, now)
         return legs
 
     def clear(self) -> list[Leg]:
         """Return every leg that waits; they wait no more."""
         left = list(self)
+        self._leaving.clear()
         self._later.clear()
         self._resting.clear()
         self._ring.clear()
@@ -298,11 +282,25 @@ class Schedule:
             line.is_in_ring = False
         return left
 
+    def _end_patience(self, now: float) -> None:
+        """Take the legs out that have waited as long as they may. Looks at all: at most each twentieth of a second."""
+        first = math.inf
+        for leg in list(self):
+            ends_at = patience_ends_at(leg)
+            if ends_at > now or leg.verdict is not None:
+                first = min(first, ends_at) if leg.verdict is None else first
+                continue
+            leg.is_waiting = False
+            leg.waited_s += now - leg.queued_at
+            leg.verdict = waited_out(leg)
+            self._leaving.append(leg)
+        self._look_at_patience = max(first, now + _PATIENCE_GRAIN_S)
+
     def _make_ready(self, leg: Leg, now: float) -> None:
         key = (leg.run.group, leg.host)
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = Line(key, self.hosts, now)
+            line = self._lines[key] = Line.of(key, self.hosts, now)
         leg.seat = line
         heapq.heappush(line.queue, (-leg.target.priority, next(self._order), leg))
         if not line.is_in_ring and line.rests_until <= now:
@@ -310,8 +308,9 @@ class Schedule:
 
     def _look_at(self, line: Line, now: float) -> None:
         """Put a line where its state asks it to be; forget one that has nothing left."""
+        drop_gone(line.queue)
         if not line.queue:
-            if not line.running and not line.is_in_ring:
+            if not line.running and not line.is_in_ring and line.key is not None:
                 self._lines.pop(line.key, None)
                 if line.host is not None and line in line.host.lines:
                     line.host.lines.remove(line)

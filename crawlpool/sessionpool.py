@@ -117,7 +117,7 @@ class SessionPool(BlockingPool):
 
     def __init__(self, *, limits: HostLimits | None = None, **settings: Unpack[PoolOptions]) -> None:
         super().__init__(**settings)
-        check(limits is None or isinstance(limits, HostLimits), "limits", limits, "a HostLimits, or None")
+        _check_limits(limits)
         self._limits = limits
         self._begin_work()
 
@@ -189,6 +189,7 @@ class SessionPool(BlockingPool):
         What the input raises comes out at once; what was under way is dropped.
         """
         _check_known("map", options)
+        _check_limits(limits)
         self._check_may_wait("map")
         _check_many("targets", targets)
         if self._is_closed:
@@ -263,6 +264,8 @@ class SessionPool(BlockingPool):
             ConfigError: for an option that can't be.
         """
         _check_known("crawl", options)
+        _check_limits(limits)
+        check(isinstance(robots, bool), "robots", robots, "True or False")
         check(handler is None or callable(handler), "handler", handler, "a function of a result and the crawl, or None")
         if self._is_closed:
             raise PoolClosed("the session pool is closed")
@@ -354,6 +357,10 @@ class SessionPool(BlockingPool):
     def _after_fork_in_child(self) -> None:
         super()._after_fork_in_child()
         self._begin_work()
+
+
+def _check_limits(limits: object) -> None:
+    check(limits is None or isinstance(limits, HostLimits), "limits", limits, "a HostLimits, or None")
 
 
 def _check_known(verb: str, options: Mapping[str, object]) -> None:

@@ -55,9 +55,6 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
         return Completion(Exchange(nothing, {}, Deadline(None), token=leg), None, None, 0.0)
     leg.started_wall_s = clock.wall()
     try:
-        max_wait_s = options.max_wait_s
-        if max_wait_s is not None and leg.waited_s > max_wait_s:
-            raise DeadlineExceeded(f"the target waited {leg.waited_s:.1f} s; {max_wait_s} s is what it may")
         deadline = leg.deadline
         if deadline is None or options.is_deadline_of_leg:
             deadline = leg.deadline = Deadline(options.deadline_s, clock)
@@ -135,12 +132,29 @@ def dropped(leg: Leg, reason: str) -> Result:
         leg.started_wall_s,
         None,
         leg.waited_s,
+        leg.robots,
+    )
+
+
+def waited_out(leg: Leg) -> Result:
+    """Return the result of a target that has waited longer than it may."""
+    most_s = leg.run.options.max_wait_s
+    return Result(
+        target=leg.target,
+        outcome=Outcome.FAILED,
+        error=DeadlineExceeded(f"the target waited {leg.waited_s:.1f} s; {most_s} s is what it may"),
+        redirects=leg.hops,
+        attempts=leg.legs,
+        started_at_s=leg.started_wall_s,
+        waited_s=leg.waited_s,
+        robots=leg.robots,
     )
 
 
 def given_up(leg: Leg, kind: ErrorKind) -> Result:
     """Return the result of a target whose host could not be reached for long, and isn't asked for it."""
-    error = HostUnreachable(f"the host could not be reached for long; this was not tried ({kind})", kind)
+    tried = "this was not tried again" if leg.legs else "this was not tried"
+    error = HostUnreachable(f"the host could not be reached for long; {tried} ({kind})", kind)
     return Result(
         target=leg.target,
         outcome=Outcome.FAILED,

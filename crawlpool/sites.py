@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
+from crawlpool.config import check
 from crawlpool.errors import ConfigError
+from crawlpool.limits import HostLimits
 from crawlpool.prepare import check_header
 from crawlpool.redact import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from crawlpool.limits import HostLimits
     from crawlpool.retry import RetryPolicy
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -59,7 +60,7 @@ class Site:
         headers: headers for this origin, over the pool's and the session's, under those of a call.
         auth: requests auth for this origin.
         retry: a retry policy for this origin, or ``False`` for none.
-        limits: how hard its host may be asked in ``map`` and ``crawl``.
+        limits: how hard its host may be asked in ``submit``, ``map`` and ``crawl``.
     """
 
     origin: str
@@ -69,6 +70,8 @@ class Site:
     limits: HostLimits | None = None
 
     def __post_init__(self) -> None:
+        limits = self.limits
+        check(limits is None or isinstance(limits, HostLimits), "limits", limits, "a HostLimits, or None")
         for header in self.headers.items():
             check_header(*header)
 

@@ -31,7 +31,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "cookies retry decode politeness robots",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
-        "source spill clearance schedule frontier sinks worker crawl sessionpool leg settle books runs attend seen",
+        "source spill clearance lines schedule frontier sinks worker crawl sessionpool leg settle books runs attend "
+        "seen",
         "observe testing cli",
         "__main__",
     )
@@ -61,7 +62,8 @@ ARROWS: dict[str, set[str]] = {
     "frontier": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
-    "schedule": {"clearance", "leg", "settle"},
+    "lines": {"clearance", "leg"},
+    "schedule": {"leg", "lines", "settle"},
     "seen": {"leg"},
     "settle": {"leg"},
     "worker": {"attend", "frontier", "leg", "settle"},

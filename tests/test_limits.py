@@ -39,6 +39,7 @@ def test_a_bad_concurrency_is_named(concurrency: object) -> None:
         ("delay_s", float("nan")),
         ("delay_s", float("inf")),
         ("delay_s", "1"),
+        ("delay_s", 86_401),
         ("max_cooldown_s", -1),
         ("max_cooldown_s", None),
         ("connect_failures", 0),

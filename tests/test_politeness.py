@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crawlpool import HostLimits, Outcome, RetryPolicy, SessionPool
-from crawlpool.errors import ErrorKind, HostUnreachable
+from crawlpool.errors import ConfigError, ErrorKind, HostUnreachable
 from crawlpool.politeness import breaker
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
 
@@ -91,6 +91,49 @@ def test_a_slow_host_holds_no_other_back() -> None:
         results.close()
     assert sum(hosts[0] in url for url in came) == 1
     assert len(arrivals.spans[hosts[0]]) == 1
+
+
+def test_a_long_rest_of_one_host_delays_no_other() -> None:
+    """With several workers, too: who watches the clock for the far moment is told of each nearer one."""
+    hosts = loopback_hosts(2)
+    arrivals = Arrivals()
+    with SiteServer(arrivals, hosts=hosts) as server, SessionPool(threads=3) as pool:
+        pool.site(f"http://{hosts[0]}:{server.port}", limits=HostLimits(delay_s=3600))
+        urls = [f"http://{host}:{server.port}/{n}" for host in hosts for n in range(8)]
+        results = pool.map(urls, limits=HostLimits(delay_s=0.02))
+        came = [next(results).target.url for _ in range(9)]
+        results.close()
+    assert sum(hosts[0] in url for url in came) == 1
+    assert len(arrivals.spans[hosts[1]]) == 8
+
+
+def test_who_waits_for_a_host_waits_no_longer_than_it_may() -> None:
+    """``max_wait_s`` ends a target on time, though its host rests for far longer; the rest of the map goes on."""
+    hosts = loopback_hosts(2)
+    with SiteServer(Arrivals(), hosts=hosts) as server, SessionPool(threads=2) as pool:
+        pool.site(f"http://{hosts[0]}:{server.port}", limits=HostLimits(delay_s=3600))
+        urls = [f"http://{host}:{server.port}/{n}" for host in hosts for n in range(3)]
+        begin = time.monotonic()
+        results = list(pool.map(urls, limits=HostLimits(delay_s=0.02), max_wait_s=0.5))
+        took_s = time.monotonic() - begin
+    ended = [result for result in results if result.outcome is Outcome.FAILED]
+    assert (len(results), len(ended)) == (6, 2)
+    assert {result.error_kind for result in ended} == {ErrorKind.DEADLINE}
+    assert all((result.waited_s or 0.0) >= 0.5 for result in ended)
+    assert 0.5 <= took_s < 3600
+
+
+def test_bad_limits_are_named_at_once() -> None:
+    """Wherever limits are given, what is none is refused before anything is begun."""
+    with SessionPool() as pool:
+        for call in (
+            lambda: pool.map([], limits=1),  # type: ignore[arg-type]
+            lambda: pool.crawl([], limits={"delay_s": 1}),  # type: ignore[arg-type]
+            lambda: pool.site("http://a.example", limits=1),  # type: ignore[arg-type]
+            lambda: pool.crawl([], robots="no"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(ConfigError, match=r"^(limits|robots)="):
+                call()
 
 
 def test_a_dead_host_is_given_up_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

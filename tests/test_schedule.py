@@ -152,22 +152,27 @@ answers = st.lists(
     st.lists(st.tuples(limits, answers, st.integers(1, 30)), min_size=1, max_size=6),
     st.integers(1, 9),
     st.sampled_from([None, 0.5, 20.0]),
+    st.sampled_from([None, 4.0]),
 )
 def test_politeness_holds_and_everything_ends(
-    plan: list[tuple[HostLimits, list[tuple[float, Came]], int]], workers: int, per_s: float | None
+    plan: list[tuple[HostLimits, list[tuple[float, Came]], int]],
+    workers: int,
+    per_s: float | None,
+    patience_s: float | None,
 ) -> None:
     """For any targets, hosts, latencies and answers: no limit is broken, each target ends, no ready host waits idly."""
     rate = None if per_s is None else Rate(per_s)
     world = World(workers, {f"h{number}": given for number, (_, given, _) in enumerate(plan)}, rate)
     legs = []
     for number, (of_host, _, count) in enumerate(plan):
-        run = ListRun(limits=of_host)
+        run = ListRun(limits=of_host, max_wait_s=patience_s)
         legs += [run.leg(f"http://h{number}/{one}", priority=one % 3) for one in range(count)]
     for leg in legs:
         world.schedule.put(leg, world.now)
     world.run()
     assert sorted(map(id, world.ended)) == sorted(map(id, legs))
     assert world.schedule.running == 0
+    world.schedule.promote(world.now + 1e6)
     assert not world.schedule._lines
     check_politeness(world.asked, {f"h{number}": of_host for number, (of_host, _, _) in enumerate(plan)})
     if rate is not None and per_s is not None:
@@ -202,6 +207,29 @@ def test_a_host_out_of_reach_ends_soon() -> None:
     assert world.now < 5 * 5.5 + sum(PROBES_S) + 5 * len(PROBES_S) + 1
     assert unsent[0].reason == "host_unreachable"
     assert unsent[0].error_kind is ErrorKind.CONNECT
+
+
+def test_no_leg_waits_longer_than_it_may() -> None:
+    """Whatever holds its host back, a leg ends when its time is over: one that rests, and one that backs off."""
+    schedule, run = Schedule(), ListRun(limits=HostLimits(delay_s=100.0), max_wait_s=2.0)
+    for leg in (run.leg("http://h/1"), run.leg("http://h/2"), run.leg("http://h/later", not_before=50.0)):
+        schedule.put(leg, 0.0)
+    (first,) = schedule.take(5, 0.0)
+    first.came = ANSWERED
+    schedule.ended([first], 0.5)
+    assert schedule.promote(1.0) == 2.0
+    assert schedule.take(5, 1.9) == []
+    assert schedule.has_timed
+    schedule.promote(2.0)
+    assert schedule.has_ready
+    ended = schedule.take(5, 2.0)
+    assert sorted(leg.target.url for leg in ended) == ["http://h/2", "http://h/later"]
+    for leg in ended:
+        assert leg.verdict is not None
+        assert (leg.verdict.error_kind, leg.verdict.waited_s) == (ErrorKind.DEADLINE, 2.0)
+    schedule.ended(ended, 2.0)
+    schedule.promote(200.0)
+    assert (schedule.running, list(schedule), schedule._lines) == (0, [], {})
 
 
 def test_two_groups_share_a_host() -> None:

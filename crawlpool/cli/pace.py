@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crawlpool.cli.config_file import place_of
 from crawlpool.limits import POLITE, HostLimits
 
 if TYPE_CHECKING:
@@ -71,8 +72,9 @@ def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
     delay_s, per_host = given["delay"], given["per_host"]
     cap_s, rate, ignores = given["max_retry_after"], given["rate"], given["ignore_robots"]
     if delay_s and per_host is not None and per_host > 1:
+        delay, several = place_of(ctx, "delay"), place_of(ctx, "per_host")
         raise click.UsageError(
-            f"--delay {delay_s:g} is between one request and the next, and --per-host {per_host} asks for several at "
+            f"{delay} {delay_s:g} is between one request and the next, and {several} {per_host} asks for several at "
             "once: give --delay 0, or leave one of them out",
             ctx,
         )

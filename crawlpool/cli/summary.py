@@ -114,6 +114,8 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_wor
     for status in sorted(progress.statuses, key=lambda s: -progress.statuses[s])[:3]:
         if status in STATUS_HINTS:
             advice.append(f"{status}: {STATUS_HINTS[status]}")
+    if report.disallowed:
+        advice.append(f"robots.txt forbids {report.disallowed:,}: their records say why (reason)")
     if report.failed or report.http_error:
         files = [output for output in settings.outputs if output != "-"]
         where = f"in {files[0]}" if files else "in the records"

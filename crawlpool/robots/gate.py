@@ -65,6 +65,11 @@ _FETCH, _WAIT, _UNREACHABLE, _FREE = (
 )
 
 
+_GOES = frozenset({Verdict.GO, Verdict.FETCH})
+#: What ``Gate.opens_at`` returns for now, and for never.
+OPEN, CLOSED = -math.inf, -1e300
+
+
 class _Permit:
     """What is known of one origin."""
 
@@ -94,13 +99,19 @@ class Gate:
         self._permits: dict[str, _Permit] = {}
 
     def opens_at(self, origin: str, now: float) -> float:
-        """Return when ``ask`` says more than "wait": any time up to now for at once, infinity while one is fetched."""
+        """Return when ``ask`` says more than "wait".
+
+        Returns:
+            A time; ``OPEN`` for now, infinity while the file is fetched, ``CLOSED`` where legs are to end unsent.
+        """
         permit = self._permits.get(origin)
         if permit is None:
-            return -math.inf
+            return OPEN
         if permit.is_fetching:
             return math.inf
-        return permit.until if permit.answer is _WAIT else -math.inf
+        if permit.answer is _WAIT:
+            return permit.until
+        return OPEN if permit.answer.verdict in _GOES or now >= permit.until else CLOSED
 
     def ask(self, origin: str, now: float) -> Answer:
         """Return what a leg of an origin is to do now."""

@@ -304,5 +304,5 @@ class Frontier:
                 continue
             self._queued -= 1
             group.queued -= 1
-            if group in self._rooms and (group.has_much_room or not self._schedule.has_ready):
+            if group in self._rooms and (group.has_much_room or self._schedule.is_out_of_turns):
                 self._rooms[group].notify()

@@ -78,6 +78,11 @@ class Schedule:
         return self.running < self._most
 
     @property
+    def is_out_of_turns(self) -> bool:
+        """Whether no host could be asked now, however many legs may run: only further legs would help."""
+        return not self._ring
+
+    @property
     def has_ready(self) -> bool:
         """Whether something can probably be taken now."""
         if self.running >= self._most or not (self._ring or self._leaving):

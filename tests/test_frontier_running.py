@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from crawlpool.frontier import Frontier
+import pytest
+
+from crawlpool.frontier import Frontier, _Room
 from crawlpool.leg import Leg
 from tests.gates import PATIENCE_S, ListRun, Threads, until
 from tests.kit import HandClock
@@ -224,3 +226,25 @@ def test_the_bound_holds_whoever_takes() -> None:
         frontier.close()
     assert seen == [count]
     assert peak[0] <= most
+
+
+def test_a_feeder_sleeps_until_there_is_much_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there are hosts to be asked, a feeder isn't woken for each single place, also when as many run as may."""
+    frontier, run = Frontier(running_at_most=1), ListRun(capacity=100)
+    filled(frontier, run, 100)
+    woken: list[int] = []
+    notify = _Room.notify
+
+    def noted(room: _Room, n: int = 1) -> None:
+        woken.append(run.group.queued)
+        notify(room, n)
+
+    with Threads() as threads:
+        threads.start(lambda: frontier.put(run.leg("http://more/")))
+        until(lambda: run.group in frontier._rooms)
+        monkeypatch.setattr(_Room, "notify", noted)
+        for _ in range(30):
+            (leg,) = frontier.take() or []
+            frontier.settle([(leg, None)])
+        assert not woken or max(woken) <= 75
+        frontier.close()

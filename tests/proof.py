@@ -113,13 +113,13 @@ def _run_server(hosts: list[str], ends: Any) -> None:
     asyncio.run(_serve(hosts, ends))
 
 
-def breaches(seen: list[Seen], limits: HostLimits) -> tuple[int, int]:
+def breaches(seen: list[Seen], limits: HostLimits, reaction_s: float = REACTION_S) -> tuple[int, int]:
     """Return how many requests came too early, and how many were too much at once, by the server's clock alone.
 
     Where several may run at once, a refusal meets others that are under way, and takes its time to be read: what comes
-    within ``REACTION_S`` after it isn't counted there.
+    within ``reaction_s`` after it isn't counted there.
     """
-    reaction_s = 0.0 if limits.concurrency == 1 else REACTION_S
+    reaction_s = 0.0 if limits.concurrency == 1 else reaction_s
     early = crowded = 0
     by_end = sorted(seen, key=lambda one: one.ended)
     ends = [one.ended for one in by_end]
@@ -140,7 +140,7 @@ def breaches(seen: list[Seen], limits: HostLimits) -> tuple[int, int]:
     return early, crowded
 
 
-def main(host_count: int, total: int, transport: str, in_flight: int) -> int:
+def main(host_count: int, total: int, transport: str, in_flight: int, reaction_s: float = REACTION_S) -> int:
     """Crawl, ask the server what it saw, and print it; return the number of breaches."""
     hosts = [f"127.0.{1 + number // 250}.{1 + number % 250}" for number in range(host_count)]
     context = multiprocessing.get_context("spawn")
@@ -176,7 +176,7 @@ def main(host_count: int, total: int, transport: str, in_flight: int) -> int:
         held = limits[host]
         if held is _CRAWL_DELAYED:
             held = HostLimits(delay_s=CRAWL_DELAY_S, max_cooldown_s=CAP_S)
-        found = breaches(seen, held)
+        found = breaches(seen, held, reaction_s)
         early, crowded = early + found[0], crowded + found[1]
     asked = sum(map(len, log.values()))
     refused = sum(one.closed_s > 0 for seen in log.values() for one in seen)

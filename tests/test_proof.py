@@ -30,5 +30,6 @@ def test_the_judge_knows_a_breach() -> None:
 @pytest.mark.transports()
 def test_no_host_can_complain(transport: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Twenty hosts with mixed limits that refuse now and then see no request too early and none too many."""
-    assert main(20, 1500, transport, 32) == 0
+    # Several at once: a busy machine takes its time to read a refusal. One at a time: nothing is excused.
+    assert main(20, 1500, transport, 32, reaction_s=0.75) == 0
     assert "; 0 too early, 0 too much at once" in capsys.readouterr().out

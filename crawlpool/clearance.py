@@ -25,6 +25,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 _DEADLINE_S = 60.0
 _MOST_REDIRECTS = 10  # RFC 9309 2.3.1.2 asks for five
 _TWICE = RetryPolicy(attempts=2)  # the gate asks again by itself
+_REASON = "robots_unreachable"
 _FIRST = 1 << 40  # its priority among the legs of its host
 # No connection came to be: whatever else is asked of the origin comes to the same, and its records should say so.
 _LOST = frozenset({ErrorKind.DNS, ErrorKind.CONNECT, ErrorKind.TLS, ErrorKind.PROXY, ErrorKind.BLOCKED_ADDRESS})
@@ -46,10 +47,9 @@ class Clearance:
     is_quick = True
     is_instant = False
     is_choosy = False
-    is_robots = True
 
     def __init__(self, owner: Run, token: str, learned: Callable[[Gate, str, Fetched], None]) -> None:
-        self.owner = owner
+        self._owner = owner
         self.gate = Gate()
         self.options = RunOptions(
             deadline_s=_DEADLINE_S, max_body_bytes=_MOST_BYTES, retry=_TWICE, max_redirects=_MOST_REDIRECTS
@@ -60,7 +60,7 @@ class Clearance:
     @property
     def group(self) -> Group:
         """The owner's: the legs keep its limits."""
-        return self.owner.group
+        return self._owner.group
 
     def leg_for(self, leg: Leg) -> Leg:
         """Return the leg that must go before ``leg``."""
@@ -99,18 +99,10 @@ def fetched_of(result: Result, token: str) -> Fetched:
 
 
 def refusal_of(leg: Leg, answer: Answer, now: float) -> Result:
-    """Return the result of a leg whose origin's robots.txt can't be had."""
-    said = f"{leg.origin}/robots.txt could not be fetched"
-    is_lost = answer.verdict is Verdict.LOST
-    return Result(
-        target=leg.target,
-        outcome=Outcome.FAILED if is_lost else Outcome.DISALLOWED,
-        reason="robots_unreachable",
-        error=HostUnreachable(f"{said} ({answer.kind}); nothing else was tried", answer.kind or ErrorKind.CONNECT)
-        if is_lost
-        else None,
-        redirects=leg.hops,
-        attempts=leg.legs,
-        started_at_s=leg.started_wall_s,
-        waited_s=leg.waited_s + now - leg.queued_at,
-    )
+    """Return the result of a leg that waits, and whose origin's robots.txt can't be had."""
+    waited_s = now - leg.queued_at
+    if answer.verdict is Verdict.UNREACHABLE:
+        return leg.unsent(Outcome.DISALLOWED, _REASON, None, waited_s)
+    kind = answer.kind or ErrorKind.CONNECT
+    error = HostUnreachable(f"{leg.origin}/robots.txt could not be fetched ({kind}); nothing else was tried", kind)
+    return leg.unsent(Outcome.FAILED, _REASON, error, waited_s)

@@ -193,6 +193,8 @@ class Crawl:
         """Drain, and end the running transfers too."""
         self.drain()
         self._workforce.abort(self)
+        if self.group.clearance is not None:
+            self._workforce.abort(self.group.clearance)
 
     def progress(self) -> Progress:
         """Return a frozen snapshot of how far the crawl is."""

@@ -230,10 +230,7 @@ class Frontier:
                 del self._rooms[group]
 
     def _take_back(self, run: Run) -> list[Leg]:
-        now = self._clock.monotonic()
-        legs = self._schedule.take_back(run, now)
-        for leg in legs:
-            leg.waited_s += now - leg.queued_at
+        legs = self._schedule.take_back(run, self._clock.monotonic())
         self._count_out(legs)
         if run.group.is_stopped and run.group in self._rooms:
             self._rooms[run.group].notify_all()

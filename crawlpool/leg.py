@@ -6,6 +6,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crawlpool.models import Result
 from crawlpool.politeness import UNSENT
 from crawlpool.prepare import PLAIN_URL
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from crawlpool.clock import Deadline
     from crawlpool.limits import HostLimits
-    from crawlpool.models import Hop, Result, Target
+    from crawlpool.models import Hop, Outcome, Target
     from crawlpool.retry import RetryPolicy
     from crawlpool.robots import Robots
     from crawlpool.sites import Sites
@@ -230,6 +231,32 @@ class Leg:
         leg.deadline, leg.legs, leg.waited_s = self.deadline, self.legs, self.waited_s
         leg.hops, leg.history, leg.ordinal, leg.robots = self.hops, self.history, self.ordinal, self.robots
         return leg
+
+    def leave(self, now: float) -> None:
+        """Note that the leg waits no more; by the frontier."""
+        self.is_waiting = False
+        self.waited_s += now - self.queued_at
+
+    def unsent(
+        self, outcome: Outcome, reason: str | None = None, error: BaseException | None = None, more_wait_s: float = 0.0
+    ) -> Result:
+        """Return the result of a target whose leg isn't sent: with all that is known of it so far.
+
+        Args:
+            outcome, reason, error: as a ``Result`` has them.
+            more_wait_s: what it has waited and isn't in ``waited_s`` yet.
+        """
+        return Result(
+            target=self.target,
+            outcome=outcome,
+            reason=reason,
+            error=error,
+            redirects=self.hops,
+            attempts=self.legs,
+            started_at_s=self.started_wall_s,
+            waited_s=self.waited_s + more_wait_s,
+            robots=self.robots,
+        )
 
     def abort(self) -> None:
         """End the leg if it is being sent; from any thread."""

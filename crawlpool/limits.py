@@ -71,5 +71,10 @@ class HostLimits:
         return None if self.loopback_exempt and is_loopback(host) else self
 
 
+def check_limits(limits: object) -> None:
+    """Raise ``ConfigError`` unless ``limits`` is a ``HostLimits`` or ``None``."""
+    check(limits is None or isinstance(limits, HostLimits), "limits", limits, "a HostLimits, or None")
+
+
 #: What ``crawl`` and the command hold unless told otherwise.
 POLITE = HostLimits(delay_s=0.5, loopback_exempt=True)

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from crawlpool.clearance import Clearance, refusal_of
-from crawlpool.robots.gate import CLOSED, Verdict
+from crawlpool.robots.gate import Verdict
 
 if TYPE_CHECKING:
     from crawlpool.leg import Group, Leg
@@ -61,26 +61,29 @@ class Line:
         host, limits = self.host, self.limits
         if host is None or limits is None or host.is_given_up(now):
             return -math.inf
-        at = host.may_start_at(limits)
         clearance = self.clearance
-        if clearance is not None and self.queue:
-            leg = self.queue[0][2]
-            if leg.run is not clearance and leg.origin:
-                opens_at = clearance.gate.opens_at(leg.origin, now)
-                # What ends unsent asks nothing of the host.
-                at = -math.inf if opens_at == CLOSED else max(at, opens_at)
-        return at
+        if clearance is None or not self.queue or not self._needs_clearance(self.queue[0][2]):
+            return host.may_start_at(limits)
+        gate, origin = clearance.gate, self.queue[0][2].origin
+        if gate.ask(origin, now).verdict.ends:
+            return -math.inf  # what ends unsent asks nothing of the host
+        return max(host.may_start_at(limits), gate.opens_at(origin, now))
 
     def cleared(self, leg: Leg, now: float) -> Leg:
         """Return the leg that is to go in place of ``leg``: itself, with the rules for it, or robots.txt before it."""
         clearance = self.clearance
-        if clearance is None or leg.run is clearance or not leg.origin or leg.verdict is not None:
+        if clearance is None or leg.verdict is not None or not self._needs_clearance(leg):
             return leg
         answer = clearance.gate.ask(leg.origin, now)
         if answer.verdict is Verdict.FETCH:
             return clearance.leg_for(leg)
-        leg.rules = answer.rules
-        leg.robots = "allowed" if answer.verdict is Verdict.GO else "unreachable"
-        if answer.verdict is not Verdict.GO:
+        if answer.verdict.ends:
+            leg.robots = "unreachable"
             leg.verdict = refusal_of(leg, answer, now)
+        elif answer.verdict is Verdict.GO:
+            leg.robots, leg.rules = "allowed", answer.rules
         return leg
+
+    def _needs_clearance(self, leg: Leg) -> bool:
+        """Tell whether robots.txt has a say: not in whether it is itself fetched, and not where there is no origin."""
+        return leg.run is not self.clearance and bool(leg.origin)

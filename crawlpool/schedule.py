@@ -175,35 +175,19 @@ class Schedule:
             if not queue or (host is not None and line.may_start_at(now) > now):
                 self._look_at(line, now)
                 continue
-            first = queue[0][2]
-            if line.clearance is not None:
-                before = line.cleared(first, now)
-                if before is not first and (is_wanted is None or is_wanted(before)):
-                    line.clearance.gate.begin(first.origin)
-                    before.queued_at, before.seat, before.is_counted, before.is_waiting = now, line, False, True
-                    heapq.heappush(queue, (-before.target.priority, next(self._order), before))
-                first = before
+            first = line.cleared(queue[0][2], now)
             if is_wanted is not None and not is_wanted(first):
                 line.is_in_ring = True
                 ring.append(line)
                 passed_over += 1
                 continue
+            if first is not queue[0][2]:
+                self._push_in(first, line, now)
             # One leg of each line in turn, unless there is no other line; where robots.txt counts each is asked for.
             most = 1 if ring or line.clearance is not None else n - len(legs)
             while most > 0:
-                leg = heapq.heappop(queue)[2]
-                leg.is_waiting = False
-                drop_gone(queue)
-                line.running += 1
-                leg.waited_s += now - leg.queued_at
-                legs.append(leg)
+                legs.append(self._pop(line, now))
                 most -= 1
-                if host is not None:
-                    if line.ignores_robots:
-                        leg.robots = "ignored"
-                    if leg.verdict is None and host.is_given_up(now):
-                        leg.verdict = given_up(leg, host.trouble)
-                    host.start()
                 if (
                     not queue
                     or not most
@@ -259,11 +243,11 @@ class Schedule:
 
     def take_back(self, run: Run, now: float) -> list[Leg]:
         """Return every leg of a run that waits; they wait no more."""
-        legs = [leg for leg in self._leaving if leg.run is run]
-        if legs:
+        left = [leg for leg in self._leaving if leg.run is run]
+        if left:
             self._leaving = collections.deque(leg for leg in self._leaving if leg.run is not run)
-        if any(leg.run is run for _, _, leg in self._later):
-            legs += [leg for _, _, leg in self._later if leg.run is run and leg.is_waiting]
+        legs = [leg for _, _, leg in self._later if leg.run is run and leg.is_waiting]
+        if legs:
             self._later = [entry for entry in self._later if entry[2].run is not run]
             heapq.heapify(self._later)
         for line in list(self._lines.values()):
@@ -273,7 +257,9 @@ class Schedule:
                 heapq.heapify(line.queue)
                 legs.extend(leg for _, _, leg in sorted(mine, key=lambda entry: entry[:2]) if leg.is_waiting)
                 self._look_at(line, now)
-        return legs
+        for leg in legs:
+            leg.leave(now)
+        return left + legs
 
     def clear(self) -> list[Leg]:
         """Return every leg that waits; they wait no more."""
@@ -287,18 +273,41 @@ class Schedule:
             line.is_in_ring = False
         return left
 
+    def _push_in(self, leg: Leg, line: Line, now: float) -> None:
+        """Put the leg for robots.txt at the head of a line, before the one that needs it."""
+        assert line.clearance is not None
+        line.clearance.gate.begin(leg.origin)
+        leg.queued_at, leg.seat, leg.is_counted, leg.is_waiting = now, line, False, True
+        heapq.heappush(line.queue, (-leg.target.priority, next(self._order), leg))
+
+    def _pop(self, line: Line, now: float) -> Leg:
+        """Take the first leg out of a line, and tell the host of it."""
+        leg = heapq.heappop(line.queue)[2]
+        drop_gone(line.queue)
+        leg.leave(now)
+        line.running += 1
+        host = line.host
+        if host is not None:
+            if line.ignores_robots:
+                leg.robots = "ignored"
+            if leg.verdict is None and host.is_given_up(now):
+                leg.verdict = given_up(leg, host.trouble)
+            host.start()
+        return leg
+
     def _end_patience(self, now: float) -> None:
         """Take the legs out that have waited as long as they may. Looks at all: at most each twentieth of a second."""
         first = math.inf
         for leg in list(self):
-            ends_at = patience_ends_at(leg)
-            if ends_at > now or leg.verdict is not None:
-                first = min(first, ends_at) if leg.verdict is None else first
+            if leg.verdict is not None:
                 continue
-            leg.is_waiting = False
-            leg.waited_s += now - leg.queued_at
-            leg.verdict = waited_out(leg)
-            self._leaving.append(leg)
+            ends_at = patience_ends_at(leg)
+            if ends_at > now:
+                first = min(first, ends_at)
+            else:
+                leg.leave(now)
+                leg.verdict = waited_out(leg)
+                self._leaving.append(leg)
         self._look_at_patience = max(first, now + _PATIENCE_GRAIN_S)
 
     def _make_ready(self, leg: Leg, now: float) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from requests.structures import CaseInsensitiveDict
+
 from crawlpool.config import CRAWL_MAX_BODY_BYTES, check, check_cap, check_deadline, is_seconds
 from crawlpool.crawl import Crawl
 from crawlpool.errors import ConfigError, CrawlPoolError, PoolClosed, QueueFull
 from crawlpool.leg import Group, Leg, RunOptions
-from crawlpool.limits import POLITE, HostLimits
+from crawlpool.limits import POLITE, HostLimits, check_limits
 from crawlpool.models import Report, Result, Statistics, Target
 from crawlpool.pool import BlockingPool
 from crawlpool.retry import RetryPolicy
@@ -117,7 +119,7 @@ class SessionPool(BlockingPool):
 
     def __init__(self, *, limits: HostLimits | None = None, **settings: Unpack[PoolOptions]) -> None:
         super().__init__(**settings)
-        _check_limits(limits)
+        check_limits(limits)
         self._limits = limits
         self._begin_work()
 
@@ -189,7 +191,7 @@ class SessionPool(BlockingPool):
         What the input raises comes out at once; what was under way is dropped.
         """
         _check_known("map", options)
-        _check_limits(limits)
+        check_limits(limits)
         self._check_may_wait("map")
         _check_many("targets", targets)
         if self._is_closed:
@@ -264,7 +266,7 @@ class SessionPool(BlockingPool):
             ConfigError: for an option that can't be.
         """
         _check_known("crawl", options)
-        _check_limits(limits)
+        check_limits(limits)
         check(isinstance(robots, bool), "robots", robots, "True or False")
         check(handler is None or callable(handler), "handler", handler, "a function of a result and the crawl, or None")
         if self._is_closed:
@@ -328,9 +330,9 @@ class SessionPool(BlockingPool):
 
     def _user_agent(self, options: Mapping[str, Any]) -> str:
         for headers in (options.get("headers") or {}, self.headers):
-            for name, value in headers.items():
-                if str(name).lower() == "user-agent" and value is not None:
-                    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+            value = CaseInsensitiveDict(headers).get("user-agent")
+            if value is not None:
+                return value.decode("latin-1") if isinstance(value, bytes) else str(value)
         return ""
 
     def _options_of(self, options: Mapping[str, Any], *, is_of_leg: bool, **more: Any) -> RunOptions:
@@ -357,10 +359,6 @@ class SessionPool(BlockingPool):
     def _after_fork_in_child(self) -> None:
         super()._after_fork_in_child()
         self._begin_work()
-
-
-def _check_limits(limits: object) -> None:
-    check(limits is None or isinstance(limits, HostLimits), "limits", limits, "a HostLimits, or None")
 
 
 def _check_known(verb: str, options: Mapping[str, object]) -> None:

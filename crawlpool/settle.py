@@ -121,64 +121,27 @@ def conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Result
 
 def dropped(leg: Leg, reason: str) -> Result:
     """Return the result of a target that was given up before it was done."""
-    return Result(
-        leg.target,
-        Outcome.SKIPPED,
-        reason,
-        None,
-        None,
-        leg.hops,
-        leg.legs,
-        leg.started_wall_s,
-        None,
-        leg.waited_s,
-        leg.robots,
-    )
+    return leg.unsent(Outcome.SKIPPED, reason)
 
 
 def waited_out(leg: Leg) -> Result:
     """Return the result of a target that has waited longer than it may."""
     most_s = leg.run.options.max_wait_s
-    return Result(
-        target=leg.target,
-        outcome=Outcome.FAILED,
-        error=DeadlineExceeded(f"the target waited {leg.waited_s:.1f} s; {most_s} s is what it may"),
-        redirects=leg.hops,
-        attempts=leg.legs,
-        started_at_s=leg.started_wall_s,
-        waited_s=leg.waited_s,
-        robots=leg.robots,
-    )
+    error = DeadlineExceeded(f"the target waited {leg.waited_s:.1f} s; {most_s} s is what it may")
+    return leg.unsent(Outcome.FAILED, None, error)
 
 
 def given_up(leg: Leg, kind: ErrorKind) -> Result:
     """Return the result of a target whose host could not be reached for long, and isn't asked for it."""
     tried = "this was not tried again" if leg.legs else "this was not tried"
     error = HostUnreachable(f"the host could not be reached for long; {tried} ({kind})", kind)
-    return Result(
-        target=leg.target,
-        outcome=Outcome.FAILED,
-        reason="host_unreachable",
-        error=error,
-        redirects=leg.hops,
-        attempts=leg.legs,
-        started_at_s=leg.started_wall_s,
-        waited_s=leg.waited_s,
-    )
+    return leg.unsent(Outcome.FAILED, "host_unreachable", error)
 
 
 def disallowed(leg: Leg) -> Result:
     """Return the result of a target that its origin's robots.txt forbids."""
     leg.robots = "disallowed"
-    return Result(
-        target=leg.target,
-        outcome=Outcome.DISALLOWED,
-        reason="robots",
-        redirects=leg.hops,
-        attempts=leg.legs,
-        started_at_s=leg.started_wall_s,
-        waited_s=leg.waited_s,
-    )
+    return leg.unsent(Outcome.DISALLOWED, "robots")
 
 
 def came_of(leg: Leg, completion: Completion, clock: Clock) -> Came:

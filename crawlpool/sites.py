@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from crawlpool.config import check
 from crawlpool.errors import ConfigError
-from crawlpool.limits import HostLimits
+from crawlpool.limits import HostLimits, check_limits
 from crawlpool.prepare import check_header
 from crawlpool.redact import redact_text
 
@@ -70,8 +69,7 @@ class Site:
     limits: HostLimits | None = None
 
     def __post_init__(self) -> None:
-        limits = self.limits
-        check(limits is None or isinstance(limits, HostLimits), "limits", limits, "a HostLimits, or None")
+        check_limits(self.limits)
         for header in self.headers.items():
             check_header(*header)
 

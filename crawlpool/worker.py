@@ -97,11 +97,7 @@ class Workforce:
     def abort(self, is_wanted: object) -> None:
         """End the running legs of a run, or the one leg, that ``is_wanted`` is."""
         with self._lock:
-            legs = [
-                leg
-                for leg in self._running
-                if leg is is_wanted or leg.run is is_wanted or getattr(leg.run, "owner", None) is is_wanted
-            ]
+            legs = [leg for leg in self._running if leg is is_wanted or leg.run is is_wanted]
         for leg in legs:
             leg.abort()
 

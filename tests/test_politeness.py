@@ -78,33 +78,28 @@ def test_redirects_and_retries_are_requests_like_any_other() -> None:
     assert min(arrivals.gaps()) >= delay_s
 
 
-def test_a_slow_host_holds_no_other_back() -> None:
-    """While one host's delay runs, the others' pages come: the workers never sleep for it."""
-    hosts = loopback_hosts(4)
-    arrivals = Arrivals()
-    with SiteServer(arrivals, hosts=hosts) as server, SessionPool(threads=2) as pool:
-        pool.site(f"http://{hosts[0]}:{server.port}", limits=HostLimits(delay_s=3600))
-        urls = [f"http://{hosts[0]}:{server.port}/{n}" for n in range(3)]
-        urls += [f"http://{host}:{server.port}/{n}" for n in range(20) for host in hosts[1:]]
-        results = pool.map(urls, limits=HostLimits(concurrency=2))
-        came = [next(results).target.url for _ in range(61)]
-        results.close()
-    assert sum(hosts[0] in url for url in came) == 1
-    assert len(arrivals.spans[hosts[0]]) == 1
+@pytest.mark.parametrize(
+    ("threads", "others", "pages", "limits"),
+    [(2, 3, 20, HostLimits(concurrency=2)), (3, 1, 8, HostLimits(delay_s=0.02))],
+    ids=["others without a delay", "others with a short one"],
+)
+def test_a_long_rest_of_one_host_holds_no_other_back(threads: int, others: int, pages: int, limits: HostLimits) -> None:
+    """While one host rests for an hour, the others' pages come: no worker sleeps for it.
 
-
-def test_a_long_rest_of_one_host_delays_no_other() -> None:
-    """With several workers, too: who watches the clock for the far moment is told of each nearer one."""
-    hosts = loopback_hosts(2)
+    With several workers, too: who watches the clock for the far moment is told of each nearer one.
+    """
+    slow, *fast = loopback_hosts(1 + others)
     arrivals = Arrivals()
-    with SiteServer(arrivals, hosts=hosts) as server, SessionPool(threads=3) as pool:
-        pool.site(f"http://{hosts[0]}:{server.port}", limits=HostLimits(delay_s=3600))
-        urls = [f"http://{host}:{server.port}/{n}" for host in hosts for n in range(8)]
-        results = pool.map(urls, limits=HostLimits(delay_s=0.02))
-        came = [next(results).target.url for _ in range(9)]
+    with SiteServer(arrivals, hosts=(slow, *fast)) as server, SessionPool(threads=threads) as pool:
+        pool.site(f"http://{slow}:{server.port}", limits=HostLimits(delay_s=3600))
+        urls = [f"http://{slow}:{server.port}/{n}" for n in range(8)]
+        urls += [f"http://{host}:{server.port}/{n}" for n in range(pages) for host in fast]
+        results = pool.map(urls, limits=limits)
+        came = [next(results).target.url for _ in range(1 + others * pages)]
         results.close()
-    assert sum(hosts[0] in url for url in came) == 1
-    assert len(arrivals.spans[hosts[1]]) == 8
+    assert sum(slow in url for url in came) == 1
+    assert len(arrivals.spans[slow]) == 1
+    assert [len(arrivals.spans[host]) for host in fast] == [pages] * others
 
 
 def test_who_waits_for_a_host_waits_no_longer_than_it_may() -> None:

@@ -52,11 +52,7 @@ class Host:
 
     def delay_s(self, limits: HostLimits) -> float:
         """Return the seconds between an answer and the next request."""
-        return (
-            max(limits.delay_s, min(self.crawl_delay_s, limits.max_cooldown_s))
-            if self.crawl_delay_s
-            else limits.delay_s
-        )
+        return max(limits.delay_s, min(self.crawl_delay_s, limits.max_cooldown_s))
 
     def may_start_at(self, limits: HostLimits) -> float:
         """Return the time from which on a request may be sent; infinity while one that runs has to end first."""

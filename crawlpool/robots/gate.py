@@ -50,6 +50,11 @@ class Verdict(enum.Enum):
     UNREACHABLE = "unreachable"  # end as disallowed
     LOST = "lost"  # end as failed
 
+    @property
+    def ends(self) -> bool:
+        """Whether it is to end unsent."""
+        return self in (Verdict.UNREACHABLE, Verdict.LOST)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
@@ -63,11 +68,6 @@ class Answer:
 _FETCH, _WAIT, _UNREACHABLE, _FREE = (
     Answer(verdict) for verdict in (Verdict.FETCH, Verdict.WAIT, Verdict.UNREACHABLE, Verdict.GO)
 )
-
-
-_GOES = frozenset({Verdict.GO, Verdict.FETCH})
-#: What ``Gate.opens_at`` returns for now, and for never.
-OPEN, CLOSED = -math.inf, -1e300
 
 
 class _Permit:
@@ -99,19 +99,11 @@ class Gate:
         self._permits: dict[str, _Permit] = {}
 
     def opens_at(self, origin: str, now: float) -> float:
-        """Return when ``ask`` says more than "wait".
-
-        Returns:
-            A time; ``OPEN`` for now, infinity while the file is fetched, ``CLOSED`` where legs are to end unsent.
-        """
-        permit = self._permits.get(origin)
-        if permit is None:
-            return OPEN
-        if permit.is_fetching:
-            return math.inf
-        if permit.answer is _WAIT:
-            return permit.until
-        return OPEN if permit.answer.verdict in _GOES or now >= permit.until else CLOSED
+        """Return when ``ask`` says more than "wait": any time up to now for at once, infinity while one is fetched."""
+        if self.ask(origin, now).verdict is not Verdict.WAIT:
+            return -math.inf
+        permit = self._permits[origin]
+        return math.inf if permit.is_fetching else permit.until
 
     def ask(self, origin: str, now: float) -> Answer:
         """Return what a leg of an origin is to do now."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
+from typing import Any
 
 from crawlpool.config import check, is_count, is_seconds
 
@@ -30,6 +32,8 @@ class HostLimits:
             ``Retry-After`` says (RFC 9110 10.2.3). Without a ``Retry-After`` it is 1 second, doubled each time.
         connect_failures: after so many requests in a row that couldn't connect, or resolve its name, a host is asked
             rarely, and in the end given up: what waits for it fails unsent.
+        is_block: tells whether an answer says that the host doesn't want us, for those that don't say it by 401, 403 or
+            429: called with each answer, a ``requests.Response``, by the thread that has it.
         loopback_exempt: whether hosts on the loopback interface (``localhost``, 127.0.0.0/8, ``[::1]``) have no limits
             at all.
 
@@ -41,6 +45,7 @@ class HostLimits:
     delay_s: float = 0.0
     max_cooldown_s: float = 120.0
     connect_failures: int = 5
+    is_block: Callable[[Any], bool] | None = None
     loopback_exempt: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +70,7 @@ class HostLimits:
             self.connect_failures,
             "a whole number of at least 1",
         )
+        check(self.is_block is None or callable(self.is_block), "is_block", self.is_block, "a function, or None")
 
     def of_host(self, host: str) -> HostLimits | None:
         """Return what holds for ``host`` (lower case, without port): these limits, or ``None`` for none at all."""

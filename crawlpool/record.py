@@ -103,6 +103,8 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
         "outcome": result.outcome.value,
         "reason": result.reason,
         "robots": result.robots,
+        "blocked": result.is_blocked,
+        "duplicate_of": result.duplicate_of,
         "redirects": [{"url": redact_url(hop.url), "status": hop.status} for hop in result.redirects],
         "attempts": result.attempts,
         "body": [],

@@ -28,11 +28,11 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
         "_version errors clock config limits models record redact events",
-        "cookies retry decode politeness robots",
+        "cookies retry decode politeness robots digests",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
-        "source spill clearance lines schedule frontier sinks worker crawl sessionpool leg settle books runs attend "
-        "seen",
+        "source backlog clearance lines schedule rooms frontier sinks worker intake crawl sessionpool leg settle books "
+        "runs attend seen",
         "observe testing cli",
         "__main__",
     )
@@ -58,8 +58,10 @@ ARROWS: dict[str, set[str]] = {
     "attend": {"leg"},
     "books": {"leg"},
     "clearance": {"leg"},
-    "crawl": {"books", "clearance", "leg", "seen", "settle", "sinks", "source", "spill", "worker"},
-    "frontier": {"leg", "schedule"},
+    "crawl": {"books", "clearance", "intake", "leg", "seen", "settle", "sinks", "source", "worker"},
+    "frontier": {"leg", "rooms", "schedule"},
+    "intake": {"backlog", "frontier", "leg", "seen", "settle", "source", "worker"},
+    "rooms": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
     "lines": {"clearance", "leg"},

@@ -22,11 +22,13 @@ class Pace:
         limits: of each host.
         rate: requests a second over all hosts; ``None`` for any number.
         ignores_robots: whether robots.txt isn't asked.
+        holds_blocked: whether a host that doesn't want us is left alone.
     """
 
     limits: HostLimits = POLITE
     rate: float | None = None
     ignores_robots: bool = False
+    holds_blocked: bool = True
 
     def __str__(self) -> str:
         limits = self.limits
@@ -48,6 +50,7 @@ class Pace:
             "rate": self.rate,
             "loopback_exempt": self.limits.loopback_exempt,
             "ignore_robots": self.ignores_robots,
+            "on_block": "hold" if self.holds_blocked else "record",
         }
 
     def advice(self) -> str:
@@ -78,6 +81,7 @@ def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
             "once: give --delay 0, or leave one of them out",
             ctx,
         )
+    limits = HostLimits(concurrency=per_host or 1, delay_s=delay_s or 0.0, max_cooldown_s=cap_s)
     if delay_s is None and per_host is None:
-        return Pace(dataclasses.replace(POLITE, max_cooldown_s=cap_s), rate, ignores)
-    return Pace(HostLimits(concurrency=per_host or 1, delay_s=delay_s or 0.0, max_cooldown_s=cap_s), rate, ignores)
+        limits = dataclasses.replace(POLITE, max_cooldown_s=cap_s)
+    return Pace(limits, rate, ignores, given["on_block"] == "hold")

@@ -30,16 +30,23 @@ class Came:
             never sent.
         retry_after_s: the seconds that a refusal asked for; ``None`` where it named none that can be read.
         kind: of the error, where the host couldn't be reached.
+        is_block: whether an answer says that the host doesn't want us.
     """
 
     how: How
     retry_after_s: float | None = None
     kind: ErrorKind | None = None
+    is_block: bool = False
+
+    @property
+    def has_reached(self) -> bool:
+        """Whether the host was reached."""
+        return self.how is not How.UNSENT and self.how is not How.UNREACHABLE
 
     @classmethod
-    def refused(cls, retry_after_s: float | None) -> Came:
+    def refused(cls, retry_after_s: float | None, *, is_block: bool = False) -> Came:
         """Return what a 429 or 503 is."""
-        return cls(How.REFUSED, retry_after_s)
+        return cls(How.REFUSED, retry_after_s, None, is_block)
 
     @classmethod
     def unreachable(cls, kind: ErrorKind) -> Came:
@@ -48,5 +55,6 @@ class Came:
 
 
 ANSWERED = Came(How.ANSWERED)
+BLOCKED = Came(How.ANSWERED, is_block=True)
 BROKEN = Came(How.BROKEN)
 UNSENT = Came(How.UNSENT)

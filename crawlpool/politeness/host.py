@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from crawlpool.politeness import blocks
 from crawlpool.politeness.breaker import Breaker
 from crawlpool.politeness.came import Came, How
 
@@ -28,12 +29,14 @@ class Host:
     """
 
     __slots__ = (
+        "_answers",
         "_breaker",
         "_is_probing",
         "_refusals",
         "cooled_until",
         "crawl_delay_s",
         "ended_at",
+        "has_answered",
         "lines",
         "name",
         "running",
@@ -46,6 +49,8 @@ class Host:
         self.cooled_until = -math.inf
         self.crawl_delay_s = 0.0
         self.lines: list[Any] = []  # the schedule's own: what waits for this host
+        self.has_answered = False
+        self._answers = 0  # the last ones, see `blocks`
         self._refusals = 0
         self._breaker: Breaker | None = None  # nearly no host needs one
         self._is_probing = False
@@ -72,6 +77,16 @@ class Host:
         return self._breaker is not None and self._breaker.is_given_up(now)
 
     @property
+    def is_blocked(self) -> bool:
+        """Whether nearly all of its last answers said that it doesn't want us."""
+        return self._answers != 0 and blocks.are_enough(self._answers)
+
+    def forgive(self) -> None:
+        """Take it that its failures to connect weren't its own."""
+        if self._breaker is not None:
+            self._breaker.succeeded()
+
+    @property
     def trouble(self) -> Any:
         """The kind of the last failure to reach it; ``None`` where all is well."""
         return None if self._breaker is None or self._breaker.is_closed else self._breaker.kind
@@ -86,8 +101,8 @@ class Host:
         """Take a refusal at once, before ``end`` is told of it: where several run at once each moment counts."""
         self._cool(came.retry_after_s, limits, now)
 
-    def end(self, came: Came, limits: HostLimits, now: float) -> None:
-        """Take what came of a request."""
+    def end(self, came: Came, limits: HostLimits, now: float, *, is_told: bool = False) -> None:
+        """Take what came of a request; ``is_told`` where ``refuse`` was called for it."""
         self.running -= 1
         how = came.how
         is_probe = self._is_probing
@@ -102,9 +117,12 @@ class Host:
             assert came.kind is not None
             self._breaker.failed(now, came.kind, is_probe=is_probe)
             return
+        self.has_answered = True
         if self._breaker is not None:
             self._breaker.succeeded()
-        if how is How.REFUSED:
+        if how is not How.BROKEN and (came.is_block or self._answers):
+            self._answers = blocks.noted(self._answers, came.is_block)
+        if how is How.REFUSED and not is_told:
             self._cool(came.retry_after_s, limits, now)
         elif how is How.ANSWERED:
             self._refusals = 0
@@ -116,6 +134,7 @@ class Host:
             and not self.lines
             and now >= self.cooled_until
             and not self.crawl_delay_s
+            and not self.is_blocked
             and (self._breaker is None or self._breaker.is_closed)
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import LOOK_S
 
@@ -29,7 +29,7 @@ class Rooms:
         schedule: what there is to do.
     """
 
-    def __init__(self, lock: threading.Lock, schedule: Schedule) -> None:
+    def __init__(self, lock: Any, schedule: Schedule) -> None:
         self._lock = lock
         self._schedule = schedule
         self._rooms: dict[Group, _Room] = {}

@@ -79,8 +79,6 @@ LONGEST, SHORTEST = 400, 60
 SHORT = {
     f"{PACKAGE}._version",
     f"{PACKAGE}.__main__",
-    f"{PACKAGE}.politeness.came",
-    f"{PACKAGE}.politeness.rate",
     f"{PACKAGE}.redact",
     f"{PACKAGE}.retry.retry_after",
 }

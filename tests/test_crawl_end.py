@@ -125,7 +125,7 @@ def test_a_feeder_that_waits_for_room_is_let_go() -> None:
     """A crawl whose feeder waits for room in the queue is drained all the same."""
     with Gate() as gate, SiteServer({"/": gate}) as server, SessionPool(threads=1) as pool, gate, Threads() as threads:
         crawl = pool.new_crawl()
-        crawl.group.capacity = 3
+        crawl.group.capacity = crawl.group.most = 3
         reports = run_in_thread(threads, crawl, [server.url(f"/?{n}") for n in range(50)])
         gate.wait_for(1)
         # It may sleep there once before the first leg is taken, too.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.politeness import blocks
 from crawlpool.politeness.breaker import Breaker
 from crawlpool.politeness.came import Came, How
 
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
 
 #: The first wait in seconds after a refusal that names no time; it doubles with each further one.
 FIRST_COOLDOWN_S = 1.0
+#: So many of a host's last answers are looked at; with so many blocks among them it is blocked.
+LAST, BLOCKS = 20, 18
 
 
 class Host:
@@ -50,7 +51,7 @@ class Host:
         self.crawl_delay_s = 0.0
         self.lines: list[Any] = []  # the schedule's own: what waits for this host
         self.has_answered = False
-        self._answers = 0  # the last ones, see `blocks`
+        self._answers = 0  # the last ones: a bit for each, set for a block
         self._refusals = 0
         self._breaker: Breaker | None = None  # nearly no host needs one
         self._is_probing = False
@@ -79,7 +80,7 @@ class Host:
     @property
     def is_blocked(self) -> bool:
         """Whether nearly all of its last answers said that it doesn't want us."""
-        return self._answers != 0 and blocks.are_enough(self._answers)
+        return self._answers != 0 and self._answers.bit_count() >= BLOCKS
 
     def forgive(self) -> None:
         """Take it that its failures to connect weren't its own."""
@@ -121,7 +122,7 @@ class Host:
         if self._breaker is not None:
             self._breaker.succeeded()
         if how is not How.BROKEN and (came.is_block or self._answers):
-            self._answers = blocks.noted(self._answers, came.is_block)
+            self._answers = (self._answers << 1 | came.is_block) & ((1 << LAST) - 1)
         if how is How.REFUSED and not is_told:
             self._cool(came.retry_after_s, limits, now)
         elif how is How.ANSWERED:

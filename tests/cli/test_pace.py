@@ -21,7 +21,8 @@ Capture = pytest.CaptureFixture[str]
 
 def pace(**given: Any) -> Pace:
     """Return what options mean of which only some are given."""
-    every = {"delay": None, "per_host": None, "rate": None, "max_retry_after": 120.0, "ignore_robots": False, **given}
+    every = {"delay": None, "per_host": None, "rate": None, "max_retry_after": 120.0, "ignore_robots": False}
+    every |= {"on_block": "hold", **given}
     return pace_of(click.Context(click.Command("run")), every)
 
 

@@ -1,4 +1,4 @@
-"""When an answer says that a host doesn't want us, and when a host is blocked."""
+"""When an answer says that a host does not want us, and when a host is blocked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crawlpool.limits import HostLimits
 from crawlpool.politeness import ANSWERED, BLOCKED, BROKEN, Came, Host, is_block
-from crawlpool.politeness.blocks import BLOCKS, LAST, are_enough, noted
+from crawlpool.politeness.host import BLOCKS, LAST
 
 LIMITS = HostLimits()
 
@@ -39,10 +39,10 @@ def test_what_is_a_block(status: int, headers: Mapping[str, str], expected: bool
 @given(st.lists(st.booleans(), max_size=60))
 def test_eighteen_of_the_last_twenty(answers: list[bool]) -> None:
     """Only the last ones count, and fewer than so many answers are never enough."""
-    last = 0
+    host = Host("h")
     for number, answer in enumerate(answers, 1):
-        last = noted(last, answer)
-        assert are_enough(last) == (sum(answers[max(0, number - LAST) : number]) >= BLOCKS)
+        answered(host, BLOCKED if answer else ANSWERED)
+        assert host.is_blocked == (sum(answers[max(0, number - LAST) : number]) >= BLOCKS)
 
 
 def answered(host: Host, *came: Came) -> None:

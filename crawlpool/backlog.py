@@ -33,6 +33,7 @@ _SCHEMA = """
     CREATE INDEX turns ON host (turn);
 """
 
+_JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _Row = tuple[bytes, float, int, bytes]
 
 
@@ -71,7 +72,7 @@ def unpack(line: bytes) -> Target:
 
 
 def _line(value: Any) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return _JSON.encode(value).encode("ascii")
 
 
 class Backlog:

@@ -88,8 +88,10 @@ class Intake:
         Raises:
             CrawlPoolError: when the backlog can't be written; the leg wasn't taken then.
         """
-        leg.weight_bytes = _weight_of(leg.target)
-        offered = self._workforce.offer(leg, block=True)
+        offered = Offered.HOST_FULL
+        if leg.verdict is not None or leg.host not in self._group.backed:  # else it is known without the lock
+            leg.weight_bytes = _weight_of(leg.target)
+            offered = self._workforce.offer(leg, block=True)
         if offered is Offered.HOST_FULL:
             line = _packed(leg.target)
             if line is None:  # it can lie in memory only
@@ -174,12 +176,16 @@ class Intake:
             self._seen.give_back(leg.target)
         self._backlog.put(leg.host, line, leg.target.priority)
         if offered is Offered.HOST_FULL:
-            self._workforce.frontier.back(self._group, leg.host)
+            # Asked after it was put: a host that is no more of them may have been looked for before.
+            if leg.host not in self._group.backed:
+                self._workforce.frontier.back(self._group, leg.host)
         else:
             with self._lock:
                 self._has_strangers = True
 
     def _wait_for_room(self) -> None:
+        if len(self._backlog) < self.AHEAD:
+            return
         with self._lock:
             while len(self._backlog) >= self.AHEAD and not self._group.is_stopped and not self._workforce.is_closed:
                 self._read_on.wait(LOOK_S)
@@ -189,15 +195,20 @@ def _packed(target: Target) -> bytes | None:
     """Return a target as JSON; ``None`` if another one would come out of that."""
     try:
         line = pack(target)
-        return line if unpack(line) == target else None
+        return line if _is_plain(target) or unpack(line) == target else None
     except (ConfigError, CrawlPoolError):
         return None
+
+
+def _is_plain(target: Target) -> bool:
+    """Tell whether a target has nothing that JSON might change."""
+    return target.meta is None and target.data is None and target.params is None and target.headers is None
 
 
 def _weight_of(target: Target) -> int:
     """Return about how many bytes a target takes, beside what each does."""
     size = len(target.url) + len(target.input or "")
-    if target.meta is None and target.data is None and target.params is None and target.headers is None:
+    if _is_plain(target):
         return size
     try:
         return len(pack(target))

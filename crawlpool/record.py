@@ -210,6 +210,7 @@ def _plain_line(result: Any, run: int) -> bytes | None:
         or result.error is not None
         or result.reason is not None
         or result.redirects
+        or result.is_blocked
         or type(target.depth) is not int
         or type(target.n) not in _NUMBERS
         or type(response._content) is not bytes

@@ -15,6 +15,7 @@ from crawlpool.clock import SYSTEM_CLOCK, Clock
 from crawlpool.leg import host_of
 from crawlpool.rooms import Rooms
 from crawlpool.schedule import Schedule
+from crawlpool.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -63,6 +64,7 @@ class Frontier:
         self._watched = math.inf  # what it waits for
         self._schedule = Schedule(math.inf if running_at_most is None else running_at_most, rate)
         self._rooms = Rooms(self._lock, self._schedule)  # waited in by feeders
+        self._turnstile: Turnstile | None = None  # waited at by those who send by themselves
         self._queued = 0
         self._idle = 0
         self._has_timekeeper = False
@@ -76,6 +78,11 @@ class Frontier:
     def idle(self) -> int:
         """How many workers wait for a leg."""
         return self._idle
+
+    def turnstile_of(self, group: Group) -> Turnstile:
+        """Return where threads wait for the turns of hosts that they ask by themselves; called once."""
+        self._turnstile = Turnstile(self._lock, self._schedule, self._clock, self._wake, group)
+        return self._turnstile
 
     def put(self, leg: Leg, *, block: bool = True) -> bool:
         """Queue a leg, waiting while its group has as many waiting as it may.
@@ -234,6 +241,8 @@ class Frontier:
         with self._lock:
             now = self._clock.monotonic()
             self._schedule.ended((leg for leg, _ in ended), now)
+            if self._turnstile is not None:
+                self._turnstile.tell(leg.host for leg, _ in ended)
             for _, again in ended:
                 if again is None:
                     continue
@@ -296,6 +305,8 @@ class Frontier:
             self._count_out(left)
             self._call(self._idle)
             self._rooms.wake_all()
+            if self._turnstile is not None:
+                self._turnstile.close()
             return left
 
     # Under the lock ----------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from crawlpool.leg import Group, Leg, Run
+    from crawlpool.politeness import Host
     from crawlpool.robots import Fetched, Gate
 
 
@@ -29,8 +30,7 @@ _PATIENCE_GRAIN_S = 0.05
 
 def patience_ends_at(leg: Leg) -> float:
     """Return until when a leg may wait; infinity for ever."""
-    most_s = leg.run.options.max_wait_s
-    return math.inf if most_s is None else leg.queued_at + most_s - leg.waited_s
+    return leg.queued_at + (leg.run.options.max_wait_s or math.inf) - leg.waited_s
 
 
 class Schedule:
@@ -105,15 +105,11 @@ class Schedule:
         return self._ring[0].turns
 
     def has_turns(self, wanted: float) -> bool:
-        """Tell whether so many legs could probably be taken now. Looks at a few lines only: each that is there has one.
-
-        Args:
-            wanted: how many, beside those that may run and don't.
-        """
+        """Tell whether so many legs, beside those that may run and don't, could probably be taken now."""
         if self._most != math.inf:
             wanted += self._most - self.running
         found = len(self._ring)
-        for line in itertools.islice(self._ring, 16):
+        for line in itertools.islice(self._ring, 16):  # a few are enough: each that is there has one at least
             if found >= wanted:
                 break
             found += line.turns - 1
@@ -194,9 +190,9 @@ class Schedule:
             self._door.running += 1
             legs.append(leg)
         leaving = len(legs)
+        passed_over = 0
         if valve.is_timed:
             n = leaving + valve.room(n - leaving, now)
-        passed_over = 0
         while len(legs) < n and len(ring) > passed_over:
             line = ring.popleft()
             line.is_in_ring = False
@@ -287,8 +283,12 @@ class Schedule:
         if found is not None:
             if fetched.rules is not None:
                 found.crawl_delay_s = max(found.crawl_delay_s, fetched.rules.crawl_delay_s)
-            for line in list(found.lines):
-                self._look_at(line, now)
+            self.look_at(found, now)
+
+    def look_at(self, host: Host, now: float) -> None:
+        """Take it that a host's state has changed: its lines go where that asks them to be."""
+        for line in list(host.lines):
+            self._look_at(line, now)
 
     def take_back(self, run: Run, now: float) -> list[Leg]:
         """Return every leg of a run that waits; they wait no more."""
@@ -348,10 +348,9 @@ class Schedule:
         return leg
 
     def _note_low(self, line: Line) -> None:
-        if line.key is not None:
-            group, host = line.key
-            if group.backed and host in group.backed and line.is_low:
-                group.hungry.add(host)
+        group, host = line.key or (None, "")
+        if group is not None and group.backed and host in group.backed and line.is_low:
+            group.hungry.add(host)
 
     def _end_patience(self, now: float) -> None:
         """Take the legs out that have waited as long as they may. Looks at all: at most each twentieth of a second."""

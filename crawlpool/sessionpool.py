@@ -95,7 +95,8 @@ class SessionPool(BlockingPool):
         hooks: response hooks as in requests.
         max_body_bytes: cap on a decoded body; ``None`` for none.
         max_redirects: redirects followed at most.
-        limits: how hard a host may be asked by ``submit`` and ``map``; ``None`` for no limits. ``crawl`` has its own.
+        limits: how hard a host may be asked, by the verbs, ``submit`` and ``map``; ``None`` for no limits. ``crawl`` has
+            its own. A verb waits for the host's turn, and raises ``DeadlineExceeded`` when that comes too late.
         idle_connections: open connections that a thread keeps at most, over all hosts, least recently used out first.
         queue_size: targets that may wait for a worker before ``submit`` blocks; four for each thread unless given.
         trust_env: whether proxies, netrc and the CA bundle are taken from the environment, once, now.
@@ -129,6 +130,8 @@ class SessionPool(BlockingPool):
         settings = self._shared.settings
         self._workforce = Workforce(self, settings.threads)
         self._submitted = Submitted(settings.queue_room, self._limits, self._shared.sites)
+        asked_by_callers = Group(None, self._limits, self._shared.sites)
+        self._shared.turnstile = self._workforce.frontier.turnstile_of(asked_by_callers)
 
     def submit(self, method: str, url: str, **options: Unpack[SubmitOptions]) -> ResponseFuture:
         """Have a request sent by a worker; return its future.

@@ -29,6 +29,7 @@ from crawlpool.transport.base import Completion, Exchange
 
 if TYPE_CHECKING:
     from crawlpool.leg import Run
+    from crawlpool.limits import HostLimits
     from crawlpool.prepare import Plan
     from crawlpool.session import Session
 
@@ -154,16 +155,30 @@ def disallowed(leg: Leg) -> Result:
 
 def came_of(leg: Leg, completion: Completion, clock: Clock) -> Came:
     """Return what came of a leg as far as it concerns its host."""
-    error, response = completion.error, completion.response
     if leg.verdict is not None or leg.exchange is None:
         return UNSENT
+    came = came_from(completion.response, completion.error, leg.seat.limits, clock.wall())
+    leg.is_blocked = came.is_block
+    return came
+
+
+def came_from(
+    response: requests.Response | None, error: BaseException | None, limits: HostLimits, wall_s: float
+) -> Came:
+    """Return what an answer, or the error in its place, means for a host that has limits; never raises.
+
+    Args:
+        response, error: one of them.
+        limits: the host's, which may bring a judge of blocks.
+        wall_s: the time, for a ``Retry-After`` that is a date.
+    """
     if error is None:
         assert response is not None
-        leg.is_blocked = _is_blocked(leg, response)
+        is_blocked = _is_blocked(limits, response)
         if response.status_code in REFUSALS:
-            wait_s = retry_after_s(response.headers.get("retry-after"), clock.wall())
-            return Came.refused(wait_s, is_block=leg.is_blocked)
-        return BLOCKED if leg.is_blocked else ANSWERED
+            wait_s = retry_after_s(response.headers.get("retry-after"), wall_s)
+            return Came.refused(wait_s, is_block=is_blocked)
+        return BLOCKED if is_blocked else ANSWERED
     if isinstance(error, (Cancelled, PoolClosed)) or not isinstance(error, Exception):
         return BROKEN
     kind = kind_of(error)
@@ -182,10 +197,10 @@ def excused(leg: Leg, now: float) -> Leg:
     return again
 
 
-def _is_blocked(leg: Leg, response: requests.Response) -> bool:
+def _is_blocked(limits: HostLimits, response: requests.Response) -> bool:
     if is_block(response.status_code, response.headers):
         return True
-    judge = leg.seat.limits.is_block
+    judge = limits.is_block
     try:
         return judge is not None and bool(judge(response))
     except Exception as error:  # a user's code; what it can't judge is no block

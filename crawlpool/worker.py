@@ -172,6 +172,7 @@ class Workforce:
             session = self._pool.session
         except PoolClosed:
             return  # closed before this thread came to anything; ``close`` settles what waits
+        session.is_working = True
         lane = self._lane_of(session)
         frontier = self.frontier
         while (legs := frontier.take(lane.room(), lane.has_news)) is not None:
@@ -244,11 +245,13 @@ class Workforce:
             results.setdefault(again.run, []).append((again, dropped(again, "interrupted")))
         for event, host in self.frontier.news():
             tell(_log, event, host)
+        session.is_working = False  # what a handler asks for waits for its turn
         for run, its in results.items():
             try:
                 run.settled(its)
             except BaseException:  # a worker outlives any target; a run that raises is a fault of ours, so say it
                 _log.exception("a run failed to take results", hosts=sorted({leg.host for leg, _ in its}))
+        session.is_working = True
         with self._lock:
             self._running.difference_update(leg for leg, _ in follows)
         for leg, _ in follows:

@@ -31,8 +31,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "cookies retry decode politeness robots digests",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
-        "source backlog clearance lines schedule rooms frontier sinks worker intake crawl sessionpool leg settle books "
-        "runs attend seen",
+        "source backlog clearance lines schedule rooms turnstile frontier sinks worker intake crawl sessionpool leg "
+        "settle books runs attend seen",
         "observe testing cli",
         "__main__",
     )
@@ -59,7 +59,7 @@ ARROWS: dict[str, set[str]] = {
     "books": {"leg"},
     "clearance": {"leg"},
     "crawl": {"books", "clearance", "intake", "leg", "seen", "settle", "sinks", "source", "worker"},
-    "frontier": {"leg", "rooms", "schedule"},
+    "frontier": {"leg", "rooms", "schedule", "turnstile"},
     "intake": {"backlog", "frontier", "leg", "seen", "settle", "source", "worker"},
     "rooms": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
@@ -68,6 +68,7 @@ ARROWS: dict[str, set[str]] = {
     "schedule": {"leg", "lines", "settle"},
     "seen": {"leg"},
     "settle": {"leg"},
+    "turnstile": {"leg", "schedule", "settle"},
     "worker": {"attend", "frontier", "leg", "settle"},
     # floor 5
     "cli": {"observe"},

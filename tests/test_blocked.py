@@ -111,7 +111,7 @@ def test_the_command_skips_duplicates_unless_told(capfd: pytest.CaptureFixture[s
 def test_an_outage_fails_nothing(
     transport: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All hosts are gone in the middle of a crawl, and come back: each URL is ``ok``. The long one: ``tests.outage``."""
+    """All hosts are gone in the middle of a crawl, and come back: each URL is ``ok``; ``tests.outage`` is longer."""
     monkeypatch.setattr(outage, "PROBE_S", 0.5)
     with caplog.at_level(logging.WARNING, "crawlpool"):
         report = crawl_through(20, 40, 3.0, transport)

@@ -34,6 +34,8 @@ class HostLimits:
             rarely, and in the end given up: what waits for it fails unsent.
         is_block: tells whether an answer says that the host doesn't want us, for those that don't say it by 401, 403 or
             429: called with each answer, a ``requests.Response``, by the thread that has it.
+        adaptive: whether ``concurrency`` is found out for each host, from one at a time up to that number: a little
+            more with each answer, half with a refusal or failure.
         loopback_exempt: whether hosts on the loopback interface (``localhost``, 127.0.0.0/8, ``[::1]``) have no limits
             at all.
 
@@ -46,6 +48,7 @@ class HostLimits:
     max_cooldown_s: float = 120.0
     connect_failures: int = 5
     is_block: Callable[[Any], bool] | None = None
+    adaptive: bool = False
     loopback_exempt: bool = False
 
     def __post_init__(self) -> None:
@@ -69,6 +72,13 @@ class HostLimits:
             "connect_failures",
             self.connect_failures,
             "a whole number of at least 1",
+        )
+        check(isinstance(self.adaptive, bool), "adaptive", self.adaptive, "True or False")
+        check(
+            not self.adaptive or (self.concurrency is not None and self.concurrency > 1),
+            "adaptive",
+            self.adaptive,
+            "it finds out how many at once are well, up to a concurrency of more than 1",
         )
         check(self.is_block is None or callable(self.is_block), "is_block", self.is_block, "a function, or None")
 

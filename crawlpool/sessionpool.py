@@ -95,8 +95,8 @@ class SessionPool(BlockingPool):
         hooks: response hooks as in requests.
         max_body_bytes: cap on a decoded body; ``None`` for none.
         max_redirects: redirects followed at most.
-        limits: how hard a host may be asked, by the verbs, ``submit`` and ``map``; ``None`` for no limits. ``crawl`` has
-            its own. A verb waits for the host's turn, and raises ``DeadlineExceeded`` when that comes too late.
+        limits: how hard a host may be asked, by the verbs, ``submit`` and ``map``; ``None`` for no limits. ``crawl``
+            has its own. A verb waits for the host's turn, and raises ``DeadlineExceeded`` when that comes too late.
         idle_connections: open connections that a thread keeps at most, over all hosts, least recently used out first.
         queue_size: targets that may wait for a worker before ``submit`` blocks; four for each thread unless given.
         trust_env: whether proxies, netrc and the CA bundle are taken from the environment, once, now.

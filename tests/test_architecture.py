@@ -80,6 +80,7 @@ LONGEST, SHORTEST = 400, 60
 SHORT = {
     f"{PACKAGE}._version",
     f"{PACKAGE}.__main__",
+    f"{PACKAGE}.politeness.window",
     f"{PACKAGE}.redact",
     f"{PACKAGE}.retry.retry_after",
 }

@@ -123,6 +123,7 @@ limits = st.sampled_from(
         HostLimits(concurrency=1, max_cooldown_s=CAP_S),
         HostLimits(concurrency=3, max_cooldown_s=CAP_S, connect_failures=2),
         HostLimits(concurrency=None, max_cooldown_s=CAP_S),
+        HostLimits(concurrency=4, max_cooldown_s=CAP_S, adaptive=True),
     ]
 )
 answers = st.lists(

@@ -63,6 +63,8 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            "limit unless this or --per-host is given.  [default: 0.5]")
     option(group, "--per-host", type=click.IntRange(1), metavar="N",
            help="Requests that a host gets at once, without a delay.")
+    option(group, "--adaptive", is_flag=True,
+           help="Find out how many at once a host bears, from one up to --per-host N.")
     option(group, "--rate", type=PerSecond(),
            help="Requests in all, over all hosts: 5/s, 300/m or 10000/h.  [default: no limit]")
     option(group, "--ignore-robots", is_flag=True,

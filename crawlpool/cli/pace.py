@@ -35,7 +35,8 @@ class Pace:
         if limits.delay_s:
             said = f"one request at a time per host, the next {limits.delay_s:g} s after the last ended"
         else:
-            said = f"at most {limits.concurrency} at once per host"
+            found_out = ", as many as it bears" if limits.adaptive else ""
+            said = f"at most {limits.concurrency} at once per host{found_out}"
         if limits.loopback_exempt:
             said += " (loopback hosts: no limit)"
         if self.rate is not None:
@@ -47,6 +48,7 @@ class Pace:
         return {
             "delay_s": self.limits.delay_s,
             "per_host": self.limits.concurrency,
+            "adaptive": self.limits.adaptive,
             "rate": self.rate,
             "loopback_exempt": self.limits.loopback_exempt,
             "ignore_robots": self.ignores_robots,
@@ -81,7 +83,9 @@ def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
             "once: give --delay 0, or leave one of them out",
             ctx,
         )
-    limits = HostLimits(concurrency=per_host or 1, delay_s=delay_s or 0.0, max_cooldown_s=cap_s)
+    if given["adaptive"] and (per_host is None or per_host < 2):
+        raise click.UsageError(f"{place_of(ctx, 'adaptive')} needs --per-host N, with N of 2 or more", ctx)
+    limits = HostLimits(per_host or 1, delay_s or 0.0, cap_s, adaptive=given["adaptive"])
     if delay_s is None and per_host is None:
         limits = dataclasses.replace(POLITE, max_cooldown_s=cap_s)
     return Pace(limits, rate, ignores, given["on_block"] == "hold")

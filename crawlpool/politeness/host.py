@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.politeness.breaker import Breaker
 from crawlpool.politeness.came import Came, How
+from crawlpool.politeness.window import Window
 
 if TYPE_CHECKING:
     from crawlpool.limits import HostLimits
@@ -34,6 +35,7 @@ class Host:
         "_breaker",
         "_is_probing",
         "_refusals",
+        "_window",
         "cooled_until",
         "crawl_delay_s",
         "ended_at",
@@ -55,6 +57,7 @@ class Host:
         self._refusals = 0
         self._breaker: Breaker | None = None  # nearly no host needs one
         self._is_probing = False
+        self._window: Window | None = None  # where how many it may have at once is found out
 
     def delay_s(self, limits: HostLimits) -> float:
         """Return the seconds between an answer and the next request."""
@@ -66,12 +69,17 @@ class Host:
         breaker = self._breaker
         is_open = breaker is not None and not breaker.is_closed
         if self.running:
-            if delay_s or is_open or (limits.concurrency is not None and self.running >= limits.concurrency):
+            if delay_s or is_open or self.running >= self._most(limits):
                 return math.inf
             at = self.cooled_until
         else:
             at = max(self.ended_at + delay_s, self.cooled_until) if delay_s else self.cooled_until
         return max(at, breaker.probe_at()) if is_open and breaker is not None else at
+
+    def _most(self, limits: HostLimits) -> float:
+        if limits.adaptive:
+            return 1 if self._window is None else self._window.size
+        return math.inf if limits.concurrency is None else limits.concurrency
 
     def is_given_up(self, now: float) -> bool:
         """Tell whether what waits for it shall end unsent: it couldn't be reached for long."""
@@ -112,6 +120,12 @@ class Host:
         if how is How.UNSENT:
             return
         self.ended_at = now
+        if limits.adaptive and limits.concurrency is not None:
+            self._window = self._window or Window()
+            if how is How.ANSWERED:
+                self._window.went_well(limits.concurrency)
+            else:
+                self._window.went_wrong(self.running)
         if how is How.UNREACHABLE:
             if self._breaker is None:
                 self._breaker = Breaker(limits.connect_failures)

@@ -32,7 +32,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
         "source spill clearance lines schedule frontier sinks worker crawl sessionpool leg settle books runs attend "
-        "seen",
+        "seen plan",
         "observe testing cli",
         "__main__",
     )

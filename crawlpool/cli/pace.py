@@ -70,7 +70,8 @@ def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
         click.UsageError: when a delay and more than one at once are asked for.
     """
     delay_s, per_host = given["delay"], given["per_host"]
-    cap_s, rate, ignores = given["max_retry_after"], given["rate"], given["ignore_robots"]
+    cap_s = given.get("max_retry_after", POLITE.max_cooldown_s)  # a command that sends nothing has no such option
+    rate, ignores = given["rate"], given["ignore_robots"]
     if delay_s and per_host is not None and per_host > 1:
         delay, several = place_of(ctx, "delay"), place_of(ctx, "per_host")
         raise click.UsageError(

@@ -173,7 +173,7 @@ def host_plan(host: str, urls: int, terms: Terms) -> HostPlan:
 
 
 def _top(counts: Mapping[str, int], exempt: set[str], terms: Terms, top: int) -> tuple[HostPlan, ...]:
-    """Return the hosts that demand most; among hosts alike those that came first."""
+    """Return the hosts that demand most, most first; among hosts alike those that came first."""
 
     def biggest(hosts: Iterable[str]) -> list[str]:
         return heapq.nlargest(top, hosts, key=counts.__getitem__)
@@ -196,12 +196,13 @@ def _requests(kind: _Kind, terms: Terms) -> int:
     return kind[0] + _robots(kind, terms)
 
 
-def _rounds(kind: _Kind, terms: Terms, in_flight: int) -> int:
+def _rounds(kind: _Kind, terms: Terms, in_flight: int) -> float:
     """Return how many requests of a host come one after the other; nothing goes before its robots.txt has come."""
     urls, is_limited = kind
     most = terms.limits.concurrency if is_limited else None
-    at_once = in_flight if most is None else min(most, in_flight)
-    return -(-urls // at_once) + _robots(kind, terms)
+    # A host without a limit is bound by what is in flight over all hosts, where rounds mean nothing.
+    rounds = max(urls / in_flight, 1.0) if most is None else -(-urls // min(most, in_flight))
+    return rounds + _robots(kind, terms)
 
 
 def _demanded_s(kind: _Kind, terms: Terms, in_flight: int) -> float:
@@ -267,8 +268,7 @@ class _Sums:
         return (requests - 1) / self._terms.rate + self._terms.answer_s
 
     def _in_flight_s(self, requests: int, in_flight: int) -> float:
-        # In this order, so that as many in flight as there are requests take one answer, and not a rounding more.
-        return self._terms.answer_s * (requests / in_flight)
+        return self._terms.answer_s * max(requests / in_flight, 1.0) if requests else 0.0
 
     def _total_s(self, in_flight: int) -> float:
         """Return what the run takes with so many in flight."""

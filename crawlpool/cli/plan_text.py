@@ -153,9 +153,10 @@ def _whole(plan: Plan) -> str:
 
 
 def _least(plan: Plan) -> str:
+    crawl_delay = ", and no robots.txt has a Crawl-delay, which nobody knows before" if plan.terms.robots else ""
     return (
-        f"A run takes at least {duration(plan.total_s)}, if an answer takes {plan.terms.answer_s:g} s. That is an "
-        "assumption (--answer-time); a Crawl-delay in a robots.txt isn't known before, and comes on top."
+        f"A run takes at least {duration(plan.total_s)}, if an answer takes {plan.terms.answer_s:g} s, which is an "
+        f"assumption (--answer-time){crawl_delay}."
     )
 
 
@@ -171,11 +172,12 @@ def _reason(plan: Plan, pace: Pace) -> str:
             f"{duration(plan.hosts_s)}."
         )
     deciding, rest = plan.deciding, plan.rest
-    text = f"{_deciding(plan)}: {pace}." if deciding.hosts == 1 else f"{_deciding(plan)} that: {pace}."
+    text = f"{_deciding(plan)} that: {pace}"
     slowest = plan.top[0] if plan.top else None
     if slowest is not None and slowest.waits_s:
         name = one_line(slowest.host, _LONGEST_HOST)
-        text += f" The delay alone takes {duration(slowest.waits_s)} for {name}, however fast it answers."
+        text += f"; the delay alone takes {duration(slowest.waits_s)} for {name}, however fast it answers"
+    text += "."
     if rest.hosts:
         them = "it" if deciding.hosts == 1 else "them"
         text += f"\nWithout {them} the other {_count(rest.hosts, 'host')} would be done in {duration(plan.rest_s)}."
@@ -187,13 +189,14 @@ def _deciding(plan: Plan) -> str:
     deciding = plan.deciding
     names = [one_line(host.host, _LONGEST_HOST) for host in plan.top[: deciding.hosts]]
     if deciding.hosts == 1:
-        return f"{names[0] if names else 'One host'} decides that"
+        return f"{names[0] if names else 'One host'} decides"
     if deciding.hosts <= _NAMED and len(names) == deciding.hosts:
         return f"{', '.join(names[:-1])} and {names[-1]} decide"
     return f"{deciding.hosts:,} of the hosts decide" if plan.rest.hosts else "The hosts decide"
 
 
 def _in_flight(plan: Plan) -> str:
+    """Return what more requests at once would bring, or wouldn't."""
     now = plan.terms.in_flight
     if plan.least_s > plan.total_s * _FASTER:
         enough = f"; {plan.enough:,} are enough" if plan.enough < now else ""

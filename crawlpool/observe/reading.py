@@ -21,6 +21,8 @@ EVERY_S = 0.25
 class ReadingDisplay:
     """Shows how many lines were read, and how many hosts they have. One thread updates and stops it.
 
+    It is drawn on stderr, and only there where a progress bar could be.
+
     Args:
         telling: whose lines stand above it meanwhile; it says whether anything is shown at all.
         clock: where time comes from.

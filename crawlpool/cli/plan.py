@@ -10,7 +10,7 @@ import click
 
 from crawlpool.cli.exits import Exit
 from crawlpool.cli.pace import Pace, pace_of
-from crawlpool.cli.plan_text import document_of, text_of
+from crawlpool.cli.plan_text import document_of, number_of, text_of
 from crawlpool.cli.settings import source_of
 from crawlpool.cli.signals import Interrupts
 from crawlpool.cli.watch import check_input, tell_bad_line
@@ -104,7 +104,7 @@ def plan(settings: PlanSettings, telling: Telling) -> Exit:
         count.read()
         found = None if count.is_stopped else plan_of(count.per_host, settings.terms, settings.top)
     if found is None:
-        telling.warn("interrupted", f"interrupted after {count.urls:,} URLs: there is no plan of a part of the input")
+        telling.warn("interrupted", f"interrupted after {number_of(count.urls, 'URL')}: there is no plan of a part of the input")
         return Exit.WORK_LEFT
     write = document_of if settings.is_json else text_of
     _write(write(found, settings.pace, count.bad_lines))

@@ -35,7 +35,7 @@ def text_of(plan: Plan, pace: Pace, bad_lines: int) -> str:
     if plan.decides is not Decides.NOTHING:
         sentences += [_least(plan), _reason(plan, pace), _in_flight(plan)]
     if bad_lines:
-        sentences.append(f"{_count(bad_lines, 'line')} can't be fetched, and would be recorded as failed.")
+        sentences.append(f"{number_of(bad_lines, 'line')} can't be fetched, and would be recorded as failed.")
     table = _table(plan) if plan.top else ""
     return "\n".join([*([table] if table else []), *sentences]) + "\n"
 
@@ -101,7 +101,8 @@ def _percent(part: int, whole: int) -> str:
     return f"{tenths / 10:.1f} %"
 
 
-def _count(number: int, word: str) -> str:
+def number_of(number: int, word: str) -> str:
+    """Return ``1 host`` or ``12,345 hosts``."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
@@ -125,7 +126,7 @@ def _table(plan: Plan) -> str:
     others = whole.hosts - len(plan.top)
     if others:
         urls = whole.urls - shown
-        rows.append((_count(others, "other host"), urls, _percent(urls, whole.urls), ""))
+        rows.append((number_of(others, "other host"), urls, _percent(urls, whole.urls), ""))
     for name, urls, share, alone in rows:
         table.add_row(Text(name), Text(f"{urls:,}"), Text(share), Text(alone))
     file = io.StringIO()
@@ -141,7 +142,7 @@ def _whole(plan: Plan) -> str:
     whole, most = plan.whole, plan.most
     if not whole.urls:
         return "There is no URL in this input: nothing to fetch."
-    text = f"{_count(whole.urls, 'URL')} of {_count(whole.hosts, 'host')}"
+    text = f"{number_of(whole.urls, 'URL')} of {number_of(whole.hosts, 'host')}"
     robots = whole.requests - whole.urls
     if robots:
         text += f", and {robots:,} robots.txt" if robots > 1 else ", and its robots.txt"
@@ -153,7 +154,7 @@ def _whole(plan: Plan) -> str:
 
 
 def _least(plan: Plan) -> str:
-    crawl_delay = ", and no robots.txt has a Crawl-delay, which nobody knows before" if plan.terms.robots else ""
+    crawl_delay = ", and no robots.txt has a Crawl-delay, which nobody knows before" if plan.whole.requests > plan.whole.urls else ""
     return (
         f"A run takes at least {duration(plan.total_s)}, if an answer takes {plan.terms.answer_s:g} s, which is an "
         f"assumption (--answer-time){crawl_delay}."
@@ -180,7 +181,7 @@ def _reason(plan: Plan, pace: Pace) -> str:
     text += "."
     if rest.hosts:
         them = "it" if deciding.hosts == 1 else "them"
-        text += f"\nWithout {them} the other {_count(rest.hosts, 'host')} would be done in {duration(plan.rest_s)}."
+        text += f"\nWithout {them} the other {number_of(rest.hosts, 'host')} would be done in {duration(plan.rest_s)}."
     return text
 
 

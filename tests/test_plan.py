@@ -71,7 +71,7 @@ def test_a_loopback_host_without_limits_is_bound_by_what_is_in_flight() -> None:
 
 
 def test_few_hosts_that_hold_most_urls_decide() -> None:
-    """Of a million URLs three hosts hold 97 %: they decide, the others are soon done, and more in flight help nobody."""
+    """Of a million URLs three hosts hold 97 %: they decide, the others are soon done, more in flight help nobody."""
     counts = {"a.example": 500_000, "b.example": 300_000, "c.example": 170_000}
     counts.update((f"h{number}.example", 1) for number in range(30_000))
     found = plan_of(counts, Terms(in_flight=16), top=4)

@@ -92,8 +92,8 @@ def make_command() -> click.Group:
             callback=_plan,
             params=plan_options(read_config),
             lesson=PLAN,
-            help="Tell what a run over these URLs will be like: its hosts, the time that politeness alone demands, what "
-            "decides it, and what more requests at once would bring. Nothing is fetched or resolved.",
+            help="Tell what a run over these URLs will be like: its hosts, the time that politeness alone demands, "
+            "what decides it, and what more requests at once would bring. Nothing is fetched or resolved.",
             short_help="Tell how long a run will take at least, and why; fetch nothing.",
             context_settings={"auto_envvar_prefix": PREFIX},
         )

@@ -63,13 +63,16 @@ _RUN_AFTER = (
 
 _PLAN_EXAMPLES = (
     ("How long will it take, and which hosts decide that?", "crawlpool plan urls.txt"),
-    ("What would a shorter delay bring, and pages that come in 0.2 s?", "crawlpool plan urls.txt --delay 0.1 --answer-time 0.2"),
+    (
+        "What would a shorter delay bring, and pages that come in 0.2 s?",
+        "crawlpool plan urls.txt --delay 0.1 --answer-time 0.2",
+    ),
     ("Are 64 requests at once worth it?", "crawlpool plan urls.txt --in-flight 64"),
     ("For a program; the hours that it takes at least:", "crawlpool plan urls.txt --json | jq '.total_s / 3600'"),
 )
 _PLAN_AFTER = (
-    "A plan is the least that a run takes: retries, redirects, a Crawl-delay in a robots.txt and hosts that refuse come on "
-    "top, and nobody knows them before. A URL that stands there twice counts twice.",
+    "A plan is the least that a run takes: retries, redirects, a Crawl-delay in a robots.txt and hosts that refuse "
+    "come on top, and nobody knows them before. A URL that stands there twice counts twice.",
     f"{_PLACES} Those of 'crawlpool run' that don't matter here may stand there, too.",
     "The plan goes to standard output; bad lines are told on standard error.",
 )

@@ -104,7 +104,8 @@ def plan(settings: PlanSettings, telling: Telling) -> Exit:
         count.read()
         found = None if count.is_stopped else plan_of(count.per_host, settings.terms, settings.top)
     if found is None:
-        telling.warn("interrupted", f"interrupted after {number_of(count.urls, 'URL')}: there is no plan of a part of the input")
+        read = number_of(count.urls, "URL")
+        telling.warn("interrupted", f"interrupted after {read}: there is no plan of a part of the input")
         return Exit.WORK_LEFT
     write = document_of if settings.is_json else text_of
     _write(write(found, settings.pace, count.bad_lines))

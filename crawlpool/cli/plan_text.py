@@ -154,7 +154,8 @@ def _whole(plan: Plan) -> str:
 
 
 def _least(plan: Plan) -> str:
-    crawl_delay = ", and no robots.txt has a Crawl-delay, which nobody knows before" if plan.whole.requests > plan.whole.urls else ""
+    has_robots = plan.whole.requests > plan.whole.urls
+    crawl_delay = ", and no robots.txt has a Crawl-delay, which nobody knows before" if has_robots else ""
     return (
         f"A run takes at least {duration(plan.total_s)}, if an answer takes {plan.terms.answer_s:g} s, which is an "
         f"assumption (--answer-time){crawl_delay}."
@@ -200,7 +201,8 @@ def _in_flight(plan: Plan) -> str:
     """Return what more requests at once would bring, or wouldn't."""
     now = plan.terms.in_flight
     if plan.least_s > plan.total_s * _FASTER:
-        enough = f"; {plan.enough:,} are enough" if plan.enough < now else ""
+        verb = "is" if plan.enough == 1 else "are"
+        enough = f"; {plan.enough:,} {verb} enough" if plan.enough < now else ""
         return f"More in flight than {now:,} (--in-flight, --threads) would bring nothing{enough}."
     return (
         f"With {2 * now:,} in flight (--in-flight, --threads) it would be {duration(plan.doubled_s)}; from "

@@ -182,7 +182,8 @@ def _reason(plan: Plan, pace: Pace) -> str:
     text += "."
     if rest.hosts:
         them = "it" if deciding.hosts == 1 else "them"
-        text += f"\nWithout {them} the other {number_of(rest.hosts, 'host')} would be done in {duration(plan.rest_s)}."
+        others = "host" if rest.hosts == 1 else number_of(rest.hosts, "host")
+        text += f"\nWithout {them} the other {others} would be done in {duration(plan.rest_s)}."
     return text
 
 

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 import tracemalloc
 from typing import Any
 
@@ -20,7 +21,7 @@ from crawlpool.cli import main
 from crawlpool.cli.app import make_command
 from crawlpool.cli.help import PLAN, RUN, Lesson
 from crawlpool.cli.watch import TOLD_LINES
-from crawlpool.testing import SiteServer
+from crawlpool.testing import SiteServer, loopback_hosts
 from tests.cli.command import environment, finish, start
 
 Capture = pytest.CaptureFixture[str]
@@ -70,7 +71,7 @@ def test_a_plan_is_a_table_and_a_few_sentences(mixed: str, capfd: Capture) -> No
         "robots.txt has a Crawl-delay, which nobody knows before.\n"
         "big.example and small.example decide that: one request at a time per host, the next 0.5 s after the last "
         "ended (loopback hosts: no limit); the delay alone takes 1.5 s for big.example, however fast it answers.\n"
-        "Without them the other 1 host would be done in 0.5 s.\n"
+        "Without them the other host would be done in 0.5 s.\n"
         "More in flight than 16 (--in-flight, --threads) would bring nothing; 1 is enough.\n"
     )
 
@@ -222,6 +223,21 @@ def test_nothing_is_fetched_or_resolved(capfd: Capture, monkeypatch: pytest.Monk
         patch.setattr(socket.socket, "connect", refuse)
         assert facts(capfd, server.url("/"), "http://h.example/")["hosts"] == 2
         assert server.request_count == 0
+
+
+def test_a_run_sends_what_was_planned_and_is_no_faster(tmp_path: pathlib.Path, capfd: Capture) -> None:
+    """The server sees as many requests, robots.txt included, and the run takes as long as the delays alone at least."""
+    hosts = loopback_hosts(3)
+    options = ["--delay", "0.05", "--threads", "4"]
+    with SiteServer(lambda request: b"x", hosts=hosts) as server:
+        urls = [f"http://{host}:{server.port}/{n}" for n in range(6) for host in hosts[: 1 if n > 3 else 3]]
+        planned = facts(capfd, *urls, *options, "--answer-time", "0.0001")
+        begin = time.monotonic()
+        assert main(["run", *urls, *options, "-q"]) == 0
+        took_s = time.monotonic() - begin
+        assert server.request_count == planned["requests"] == len(urls) + len(hosts)
+    assert planned["top"][0]["waits_s"] == 0.3  # a delay after robots.txt, and after each page but the last
+    assert took_s >= planned["total_s"]
 
 
 def test_bad_lines_are_told_counted_and_end_with_4(tmp_path: pathlib.Path, capfd: Capture) -> None:

@@ -1,8 +1,8 @@
 """The command's own words in the documentation: its help as it prints it, and a look at every option that is named.
 
 ``.. command-output:: run --help`` runs ``crawlpool run --help`` when the documentation is built. And each long option
-in a console block must be one that the help of its command knows; one in an inline literal, such as ``--threads 16``, one
-of any command's.
+in a console block must be one that the help of its command knows; one in an inline literal such as
+``--threads 16``, one of any command's.
 """
 
 from __future__ import annotations

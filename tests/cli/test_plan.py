@@ -225,7 +225,7 @@ def test_nothing_is_fetched_or_resolved(capfd: Capture, monkeypatch: pytest.Monk
         assert server.request_count == 0
 
 
-def test_a_run_sends_what_was_planned_and_is_no_faster(tmp_path: pathlib.Path, capfd: Capture) -> None:
+def test_a_run_sends_what_was_planned_and_is_no_faster(capfd: Capture) -> None:
     """The server sees as many requests, robots.txt included, and the run takes as long as the delays alone at least."""
     hosts = loopback_hosts(3)
     options = ["--delay", "0.05", "--threads", "4"]

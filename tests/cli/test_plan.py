@@ -22,7 +22,7 @@ from crawlpool.cli.app import make_command
 from crawlpool.cli.help import PLAN, RUN, Lesson
 from crawlpool.cli.watch import TOLD_LINES
 from crawlpool.testing import SiteServer, loopback_hosts
-from tests.cli.command import environment, finish, start
+from tests.cli.command import PATIENCE_S, environment, finish, start
 
 Capture = pytest.CaptureFixture[str]
 
@@ -339,6 +339,7 @@ def test_an_interrupt_ends_with_7_and_no_plan(number: signal.Signals) -> None:
     first = process.stderr.readline()  # the bad line was read
     assert first.startswith(b"crawlpool: stdin:2: no scheme")
     process.send_signal(number)
+    process.wait(PATIENCE_S)  # standard input is open all the while
     code, out, err = finish(process)
     assert (code, out) == (7, "")
     assert err == "crawlpool: interrupted after 1 URL: there is no plan of a part of the input\n"

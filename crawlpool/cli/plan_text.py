@@ -21,6 +21,8 @@ _LONGEST_HOST = 60
 _NAMED = 3
 #: What gets faster by less than this isn't worth a word: it shows as the same duration.
 _FASTER = 0.99
+#: The most that --in-flight takes.
+_MOST_IN_FLIGHT = 100_000
 
 
 def text_of(plan: Plan, pace: Pace, bad_lines: int) -> str:
@@ -96,9 +98,9 @@ def _rounded(seconds: float) -> float:
 def _percent(part: int, whole: int) -> str:
     """Return a share; 100 % is told of all alone, and 0 of none."""
     tenths = round(1000 * part / whole)
-    tenths = max(tenths, 1) if part else 0
-    tenths = tenths if part == whole else min(tenths, 999)
-    return f"{tenths / 10:.1f} %"
+    if part and not tenths:
+        return "<0.1 %"
+    return ">99.9 %" if part < whole and tenths == 1000 else f"{tenths / 10:.1f} %"
 
 
 def number_of(number: int, word: str) -> str:
@@ -205,7 +207,7 @@ def _in_flight(plan: Plan) -> str:
         verb = "is" if plan.enough == 1 else "are"
         enough = f"; {plan.enough:,} {verb} enough" if plan.enough < now else ""
         return f"More in flight than {now:,} (--in-flight, --threads) would bring nothing{enough}."
-    return (
-        f"With {2 * now:,} in flight (--in-flight, --threads) it would be {duration(plan.doubled_s)}; from "
-        f"{plan.enough:,} on more bring nothing, and it is {duration(plan.least_s)}."
-    )
+    text = f"With {2 * now:,} in flight (--in-flight, --threads) it would be {duration(plan.doubled_s)}"
+    if plan.enough > _MOST_IN_FLIGHT:
+        return f"{text}, and so on: as many as this machine bears are of use."
+    return f"{text}; from {plan.enough:,} on more bring nothing, and it is {duration(plan.least_s)}."

@@ -76,39 +76,6 @@ def test_a_plan_is_a_table_and_a_few_sentences(mixed: str, capfd: Capture) -> No
     )
 
 
-def test_few_hosts_are_told_as_such(tmp_path: pathlib.Path, capfd: Capture) -> None:
-    """Three of 303 hosts hold 97 % of 10,000 URLs: the text says so, and what the others would take without them."""
-    path = tmp_path / "urls.txt"
-    with open(path, "w", encoding="ascii") as file:
-        for number in range(9_700):
-            file.write(f"https://shop{number % 3}.example/{number}\n")
-        for number in range(300):
-            file.write(f"https://h{number}.example/\n")
-    out, _ = told(capfd, str(path), "--top", "2")
-    assert "\n301 other hosts   3,533   35.3 %\n" in out
-    assert "10,000 URLs of 303 hosts, and 303 robots.txt; 3 of these hosts hold 97.0 % of the URLs.\n" in out
-    assert "3 of the hosts decide that" in out
-    assert "Without them the other 300 hosts would be done in 18.8 s.\n" in out
-    assert "More in flight than 16 (--in-flight, --threads) would bring nothing; 2 are enough.\n" in out
-    assert "A run takes at least 53 min 54 s" in out
-
-
-def test_many_hosts_are_told_what_more_in_flight_brings(tmp_path: pathlib.Path, capfd: Capture) -> None:
-    """How long twice as many take, and from which number on more are of no use."""
-    path = tmp_path / "urls.txt"
-    path.write_text("".join(f"https://h{number}.example/\n" for number in range(1000)))
-    out, _ = told(capfd, str(path), "--threads", "10", "--top", "0")
-    assert out.startswith("1,000 URLs of 1,000 hosts, and 1,000 robots.txt.\n")
-    assert "The requests in flight decide that, 10 at once; the slowest host alone would take 1.5 s.\n" in out
-    assert "With 20 in flight (--in-flight, --threads) it would be 50.0 s; from 667 on more bring nothing" in out
-
-
-def test_the_rate_is_told_where_it_decides(mixed: str, capfd: Capture) -> None:
-    """By the option's name."""
-    out, _ = told(capfd, mixed, "--rate", "30/m")
-    assert "--rate 0.5/s decides that; the slowest host alone would take 3.5 s" in out
-
-
 def test_an_empty_input_is_said_to_be_one(tmp_path: pathlib.Path, capfd: Capture) -> None:
     """It is no error, as it is none for a run."""
     path = tmp_path / "urls.txt"

@@ -68,7 +68,6 @@ def read_config(ctx: click.Context, param: click.Parameter, path: str | None) ->
     shown = one_line(path)
     content = _content_of(path, shown)
     sites = content.pop("site", {})
-    own = {_long_name(param) for param in ctx.command.params if isinstance(param, click.Option)}
     options = {_long_name(p): p for p in _params_of_all(ctx) if isinstance(p, click.Option)}
     options.update((_long_name(p), p) for p in ctx.command.params if isinstance(p, click.Option))
     defaults: dict[str, Any] = {}
@@ -77,9 +76,8 @@ def read_config(ctx: click.Context, param: click.Parameter, path: str | None) ->
         if option is None or key in _NOT_IN_FILES or option.name is None:
             near = _near(key.replace("_", "-").lstrip("-"), options)
             raise click.UsageError(f"{shown}: {one_line(key)!r} is no option{near}", ctx)
-        checked = _checked(ctx, option, value, f"{shown}: {key}")
-        if key in own:
-            defaults[option.name] = checked
+        # One that only another command has is checked all the same; click reads over it.
+        defaults[option.name] = _checked(ctx, option, value, f"{shown}: {key}")
     if not isinstance(sites, dict):
         raise click.UsageError(f'{shown}: site: tables are needed, such as [site."https://example.org"]', ctx)
     ctx.meta[PATH] = shown

@@ -107,8 +107,8 @@ def plan(settings: PlanSettings, telling: Telling) -> Exit:
         read = number_of(count.urls, "URL")
         telling.warn("interrupted", f"interrupted after {read}: there is no plan of a part of the input")
         return Exit.WORK_LEFT
-    write = document_of if settings.is_json else text_of
-    _write(write(found, settings.pace, count.bad_lines))
+    bad_lines = count.bad_lines
+    _write(document_of(found, bad_lines) if settings.is_json else text_of(found, settings.pace, bad_lines))
     return Exit.FAILED if count.bad_lines else Exit.OK
 
 

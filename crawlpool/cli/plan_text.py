@@ -42,16 +42,24 @@ def text_of(plan: Plan, pace: Pace, bad_lines: int) -> str:
     return "\n".join([*([table] if table else []), *sentences]) + "\n"
 
 
-def facts_of(plan: Plan, pace: Pace, bad_lines: int) -> dict[str, Any]:
+def facts_of(plan: Plan, bad_lines: int) -> dict[str, Any]:
     """Return the same as values that JSON has; times in seconds, shares as fractions of 1."""
-    urls = plan.whole.urls
+    terms, urls = plan.terms, plan.whole.urls
     return {
         "v": 1,
         "urls": urls,
         "bad_lines": bad_lines,
         "hosts": plan.whole.hosts,
         "requests": plan.whole.requests,
-        "assumed": {"answer_s": plan.terms.answer_s, "in_flight": plan.terms.in_flight, **pace.fields()},
+        "assumed": {
+            "answer_s": terms.answer_s,
+            "in_flight": terms.in_flight,
+            "delay_s": terms.limits.delay_s,
+            "per_host": terms.limits.concurrency,
+            "rate": terms.rate,
+            "loopback_exempt": terms.limits.loopback_exempt,
+            "ignore_robots": not terms.robots,
+        },
         "total_s": _rounded(plan.total_s),
         "decides": plan.decides.value,
         "bounds": {
@@ -62,7 +70,7 @@ def facts_of(plan: Plan, pace: Pace, bad_lines: int) -> dict[str, Any]:
         "deciding": _part(plan.deciding, urls),
         "rest": {**_part(plan.rest, urls), "total_s": _rounded(plan.rest_s)},
         "most": _part(plan.most, urls),
-        "in_flight_doubled": {"in_flight": 2 * plan.terms.in_flight, "total_s": _rounded(plan.doubled_s)},
+        "in_flight_doubled": {"in_flight": 2 * terms.in_flight, "total_s": _rounded(plan.doubled_s)},
         "in_flight_enough": {"in_flight": plan.enough, "total_s": _rounded(plan.least_s)},
         "top": [
             {
@@ -78,9 +86,9 @@ def facts_of(plan: Plan, pace: Pace, bad_lines: int) -> dict[str, Any]:
     }
 
 
-def document_of(plan: Plan, pace: Pace, bad_lines: int) -> str:
+def document_of(plan: Plan, bad_lines: int) -> str:
     """Return ``facts_of`` as one line of JSON."""
-    return json.dumps(facts_of(plan, pace, bad_lines)) + "\n"
+    return json.dumps(facts_of(plan, bad_lines)) + "\n"
 
 
 def _part(part: Part, urls: int) -> dict[str, Any]:

@@ -76,11 +76,10 @@ def _exit_codes(name: str) -> Callable[[], dict[str, str]]:
 
 
 def _plan() -> dict[str, str]:
-    from crawlpool.cli.pace import Pace
     from crawlpool.cli.plan_text import facts_of
     from crawlpool.plan import plan_of
 
-    return dict.fromkeys(facts_of(plan_of({}), Pace(), 0), "")
+    return dict.fromkeys(facts_of(plan_of({}), 0), "")
 
 
 #: What a page may ask for: how to read it, and the heads of the columns.

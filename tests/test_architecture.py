@@ -32,7 +32,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
         "source backlog clearance lines schedule rooms turnstile frontier sinks worker intake crawl sessionpool leg "
-        "settle books runs attend seen",
+        "settle books runs attend seen plan",
         "observe testing cli",
         "__main__",
     )

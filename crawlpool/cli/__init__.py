@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
             own: its standard streams are made safe, and no traceback is printed at its end.
 
     Returns:
-        The exit code; see ``crawlpool run --help``. It never raises an ``Exception``.
+        The exit code; see the ``--help`` of each command. It never raises an ``Exception``.
     """
     try:
         with contextlib.nullcontext() if argv is not None else _leaving_at_once():

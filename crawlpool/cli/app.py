@@ -1,4 +1,4 @@
-"""The command line: a group whose only command so far is ``run``; and how its errors are told."""
+"""The command line: a group with the commands ``run`` and ``plan``; and how their errors are told."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 import re
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from crawlpool._version import __version__
 from crawlpool.cli.config_file import ConfigFileError, check_variables, read_config
 from crawlpool.cli.exits import Exit
-from crawlpool.cli.help import PREFIX, TeachingCommand
+from crawlpool.cli.help import PLAN, PREFIX, RUN, TeachingCommand
 from crawlpool.cli.network import NetworkFileError
-from crawlpool.cli.options import run_options
+from crawlpool.cli.options import plan_options, run_options
+from crawlpool.cli.plan import plan, plan_settings_of
 from crawlpool.cli.run import run, tell_fault
 from crawlpool.cli.secrets import SecretFileError
 from crawlpool.cli.settings import settings_of
@@ -25,6 +26,9 @@ from crawlpool.observe import Telling
 from crawlpool.redact import one_line, redact_text
 from crawlpool.source import InputFileError
 from crawlpool.source.urls import hide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _FILE_TROUBLE = (InputFileError, SinkError, CookieFileError, ConfigFileError, SecretFileError, NetworkFileError)
 _LONGEST = 1000
@@ -36,15 +40,28 @@ def _run(**given: Any) -> Exit:
     check_variables(context)
     settings = settings_of(context, given)
     telling = Telling(settings.log_format, is_quiet=settings.is_quiet)
+    return _code_of_work(lambda: run(settings, telling), context, telling, settings.verbosity)
+
+
+def _plan(**given: Any) -> Exit:
+    context = click.get_current_context()
+    check_variables(context)
+    settings = plan_settings_of(context, given)
+    telling = Telling(settings.log_format, is_quiet=settings.is_quiet)
+    return _code_of_work(lambda: plan(settings, telling), context, telling)
+
+
+def _code_of_work(work: Callable[[], Exit], context: click.Context, telling: Telling, verbosity: int = 0) -> Exit:
+    """Return the exit code of what a command does; trouble is told in its own form, text or JSON."""
     try:
-        return run(settings, telling)
+        return work()
     except ConfigError as error:
         raise click.UsageError(str(error), context) from None
     except _FILE_TROUBLE as error:
         telling.fail("files", _shown(error))
         return Exit.FILES
     except Exception as error:
-        tell_fault(telling, error, settings.verbosity)
+        tell_fault(telling, error, verbosity)
         return Exit.FAULT
 
 
@@ -53,7 +70,7 @@ def make_command() -> click.Group:
     group = click.Group(
         "crawlpool",
         help="Fetch lists of URLs with many threads, politely, with exactly one record for each URL.",
-        epilog="'crawlpool run --help' shows examples, all options and the exit codes.",
+        epilog="'crawlpool COMMAND --help' shows examples, all options and the exit codes.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     click.version_option(__version__, prog_name="crawlpool", message="%(prog)s %(version)s")(group)
@@ -62,9 +79,22 @@ def make_command() -> click.Group:
             "run",
             callback=_run,
             params=run_options(read_config),
+            lesson=RUN,
             help="Fetch each URL of files, standard input (-) or the command line; write one record for each.",
             short_help="Fetch each URL of a list; write one record for each.",
             # Without this the variables would be called CRAWLPOOL_RUN_…
+            context_settings={"auto_envvar_prefix": PREFIX},
+        )
+    )
+    group.add_command(
+        TeachingCommand(
+            "plan",
+            callback=_plan,
+            params=plan_options(read_config),
+            lesson=PLAN,
+            help="Tell what a run over these URLs will be like: its hosts, the time that politeness alone demands, "
+            "what decides it, and what more requests at once would bring. Nothing is fetched or resolved.",
+            short_help="Tell how long a run will take at least, and why; fetch nothing.",
             context_settings={"auto_envvar_prefix": PREFIX},
         )
     )

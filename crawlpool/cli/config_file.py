@@ -68,13 +68,15 @@ def read_config(ctx: click.Context, param: click.Parameter, path: str | None) ->
     shown = one_line(path)
     content = _content_of(path, shown)
     sites = content.pop("site", {})
-    options = {_long_name(p): p for p in ctx.command.get_params(ctx) if isinstance(p, click.Option)}
+    options = {_long_name(p): p for p in _params_of_all(ctx) if isinstance(p, click.Option)}
+    options.update((_long_name(p), p) for p in ctx.command.params if isinstance(p, click.Option))
     defaults: dict[str, Any] = {}
     for key, value in content.items():
         option = options.get(key)
         if option is None or key in _NOT_IN_FILES or option.name is None:
             near = _near(key.replace("_", "-").lstrip("-"), options)
             raise click.UsageError(f"{shown}: {one_line(key)!r} is no option{near}", ctx)
+        # One that only another command has is checked all the same; click reads over it.
         defaults[option.name] = _checked(ctx, option, value, f"{shown}: {key}")
     if not isinstance(sites, dict):
         raise click.UsageError(f'{shown}: site: tables are needed, such as [site."https://example.org"]', ctx)
@@ -89,6 +91,13 @@ def read_config(ctx: click.Context, param: click.Parameter, path: str | None) ->
         ctx.meta[SITES][key] = _site(ctx, table, place)
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
     return path
+
+
+def _params_of_all(ctx: click.Context) -> list[click.Parameter]:
+    """Return the parameters of all commands: one file, and one environment, serves each of them."""
+    group = None if ctx.parent is None else ctx.parent.command
+    commands = list(group.commands.values()) if isinstance(group, click.Group) else [ctx.command]
+    return [param for command in commands for param in command.params]
 
 
 def _content_of(path: str, shown: str) -> dict[str, Any]:
@@ -119,7 +128,7 @@ def check_variables(ctx: click.Context) -> None:
     Raises:
         click.UsageError: naming the variable; its value isn't shown.
     """
-    known = [param.variable for param in ctx.command.get_params(ctx) if isinstance(param, GroupedOption)]
+    known = {param.variable for param in _params_of_all(ctx) if isinstance(param, GroupedOption)}
     for name in sorted(os.environ):
         is_ours = name.startswith(f"{PREFIX}_") and not name.startswith(_NOT_OPTIONS)
         if is_ours and name not in known and os.environ[name]:

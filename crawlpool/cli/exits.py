@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Exit(enum.IntEnum):
-    """The exit codes of ``crawlpool run``."""
+    """The exit codes of the commands."""
 
     OK = 0
     FAULT = 1
@@ -22,7 +22,7 @@ class Exit(enum.IntEnum):
     HTTP_ERROR = 8
 
 
-#: What each code means, in the order in which they are looked at: the first that applies is the one.
+#: What each code means for a run, in the order in which they are looked at: the first that applies is the one.
 MEANINGS: tuple[tuple[Exit, str], ...] = (
     (Exit.USAGE, "the command line, an environment variable or the config file is wrong; nothing was fetched"),
     (Exit.FILES, "trouble with a file: input, output, cookies, config or secret"),
@@ -31,6 +31,16 @@ MEANINGS: tuple[tuple[Exit, str], ...] = (
     (Exit.FAILED, "some URL failed: network, protocol, a limit, or a bad input line"),
     (Exit.HTTP_ERROR, "some URL answered with an HTTP error (4xx or 5xx)"),
     (Exit.OK, "all went well"),
+)
+
+#: The same for a plan.
+PLAN_MEANINGS: tuple[tuple[Exit, str], ...] = (
+    (Exit.USAGE, "the command line, an environment variable or the config file is wrong"),
+    (Exit.FILES, "trouble with a file: input or config, or standard output"),
+    (Exit.FAULT, "a fault of crawlpool itself; please report it"),
+    (Exit.WORK_LEFT, "interrupted: no plan is told of a part of the input"),
+    (Exit.FAILED, "some line is bad; a run would end so, too"),
+    (Exit.OK, "all lines are good"),
 )
 
 

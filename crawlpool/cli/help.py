@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from crawlpool.cli.exits import MEANINGS
+from crawlpool.cli.exits import MEANINGS, PLAN_MEANINGS
+
+if TYPE_CHECKING:
+    from crawlpool.cli.exits import Exit
 
 #: How the name of an option's environment variable begins.
 PREFIX = "CRAWLPOOL"
 
-#: The groups of options, in the order of the help.
+#: The groups of options, in the order of the help; a command shows those that it has options of.
 GROUPS = (
     "Input",
     "Speed and politeness",
@@ -24,7 +28,7 @@ GROUPS = (
     "Settings",
 )
 
-EXAMPLES = (
+_RUN_EXAMPLES = (
     ("Fetch each URL of a file; a record for each goes to pages.jsonl:", "crawlpool run urls.txt -o pages.jsonl"),
     (
         "Many hosts, two requests at once for each, and a way to reach you:",
@@ -46,13 +50,51 @@ EXAMPLES = (
     ("Which URLs failed, and why:", "jq -c 'select(.outcome == \"failed\") | [.url, .error.kind]' pages.jsonl"),
 )
 
-AFTER = (
+_PLACES = (
     "Each option can stand in a TOML file (--config FILE, names without the dashes: threads = 32) and in an "
     "environment variable (CRAWLPOOL_THREADS=32). The command line counts over the variable, the variable over the "
-    "file. What may be secret (--header's value, --auth, --proxy) can be @FILE or env:NAME, and is never shown.",
+    "file."
+)
+_RUN_AFTER = (
+    f"{_PLACES} What may be secret (--header's value, --auth, --proxy) can be @FILE or env:NAME, and is never shown.",
     "Records go to standard output or the files of -o, one line of JSON for each URL; all else goes to standard error. "
     "Ctrl-C or SIGTERM finishes what is under way and ends; a second one stops at once.",
 )
+
+_PLAN_EXAMPLES = (
+    ("How long will it take, and which hosts decide that?", "crawlpool plan urls.txt"),
+    (
+        "What would a shorter delay bring, and pages that come in 0.2 s?",
+        "crawlpool plan urls.txt --delay 0.1 --answer-time 0.2",
+    ),
+    ("Are 64 requests at once worth it?", "crawlpool plan urls.txt --in-flight 64"),
+    ("For a program; the hours that it takes at least:", "crawlpool plan urls.txt --json | jq '.total_s / 3600'"),
+)
+_PLAN_AFTER = (
+    "A plan is the least that a run takes: retries, redirects, a Crawl-delay in a robots.txt and hosts that refuse "
+    "come on top, and nobody knows them before.",
+    f"{_PLACES} Those of 'crawlpool run' that don't matter here may stand there, too.",
+    "The plan goes to standard output; bad lines are told on standard error.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What the help of one command teaches beside its options.
+
+    Args:
+        examples: what for, and the command line.
+        meanings: its exit codes.
+        after: paragraphs at the end.
+    """
+
+    examples: tuple[tuple[str, str], ...]
+    meanings: tuple[tuple[Exit, str], ...]
+    after: tuple[str, ...]
+
+
+RUN = Lesson(_RUN_EXAMPLES, MEANINGS, _RUN_AFTER)
+PLAN = Lesson(_PLAN_EXAMPLES, PLAN_MEANINGS, _PLAN_AFTER)
 
 
 class GroupedOption(click.Option):
@@ -76,14 +118,22 @@ class GroupedOption(click.Option):
 
 
 class TeachingCommand(click.Command):
-    """A command whose help teaches."""
+    """A command whose help teaches.
+
+    Args:
+        lesson: what it teaches beside the options.
+    """
+
+    def __init__(self, *args: Any, lesson: Lesson, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lesson = lesson
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help."""
         self.format_usage(ctx, formatter)
         self.format_help_text(ctx, formatter)
         with formatter.section("Examples"):
-            for what, how in EXAMPLES:
+            for what, how in self._lesson.examples:
                 formatter.write(f"{'':>{formatter.current_indent}}{what}\n")
                 formatter.write(f"{'':>{formatter.current_indent + 2}}{how}\n")
         for group in GROUPS:
@@ -92,11 +142,12 @@ class TeachingCommand(click.Command):
                 for param in self.get_params(ctx)
                 if _group_of(param) == group and (row := param.get_help_record(ctx)) is not None
             ]
-            with formatter.section(group):
-                formatter.write_dl(rows, col_max=26)
+            if rows:
+                with formatter.section(group):
+                    formatter.write_dl(rows, col_max=26)
         with formatter.section("Exit codes, the first that applies"):
-            formatter.write_dl([(str(int(code)), meaning) for code, meaning in MEANINGS])
-        for text in AFTER:
+            formatter.write_dl([(str(int(code)), meaning) for code, meaning in self._lesson.meanings])
+        for text in self._lesson.after:
             formatter.write_paragraph()
             formatter.write_text(text)
 

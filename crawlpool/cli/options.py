@@ -1,4 +1,4 @@
-"""The options of ``crawlpool run``, as they stand in the help."""
+"""The options of the commands, as they stand in the help. What two commands have in common is made once, for both."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from crawlpool.cli.help import GroupedOption
 from crawlpool.cli.values import Lines, MaxFailures, PerSecond, Resolve, Seconds, Size, Statuses, Words
 from crawlpool.config import DEFAULT_THREADS, HTTP_VERSIONS
 from crawlpool.observe.display import KINDS
+from crawlpool.plan import DEFAULT_ANSWER_S
 from crawlpool.retry import RETRY_STATUSES, RetryPolicy
 from crawlpool.source.settings import FORMATS
 
@@ -21,6 +22,11 @@ _POLICY = RetryPolicy()
 TRANSPORT_CHOICES = ("auto", "curl", "urllib3")
 #: Options whose values may be secrets: no message ever repeats them.
 SECRET = frozenset({"header", "auth", "proxy"})
+#: What ``crawlpool plan`` has of the parameters of ``crawlpool run``, the very same.
+_OF_PLAN = frozenset(
+    "inputs input_format url_field default_scheme duplicates threads in_flight delay per_host rate ignore_robots quiet "
+    "log_format config".split()
+)
 
 
 def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
@@ -142,6 +148,24 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            help='A TOML file with options, and [site."https://host"] tables with headers, auth, retries.')
     # fmt: on
     return found
+
+
+def plan_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
+    """Return the parameters of ``crawlpool plan``.
+
+    Args:
+        read_config: the callback of ``--config``.
+    """
+    # fmt: off
+    return [
+        *(param for param in run_options(read_config) if param.name in _OF_PLAN),
+        GroupedOption(["--answer-time"], group="Speed and politeness", type=Seconds(), default=DEFAULT_ANSWER_S,
+                      show_default=True, help="How long an answer takes: an assumption, as nothing is asked."),
+        GroupedOption(["--top"], group="Output", type=click.IntRange(0), metavar="N", default=10, show_default=True,
+                      help="Hosts shown: those that demand most."),
+        GroupedOption(["--json"], group="Output", is_flag=True, help="One JSON object instead of text."),
+    ]
+    # fmt: on
 
 
 def _statuses() -> str:

@@ -66,7 +66,7 @@ class Pace:
 
 
 def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
-    """Return the limits that the options make.
+    """Return the limits that the options make; those of ``run``, or of a command that has some of them.
 
     ``--per-host`` alone means so many at once and no delay; ``--delay`` alone one at a time. Where one of them is
     given it holds for loopback hosts, too.
@@ -75,7 +75,8 @@ def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
         click.UsageError: when a delay and more than one at once are asked for.
     """
     delay_s, per_host = given["delay"], given["per_host"]
-    cap_s, rate, ignores = given["max_retry_after"], given["rate"], given["ignore_robots"]
+    cap_s = given.get("max_retry_after", POLITE.max_cooldown_s)  # a command that sends nothing has no such option
+    rate, ignores = given["rate"], given["ignore_robots"]
     if delay_s and per_host is not None and per_host > 1:
         delay, several = place_of(ctx, "delay"), place_of(ctx, "per_host")
         raise click.UsageError(
@@ -83,9 +84,9 @@ def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
             "once: give --delay 0, or leave one of them out",
             ctx,
         )
-    if given["adaptive"] and (per_host is None or per_host < 2):
+    if given.get("adaptive") and (per_host is None or per_host < 2):
         raise click.UsageError(f"{place_of(ctx, 'adaptive')} needs --per-host N, with N of 2 or more", ctx)
-    limits = HostLimits(per_host or 1, delay_s or 0.0, cap_s, adaptive=given["adaptive"])
+    limits = HostLimits(per_host or 1, delay_s or 0.0, cap_s, adaptive=bool(given.get("adaptive")))
     if delay_s is None and per_host is None:
         limits = dataclasses.replace(POLITE, max_cooldown_s=cap_s)
-    return Pace(limits, rate, ignores, given["on_block"] == "hold")
+    return Pace(limits, rate, ignores, given.get("on_block") != "record")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import traceback
@@ -14,12 +13,12 @@ from crawlpool.cli.network import check_files, make_pool
 from crawlpool.cli.outputs import STDOUT, check_outputs, close_sinks, is_terminal, open_sinks
 from crawlpool.cli.signals import Interrupts
 from crawlpool.cli.summary import books_of, fields_of, summary_of
-from crawlpool.cli.watch import Feed, Watch
+from crawlpool.cli.watch import Feed, Watch, check_input
 from crawlpool.errors import CookieFileError, SinkError
 from crawlpool.events import TargetSettled, emit, logger
 from crawlpool.observe import logs_to, make_display
 from crawlpool.redact import redact_text, redact_url
-from crawlpool.source import InputFileError, Source, check_inputs
+from crawlpool.source import InputFileError, Source
 
 if TYPE_CHECKING:
     from crawlpool.cli.settings import RunSettings
@@ -46,9 +45,7 @@ def run(settings: RunSettings, telling: Telling) -> Exit:
         CrawlPoolError: for trouble with files before anything was fetched.
         ConfigError: when settings contradict each other.
     """
-    if STDOUT in settings.inputs and sys.__stdin__ is None:
-        raise InputFileError("it was closed when the program started", "stdin")
-    check_inputs(settings.inputs, settings.source)
+    check_input(settings.inputs, settings.source)
     check_outputs(settings)
     check_files(settings)
     with logs_to(telling, settings.verbosity):

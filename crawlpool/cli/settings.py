@@ -74,22 +74,12 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         click.UsageError: when something is missing, or doesn't go together; no message repeats a secret.
         SecretFileError: when a file with a secret can't be read.
     """
-    if not given["inputs"]:
-        raise click.UsageError("no input: give a file, URLs, or - for standard input", ctx)
-    if given["carry"] and given["input_format"] == "lines":
-        raise click.UsageError("--carry needs --input-format jsonl or csv: plain lines have no fields", ctx)
+    source = source_of(ctx, given)
     if given["insecure"] and given["ca_bundle"]:
         raise click.UsageError("--insecure and --ca-bundle contradict each other", ctx)
     if given["quiet"] and given["verbose"]:
         raise click.UsageError("--quiet and --verbose contradict each other", ctx)
     try:
-        source = SourceSettings(
-            input_format=given["input_format"],
-            url_field=given["url_field"],
-            carry=given["carry"] or (),
-            default_scheme=given["default_scheme"],
-            method=given["method"],
-        )
         retry = RetryPolicy(attempts=given["retries"] + 1, max_retry_after_s=given["max_retry_after"])
         if given["retry_on"] is not None:
             retry = dataclasses.replace(retry, statuses=given["retry_on"])
@@ -128,6 +118,29 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         log_format=given["log_format"],
         bound=given["max_failures"],
     )
+
+
+def source_of(ctx: click.Context, given: Mapping[str, Any]) -> SourceSettings:
+    """Return how the input is to be read; a command need not have ``--carry`` and ``--method``.
+
+    Raises:
+        click.UsageError: when there is no input, or something doesn't go together.
+    """
+    carry = given.get("carry") or ()
+    if not given["inputs"]:
+        raise click.UsageError("no input: give a file, URLs, or - for standard input", ctx)
+    if carry and given["input_format"] == "lines":
+        raise click.UsageError("--carry needs --input-format jsonl or csv: plain lines have no fields", ctx)
+    try:
+        return SourceSettings(
+            input_format=given["input_format"],
+            url_field=given["url_field"],
+            carry=carry,
+            default_scheme=given["default_scheme"],
+            method=given.get("method", SourceSettings.method),
+        )
+    except ConfigError as error:
+        raise click.UsageError(one_line(str(error)), ctx) from None
 
 
 def _secret(ctx: click.Context, name: str, read: Callable[[str], Any], value: str) -> Any:

@@ -1,7 +1,8 @@
-"""What a run learns of its results as they are settled: bad lines to tell of, failures to count, work that was left."""
+"""What a run learns of its input and its results: bad lines to tell of, failures to count, work that was left."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -9,18 +10,45 @@ from crawlpool.cli.exits import FEW
 from crawlpool.errors import ErrorKind, InputError
 from crawlpool.leg import host_of
 from crawlpool.models import Outcome
+from crawlpool.source import InputFileError, check_inputs
+from crawlpool.source.reader import STDIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from crawlpool.cli.exits import FailureBound
     from crawlpool.limits import HostLimits
     from crawlpool.models import Result, Target
     from crawlpool.observe import Telling
-    from crawlpool.source import BadLine, Source
+    from crawlpool.source import BadLine, Source, SourceSettings
 
 #: Bad lines told one by one. A file that is none of URLs would fill the screen; each line has its record anyway.
 TOLD_LINES = 10
+
+
+def check_input(inputs: Sequence[str], settings: SourceSettings) -> None:
+    """Find trouble with the inputs before anything is begun; see ``crawlpool.source.check_inputs``.
+
+    Raises:
+        InputFileError: also when standard input is wanted, and was closed when the program started.
+        ConfigError: when standard input is given twice.
+    """
+    if STDIN in inputs and sys.__stdin__ is None:
+        raise InputFileError("it was closed when the program started", "stdin")
+    check_inputs(inputs, settings)
+
+
+def tell_bad_line(telling: Telling, error: BaseException, number: int, others: str) -> None:
+    """Tell of one bad line, unless enough were told.
+
+    Args:
+        telling: where to.
+        error: what is wrong; its message has the place.
+        number: which bad line it is, from 1.
+        others: what becomes of those that aren't told; goes with the last one that is.
+    """
+    if number <= TOLD_LINES and not telling.is_quiet:
+        telling.warn("bad input line", f"{error}{others if number == TOLD_LINES else ''}")
 
 
 class Watch:
@@ -73,9 +101,9 @@ class Watch:
             self._busy_s += result.elapsed_s or 0.0
             self._waited_s += waited_s
             bad_lines, is_too_much = self._bad_lines, is_failure and self._is_too_much()
-        if is_bad_line and bad_lines <= TOLD_LINES and not self._telling.is_quiet:
-            more = "" if bad_lines < TOLD_LINES else "; further bad lines are told in their records only"
-            self._telling.warn("bad input line", f"{result.error}{more}")
+        if is_bad_line and result.error is not None:
+            others = "; further bad lines are told in their records only"
+            tell_bad_line(self._telling, result.error, bad_lines, others)
         if is_too_much:
             self._too_many()
 

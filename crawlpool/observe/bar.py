@@ -1,4 +1,4 @@
-"""The progress bar, drawn by rich on stderr, with log lines and records of the terminal above it."""
+"""What is drawn by rich at the end of a terminal, with log lines and records above it: the progress bar of a run."""
 
 from __future__ import annotations
 
@@ -27,22 +27,20 @@ if TYPE_CHECKING:
 BAR_WIDTH = 30
 
 
-class BarDisplay:
-    """Draws how far the crawl is: a bar where the total is known, the numbers, and the slowest hosts.
+class LiveArea:
+    """The last lines of a terminal, drawn again and again, and taken away at the end.
 
-    It is redrawn by whoever updates it, and by nobody else: rich's own thread would be one more to stop.
+    It is redrawn by whoever draws, and by nobody else: rich's own thread would be one more to stop.
 
     Args:
-        telling: whose lines stand above the bar meanwhile.
-        meter: makes the numbers.
+        telling: whose lines stand above it meanwhile.
         file: the terminal; stderr unless given.
+
+    A terminal that goes away ends the drawing, and nothing else.
     """
 
-    every_s = 0.25
-
-    def __init__(self, telling: Telling, meter: Meter, file: TextIO | None = None) -> None:
+    def __init__(self, telling: Telling, file: TextIO | None = None) -> None:
         self._telling = telling
-        self._meter = meter
         terminal = file if file is not None else sys.stderr
         self._console = Console(file=terminal, highlight=False, markup=False, emoji=False)
         self._live = Live(
@@ -53,7 +51,7 @@ class BarDisplay:
             redirect_stderr=False,
             vertical_overflow="crop",
         )
-        # Held while the terminal is written to: rich draws the bar and the lines above it in several writes.
+        # Held while the terminal is written to: rich draws the area and the lines above it in several writes.
         self._lock = threading.Lock()
         self._is_drawn = False
 
@@ -67,9 +65,8 @@ class BarDisplay:
                 return  # the terminal went away
         self._telling.draw_above(self._print)
 
-    def update(self, progress: Progress) -> None:
-        """Draw a new snapshot."""
-        drawn = picture(self._meter.read(progress))
+    def draw(self, drawn: RenderableType) -> None:
+        """Draw something else than before."""
         with self._lock:
             if self._is_drawn:
                 try:
@@ -78,7 +75,7 @@ class BarDisplay:
                     self._is_drawn = False
 
     def stop(self) -> None:
-        """Take the bar away and give the cursor back."""
+        """Take it away and give the cursor back. May be called again."""
         self._telling.draw_above(None)
         with self._lock:
             if self._is_drawn:
@@ -91,6 +88,34 @@ class BarDisplay:
     def _print(self, text: str) -> None:
         with self._lock:
             self._console.print(Text.from_ansi(text), soft_wrap=True)
+
+
+class BarDisplay:
+    """Draws how far the crawl is: a bar where the total is known, the numbers, and the slowest hosts.
+
+    Args:
+        telling: whose lines stand above the bar meanwhile.
+        meter: makes the numbers.
+        file: the terminal; stderr unless given.
+    """
+
+    every_s = 0.25
+
+    def __init__(self, telling: Telling, meter: Meter, file: TextIO | None = None) -> None:
+        self._meter = meter
+        self._area = LiveArea(telling, file)
+
+    def start(self) -> None:
+        """Begin to draw."""
+        self._area.start()
+
+    def update(self, progress: Progress) -> None:
+        """Draw a new snapshot."""
+        self._area.draw(picture(self._meter.read(progress)))
+
+    def stop(self) -> None:
+        """Take the bar away and give the cursor back."""
+        self._area.stop()
 
 
 def picture(pace: Pace) -> RenderableType:

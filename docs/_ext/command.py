@@ -1,7 +1,8 @@
 """The command's own words in the documentation: its help as it prints it, and a look at every option that is named.
 
 ``.. command-output:: run --help`` runs ``crawlpool run --help`` when the documentation is built. And each long option
-in a console block, or in an inline literal such as ``--threads 16``, must be one that the help knows.
+in a console block must be one that the help of its command knows; one in an inline literal such as
+``--threads 16``, one of any command's.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 _COLUMNS = "100"
 _TIMEOUT_S = 60
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-_OURS = re.compile(r"(?m)^\$ .*\bcrawlpool (?:run)\b.*(?:\n> .*)*")
+_COMMANDS = ("run", "plan")
+_OURS = re.compile(rf"(?m)^\$ .*\bcrawlpool ({'|'.join(_COMMANDS)})\b.*(?:\n> .*)*")
+_ANY = "/".join(_COMMANDS)
 
 _log = logging.getLogger(__name__)
 
@@ -69,24 +72,25 @@ class CommandOutput(SphinxDirective):
 
 
 def _look_at_options(app: Sphinx, doctree: nodes.document) -> None:
-    named: list[tuple[nodes.Node, str]] = []
+    named: list[tuple[nodes.Node, str, str]] = []
     for block in doctree.findall(nodes.literal_block):
         if block.get("language") == "console" and "--help" not in block.astext():
-            lines = "\n".join(_OURS.findall(block.astext()))
-            named.extend((block, option) for option in _OPTION.findall(lines))
+            for ours in _OURS.finditer(block.astext()):
+                named.extend((block, ours[1], option) for option in _OPTION.findall(ours[0]))
     for literal in doctree.findall(nodes.literal):
         if literal.astext().startswith("--"):
-            named.extend((literal, option) for option in _OPTION.findall(literal.astext()))
+            named.extend((literal, _ANY, option) for option in _OPTION.findall(literal.astext()))
     if not named:
         return
     try:
-        known = set(_OPTION.findall(output_of("run --help")))
+        known = {name: set(_OPTION.findall(output_of(f"{name} --help"))) for name in _COMMANDS}
     except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
         _log.warning("the options can't be looked at: %s", error, location=named[0][0])
         return
-    for node, option in named:
-        if option not in known:
-            _log.warning("crawlpool run has no option %s", option, location=node)
+    known[_ANY] = set().union(*known.values())
+    for node, command, option in named:
+        if option not in known[command]:
+            _log.warning("crawlpool %s has no option %s", command, option, location=node)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -66,10 +66,20 @@ def _values_of(name: str) -> Callable[[], dict[str, str]]:
     return read
 
 
-def _exit_codes() -> dict[str, str]:
-    from crawlpool.cli.exits import MEANINGS
+def _exit_codes(name: str) -> Callable[[], dict[str, str]]:
+    def read() -> dict[str, str]:
+        from crawlpool.cli import exits
 
-    return {str(int(code)): meaning for code, meaning in MEANINGS}
+        return {str(int(code)): meaning for code, meaning in getattr(exits, name)}
+
+    return read
+
+
+def _plan() -> dict[str, str]:
+    from crawlpool.cli.plan_text import facts_of
+    from crawlpool.plan import plan_of
+
+    return dict.fromkeys(facts_of(plan_of({}), 0), "")
 
 
 #: What a page may ask for: how to read it, and the heads of the columns.
@@ -81,7 +91,9 @@ SOURCES: dict[str, tuple[Callable[[], dict[str, str]], tuple[str, str]]] = {
     "source": (_fields_of("SourceSettings"), ("field", "default")),
     "kinds": (_values_of("ErrorKind"), ("kind", "")),
     "outcomes": (_values_of("Outcome"), ("outcome", "")),
-    "exits": (_exit_codes, ("code", "meaning")),
+    "exits": (_exit_codes("MEANINGS"), ("code", "meaning")),
+    "plan_exits": (_exit_codes("PLAN_MEANINGS"), ("code", "meaning")),
+    "plan": (_plan, ("key", "")),
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from crawlpool.clock import iso_utc
 from crawlpool.errors import describe, kind_of
 from crawlpool.redact import one_line, redact_input, redact_text, redact_url
+from crawlpool.robots_tag import may_have_tags, tags_of
 
 SCHEMA_VERSION = 1
 MAX_INPUT_CHARS = 2048
@@ -41,6 +42,7 @@ EMPTY: dict[str, Any] = {
     "proxy": None,
     "headers": None,
     "robots": None,
+    "robots_tag": [],
     "blocked": False,
     "duplicate_of": None,
     "not_modified": False,
@@ -107,6 +109,7 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
         "duplicate_of": result.duplicate_of,
         "redirects": [{"url": redact_url(hop.url), "status": hop.status} for hop in result.redirects],
         "attempts": result.attempts,
+        "robots_tag": [],
         "body": [],
         "run": run,
     }
@@ -133,6 +136,7 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
         if isinstance(content, bytes):
             record["bytes"] = len(content)
             record["sha256"] = hashlib.sha256(content).hexdigest()
+            record["robots_tag"] = tags_of(response.headers, content)
         wire = getattr(response, "wire", None)
         if wire is not None:
             record["ip"] = wire.ip
@@ -216,6 +220,7 @@ def _plain_line(result: Any, run: int) -> bytes | None:
         or type(response._content) is not bytes
         or response.status_code == 304
         or None in (result.started_at_s, result.elapsed_s, result.waited_s)
+        or may_have_tags(response.headers, response._content)
     ):
         return None
     content = response._content

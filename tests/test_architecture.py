@@ -27,7 +27,7 @@ from tests.house import (
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
-        "_version errors clock config limits models record redact events",
+        "_version errors clock config limits models record redact events robots_tag",
         "cookies retry decode politeness robots digests",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
@@ -44,7 +44,7 @@ ARROWS: dict[str, set[str]] = {
     "config": {"errors"},
     "limits": {"config"},
     "models": {"errors", "record"},
-    "record": {"clock", "errors", "redact"},
+    "record": {"clock", "errors", "redact", "robots_tag"},
     # floor 3
     "download": {"exchange", "layers", "shared"},
     "exchange": {"layers", "shared"},

@@ -18,7 +18,7 @@ from crawlpool.record import EMPTY, EVERY_HEADER, MAX_INPUT_CHARS, record_line, 
 
 DESIGN_KEYS = (
     "v n input url method meta depth parent outcome reason status final_url redirects attempts error content_type "
-    "bytes wire_bytes sha256 length_unverified http_version ip proxy headers robots blocked duplicate_of "
+    "bytes wire_bytes sha256 length_unverified http_version ip proxy headers robots robots_tag blocked duplicate_of "
     "not_modified change started_at elapsed_s waited_s timings body run"
 ).split()
 

@@ -168,7 +168,7 @@ def test_input_comes_from_files_streams_and_the_command_line(
     inputs = str(packed), mixed, "http://big.example/9"
     found = facts(capfd, *inputs)  # the same lines, once in a file and once packed
     assert [(host["host"], host["urls"]) for host in found["top"]][:2] == [("big.example", 4), ("small.example", 1)]
-    assert found["duplicates"] == 4
+    assert found["duplicates"] == 5
     found = facts(capfd, *inputs, "--duplicates", "fetch")
     assert [(host["host"], host["urls"]) for host in found["top"]][:2] == [("big.example", 7), ("small.example", 2)]
     table = tmp_path / "shop.csv"

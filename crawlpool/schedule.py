@@ -292,6 +292,8 @@ class Schedule:
                 leg.robots = "ignored"
             if leg.verdict is None and host.is_given_up(now):
                 leg.verdict = given_up(leg, host.trouble)
+            if host.crawl_delay_s:
+                leg.crawl_delay_s = host.crawl_delay_s  # it may grow until the leg has ended
             host.start()
         return leg
 

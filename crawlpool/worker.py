@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from crawlpool.attend import Attendant
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger
+from crawlpool.evidence import Evidence
 from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
 from crawlpool.politeness import How, Rate
@@ -207,12 +208,14 @@ class Workforce:
         follows: list[tuple[Leg, Leg | None]] = []
         results: dict[Run, list[tuple[Leg, Result]]] = {}
         is_quick = True
+        evidence = Evidence.begin(session._shared.clock)
         for completion in ended:
             leg: Leg = completion.exchange.token
             if leg.seat.host is not None:
                 leg.came = came_of(leg, completion, session._shared.clock)
                 if leg.came.how is How.REFUSED:  # now: to conclude may take its time, and others go on asking meanwhile
                     self.frontier.refused(leg)
+                    leg.known_at = session._shared.clock.monotonic()
             verdict = conclude(leg, session, completion)
             if isinstance(verdict, Leg):
                 follows.append((leg, verdict))
@@ -225,6 +228,8 @@ class Workforce:
         # The hosts are free from now on; what a handler does with the result isn't their time.
         for again in self.frontier.settle(follows, wakes=not (is_quick and comes_back)):
             results.setdefault(again.run, []).append((again, dropped(again, "interrupted")))
+        if evidence is not None:
+            evidence.give(ended)
         for run, its in results.items():
             try:
                 run.settled(its)

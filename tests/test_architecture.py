@@ -32,7 +32,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
         "source spill clearance lines schedule frontier sinks worker crawl sessionpool leg settle books runs attend "
-        "seen",
+        "seen evidence audit",
         "observe testing cli",
         "__main__",
     )
@@ -59,6 +59,7 @@ ARROWS: dict[str, set[str]] = {
     "books": {"leg"},
     "clearance": {"leg"},
     "crawl": {"books", "clearance", "leg", "seen", "settle", "sinks", "source", "spill", "worker"},
+    "evidence": {"leg", "settle"},
     "frontier": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
@@ -66,7 +67,7 @@ ARROWS: dict[str, set[str]] = {
     "schedule": {"leg", "lines", "settle"},
     "seen": {"leg"},
     "settle": {"leg"},
-    "worker": {"attend", "frontier", "leg", "settle"},
+    "worker": {"attend", "evidence", "frontier", "leg", "settle"},
     # floor 5
     "cli": {"observe"},
     "testing": {"cli"},

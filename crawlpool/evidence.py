@@ -1,0 +1,91 @@
+"""What a run leaves behind for ``crawlpool audit``: a line in the log for each request that was sent.
+
+Who says of itself that it was polite must not say more than is true, and a correct run must not look like a breach.
+So each moment is the one by which the frontier itself went, or lies on the strict side of it:
+
+- ``start_s`` is the time at which the frontier took the leg out for its host, read under its lock. The request is sent
+  after it, never before: within the same breath, unless an auth of the user's takes its time.
+- ``end_s`` is read once for a batch of legs that have ended, before anybody is told of it. So the answers were there
+  already, and the frontier counts the hosts as free, and a refusal's time as begun, at the earliest then.
+- ``known_s`` is read after the frontier was told of a refusal. A leg for a host that may have several was taken before
+  that, and is under way, or after it, and has waited for the whole of the cooldown.
+
+What lies between ``start_s`` and ``end_s`` is thus a little more than the host saw, and what lies between two requests
+a little less. The legs of a host whose recorded spans keep the limits have kept them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.clock import Clock, iso_utc
+from crawlpool.events import LegEnded, emit, logger
+from crawlpool.leg import host_of
+from crawlpool.politeness import How
+from crawlpool.redact import redact_url
+from crawlpool.settle import came_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from crawlpool.leg import Leg
+    from crawlpool.transport.base import Completion
+
+_NAME = "leg"
+_log = logger(_NAME)
+_stdlib = logging.getLogger(f"crawlpool.{_NAME}")
+
+
+class Evidence:
+    """The evidence of one batch of legs. Belongs to the worker that settles them.
+
+    Args:
+        clock: of the frontier.
+    """
+
+    __slots__ = ("_clock", "_end_s")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._end_s = clock.monotonic()
+
+    @classmethod
+    def begin(cls, clock: Clock) -> Evidence | None:
+        """Note the end of legs that have completed, before anybody is told; ``None`` where nobody logs it."""
+        return cls(clock) if _stdlib.isEnabledFor(logging.DEBUG) else None
+
+    def give(self, ended: Iterable[Completion]) -> None:
+        """Log each leg that was sent: after the frontier was told, as no host is to wait for a log line.
+
+        Never raises: an application's log handler that does must not cost a target its result.
+        """
+        with contextlib.suppress(Exception):
+            for completion in ended:
+                leg: Leg = completion.exchange.token
+                if leg.verdict is None and leg.exchange is not None:
+                    emit(_log, "debug", self._of(leg, completion))
+
+    def _of(self, leg: Leg, completion: Completion) -> LegEnded:
+        seat: Any = leg.seat
+        limits = None if seat.host is None else seat.limits
+        came = came_of(leg, completion, self._clock) if limits is None else leg.came
+        response = completion.response
+        url = completion.exchange.request.url or ""
+        known_at = leg.known_at if came.how is How.REFUSED else None
+        return LegEnded(
+            url=redact_url(url),
+            host=host_of(url),
+            start_s=round(leg.taken_at, 6),
+            end_s=round(self._end_s, 6),
+            started_at="" if leg.started_wall_s is None else iso_utc(leg.started_wall_s),
+            how=came.how.value,
+            status=None if response is None else response.status_code,
+            retry_after_s=came.retry_after_s,
+            known_s=None if known_at is None else round(known_at, 6),
+            # What the host's own politeness makes of both, as it was when the leg was taken.
+            delay_s=None if limits is None else max(limits.delay_s, min(leg.crawl_delay_s, limits.max_cooldown_s)),
+            per_host=None if limits is None else limits.concurrency,
+            max_cooldown_s=None if limits is None else limits.max_cooldown_s,
+        )

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.politeness import How
 from crawlpool.politeness.host import FIRST_COOLDOWN_S
+from crawlpool.redact import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -89,7 +90,7 @@ class RecordedLeg(NamedTuple):
             raise ValueError("the limits of a leg are all there or all null")
         return cls(
             host,
-            url,
+            redact_url(url),
             start_s,
             end_s,
             None if delay_s is None or cap_s is None else Allowed(delay_s, per_host, cap_s),
@@ -312,7 +313,7 @@ class _Legs:
         self.starts = array("d")
         self.ends = array("d")
         self.lines = array("Q")
-        self.sorts = array("L")
+        self.sorts = array("I")
         self.texts = bytearray()
         self.urls_end = array("Q")
         self.refusals: dict[int, tuple[float, float]] = {}  # the cooldown in seconds, and when it was known
@@ -364,12 +365,13 @@ class _Closed:
 
 
 _UNLIMITED = Allowed(0.0, None)
+_LONGEST_S = 1e12  # more is no time; NaN and integers that no float can hold aren't, either
 
 
 def _seconds(fields: Mapping[str, Any], name: str) -> float | None:
     value = fields.get(name)
     if value is None:
         return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= _LONGEST_S:
         raise ValueError(f"{name} is no number of seconds")
     return float(value)

@@ -1,4 +1,4 @@
-"""The command line: a group whose only command so far is ``run``; and how its errors are told."""
+"""The command line: a group with its commands; and how its errors are told."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from crawlpool._version import __version__
+from crawlpool.cli.audit import audit_command
 from crawlpool.cli.config_file import ConfigFileError, check_variables, read_config
 from crawlpool.cli.exits import Exit
 from crawlpool.cli.help import PREFIX, TeachingCommand
@@ -53,7 +54,7 @@ def make_command() -> click.Group:
     group = click.Group(
         "crawlpool",
         help="Fetch lists of URLs with many threads, politely, with exactly one record for each URL.",
-        epilog="'crawlpool run --help' shows examples, all options and the exit codes.",
+        epilog="'crawlpool COMMAND --help' shows examples, all options and the exit codes.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     click.version_option(__version__, prog_name="crawlpool", message="%(prog)s %(version)s")(group)
@@ -68,6 +69,7 @@ def make_command() -> click.Group:
             context_settings={"auto_envvar_prefix": PREFIX},
         )
     )
+    group.add_command(audit_command())
     return group
 
 

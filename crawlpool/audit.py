@@ -242,7 +242,7 @@ class Judge:
         bounds = {number: (sorts[number][0] or _UNLIMITED).at_once or math.inf for number in set(legs.sorts)}
         most = max((bound for bound in bounds.values() if bound != math.inf), default=1)
         latest: list[tuple[float, int]] = []  # ends, and whose: as many as any rule asks for, in order
-        closed, noted = _Closed(), _Closed()  # from the end of a refusal on; from when everybody knew of it
+        closed, noted = _Closed(), _Closed(after=True)  # from a refusal's end on; after everybody knew of it
         last_end = -math.inf
         for leg in legs.in_order(bounds):
             start, end = starts[leg], ends[leg]
@@ -343,11 +343,12 @@ class _Legs:
 
 
 class _Closed:
-    """Until when refusals close a host, as time goes on."""
+    """Until when refusals close a host, as time goes on; ``after``: not yet at the very moment where one begins."""
 
-    __slots__ = ("_coming", "leg", "until")
+    __slots__ = ("_after", "_coming", "leg", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, *, after: bool = False) -> None:
+        self._after = after
         self._coming: list[tuple[float, float, int]] = []  # a heap: from when, until when, by which leg
         self.until = -math.inf
         self.leg = -1
@@ -356,9 +357,10 @@ class _Closed:
         heapq.heappush(self._coming, (begin, until, leg))
 
     def is_so(self, now: float) -> bool:
-        """Tell whether there was a refusal before ``now``, which never goes back: see ``until`` and ``leg``."""
-        while self._coming and self._coming[0][0] < now:
-            _, until, leg = heapq.heappop(self._coming)
+        """Tell whether there was a refusal up to ``now``, which never goes back: see ``until`` and ``leg``."""
+        coming = self._coming
+        while coming and (coming[0][0] < now or (coming[0][0] == now and not self._after)):
+            _, until, leg = heapq.heappop(coming)
             if until > self.until:
                 self.until, self.leg = until, leg
         return self.leg >= 0

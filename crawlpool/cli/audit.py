@@ -160,15 +160,16 @@ class Reading:
         with opened(log, StopSignal()) as read:
             for number, line in enumerate(split_lines(read, _LONGEST_LINE), 1):
                 # Most lines are of other kinds, and to parse one is the dear part: what is in it is looked at first.
-                if not isinstance(line, bytes):
-                    self.broken += line.head.startswith(b"{")
+                text = line if isinstance(line, bytes) else line.head
+                if not text.startswith(b"{"):
                     continue
-                is_leg, is_whole = b'"leg ended"' in line, line.rstrip().endswith(b"}")
-                if not is_leg and (b'"started"' not in line or not is_whole):
-                    self.broken += line.startswith(b"{") and not is_whole
+                if text is not line or not text.rstrip().endswith(b"}"):
+                    self.broken += 1
+                    continue
+                if b'"leg ended"' not in text and b'"started"' not in text:
                     continue
                 try:
-                    fields = json.loads(line)
+                    fields = json.loads(text)
                     event = fields["event"]
                     if event == "started" and fields.get("logger", _TELLER) == _TELLER:
                         judge.begin_run(name)

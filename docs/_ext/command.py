@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 _ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 _COLUMNS = "100"
 _TIMEOUT_S = 60
+_COMMANDS = ("run", "audit")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-_OURS = re.compile(r"(?m)^\$ .*\bcrawlpool (?:run)\b.*(?:\n> .*)*")
+_OURS = re.compile(rf"(?m)^\$ .*\bcrawlpool (?:{'|'.join(_COMMANDS)})\b.*(?:\n> .*)*")
 
 _log = logging.getLogger(__name__)
 
@@ -80,13 +81,13 @@ def _look_at_options(app: Sphinx, doctree: nodes.document) -> None:
     if not named:
         return
     try:
-        known = set(_OPTION.findall(output_of("run --help")))
+        known = {option for name in _COMMANDS for option in _OPTION.findall(output_of(f"{name} --help"))}
     except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
         _log.warning("the options can't be looked at: %s", error, location=named[0][0])
         return
     for node, option in named:
         if option not in known:
-            _log.warning("crawlpool run has no option %s", option, location=node)
+            _log.warning("crawlpool has no option %s", option, location=node)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -72,6 +72,12 @@ def _exit_codes() -> dict[str, str]:
     return {str(int(code)): meaning for code, meaning in MEANINGS}
 
 
+def _leg_ended() -> dict[str, str]:
+    from crawlpool.events import LegEnded
+
+    return {field.name: "" for field in dataclasses.fields(LegEnded)}
+
+
 #: What a page may ask for: how to read it, and the heads of the columns.
 SOURCES: dict[str, tuple[Callable[[], dict[str, str]], tuple[str, str]]] = {
     "record": (_record, ("key", "when unknown")),
@@ -81,6 +87,7 @@ SOURCES: dict[str, tuple[Callable[[], dict[str, str]], tuple[str, str]]] = {
     "source": (_fields_of("SourceSettings"), ("field", "default")),
     "kinds": (_values_of("ErrorKind"), ("kind", "")),
     "outcomes": (_values_of("Outcome"), ("outcome", "")),
+    "leg_ended": (_leg_ended, ("field", "")),
     "exits": (_exit_codes, ("code", "meaning")),
 }
 

@@ -205,7 +205,8 @@ class Judge:
         found, allowed = self._found, leg.allowed
         found.legs += 1
         if self._allowed is not None:
-            allowed = self._allowed if allowed is None else self._allowed._replace(max_cooldown_s=allowed.max_cooldown_s)
+            cap_s = self._allowed.max_cooldown_s if allowed is None else allowed.max_cooldown_s
+            allowed = self._allowed._replace(max_cooldown_s=cap_s)
         found.without_limits += allowed is None
         legs = self._hosts.get(leg.host)
         if legs is None:

@@ -97,9 +97,9 @@ class LegEnded:
     """A request of a run has ended: what ``crawlpool audit`` judges. Made by ``crawlpool.evidence`` alone.
 
     ``start_s`` and ``end_s`` are seconds of the process's monotonic clock, ``started_at`` is the time of the start.
-    ``how`` is a ``crawlpool.politeness.How``; ``known_s`` is when a refusal had been told to everybody. ``delay_s`` (with
-    a ``Crawl-delay`` taken in), ``per_host`` (``None``: any number) and ``max_cooldown_s`` are the limits that held for
-    this request, all three ``None`` where none did.
+    ``how`` is a ``crawlpool.politeness.How``; ``known_s`` is when a refusal had been told to everybody. ``delay_s``
+    (with a ``Crawl-delay`` taken in), ``per_host`` (``None``: any number) and ``max_cooldown_s`` are the limits that
+    held for this request, all three ``None`` where none did.
     """
 
     url: str

@@ -69,7 +69,9 @@ def test_polite_legs_are_clean(made: list[RecordedLeg], chance: random.Random) -
 
 
 @given(polite(refuses=False, least=2), st.data(), st.randoms())
-def test_one_early_start_is_found_and_named(made: list[RecordedLeg], data: st.DataObject, chance: random.Random) -> None:
+def test_one_early_start_is_found_and_named(
+    made: list[RecordedLeg], data: st.DataObject, chance: random.Random
+) -> None:
     """The one leg that starts before its delay, or before there is a place for it, is named, and by how much."""
     allowed = made[0].allowed
     assert allowed is not None and allowed.per_host is not None
@@ -218,7 +220,15 @@ def test_who_looks_on_sees_each_request_with_its_gap() -> None:
     assert [one.place for one in seen] == [":2", ":3", ":1"]
 
 
-GOOD = {"host": "h", "url": "http://h/", "start_s": 1, "end_s": 2.5, "delay_s": 0.5, "per_host": 1, "max_cooldown_s": 9.0}
+GOOD = {
+    "host": "h",
+    "url": "http://h/",
+    "start_s": 1,
+    "end_s": 2.5,
+    "delay_s": 0.5,
+    "per_host": 1,
+    "max_cooldown_s": 9.0,
+}
 
 
 def test_a_leg_is_what_the_log_says() -> None:
@@ -247,5 +257,5 @@ def test_a_leg_is_what_the_log_says() -> None:
 )
 def test_what_is_no_leg_is_refused(wrong: dict[str, Any]) -> None:
     """Nothing is judged by half."""
-    with pytest.raises(ValueError, match="leg|seconds"):
+    with pytest.raises(ValueError, match=r"leg|seconds"):
         RecordedLeg.of({**GOOD, **wrong})

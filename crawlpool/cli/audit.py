@@ -112,7 +112,7 @@ def _allowed(delay: float | None, per_host: int | None) -> Allowed | None:
     """Return the limits that the options give, as ``run`` understands them; ``None`` where they give none."""
     from crawlpool.audit import Allowed
     from crawlpool.errors import ConfigError
-    from crawlpool.limits import HostLimits
+    from crawlpool.limits import DAY_S, HostLimits
 
     if delay is None and per_host is None:
         return None
@@ -124,8 +124,8 @@ def _allowed(delay: float | None, per_host: int | None) -> Allowed | None:
         )
     try:
         limits = HostLimits(concurrency=per_host or 1, delay_s=delay or 0.0)
-    except ConfigError as error:
-        raise click.UsageError(str(error), _context()) from None
+    except ConfigError:  # click has looked at the number already
+        raise click.UsageError(f"--delay {delay:g}: a delay is 0 to {DAY_S:g} seconds", _context()) from None
     return Allowed(limits.delay_s, limits.concurrency, limits.max_cooldown_s)
 
 

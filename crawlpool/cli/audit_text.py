@@ -33,8 +33,8 @@ def as_text(found: Findings, broken: int, allowed: Allowed | None, requests: Seq
     for kind, (name, what) in _RULES.items():
         tally = found.tallies[kind]
         if tally.asked:
-            tightest = f"; the tightest by {tally.slack_s:.6f} s: {one_line(tally.host)}, {tally.place}" if tally.host else ""
-            yield f"  {name:<9} {tally.asked:,} {what}{tightest}"
+            tightest = f"; the tightest by {tally.slack_s:.6f} s: {one_line(tally.host)}, {tally.place}"
+            yield f"  {name:<9} {tally.asked:,} {what}{tightest if tally.host else ''}"
     if found.without_limits:
         yield f"  {found.without_limits:,} requests went to hosts without limits, and were not judged"
     if broken:

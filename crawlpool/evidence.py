@@ -11,7 +11,8 @@ So each moment is the one by which the frontier itself went, or lies on the stri
   that, and is under way, or after it, and has waited for the whole of the cooldown.
 
 What lies between ``start_s`` and ``end_s`` is thus a little more than the host saw, and what lies between two requests
-a little less. The legs of a host whose recorded spans keep the limits have kept them.
+a little less. The legs of a host whose recorded spans keep the limits have kept them. A leg that was given up in the
+very moment of its sending counts as sent, as it does for its host.
 """
 
 from __future__ import annotations

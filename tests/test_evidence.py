@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crawlpool import HostLimits, RetryPolicy, SessionPool
+from crawlpool import HostLimits, Outcome, RetryPolicy, SessionPool
 from crawlpool.audit import RecordedLeg, judge
 from crawlpool.evidence import Evidence
 from crawlpool.testing import Answer, SiteServer
@@ -59,7 +59,8 @@ def test_a_host_without_limits_has_none_in_the_log(caplog: Caplog) -> None:
     """All three are null; what came of the leg is told all the same, and no credential."""
     with SiteServer({"/": Answer(503, {"Retry-After": "3"})}) as server, caplog.at_level("DEBUG", "crawlpool.leg"):
         with SessionPool(retry=RetryPolicy(attempts=1)) as pool:
-            assert [r.unwrap().status_code for r in pool.map([f"http://u:secret@127.0.0.1:{server.port}/"])] == [503]
+            results = pool.map([f"http://u:secret@127.0.0.1:{server.port}/"])
+            assert [result.outcome for result in results] == [Outcome.HTTP_ERROR]
     (fields,) = legs_of(caplog)
     assert (fields["delay_s"], fields["per_host"], fields["max_cooldown_s"]) == (None, None, None)
     assert (fields["how"], fields["retry_after_s"], fields["known_s"]) == ("refused", 3.0, None)

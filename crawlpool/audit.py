@@ -373,8 +373,8 @@ _LONGEST_S = 1e12  # more is no time; NaN and integers that no float can hold ar
 
 def _seconds(fields: Mapping[str, Any], name: str) -> float | None:
     value = fields.get(name)
-    if value is None:
-        return None
+    if value is None or (type(value) is float and 0 <= value <= _LONGEST_S):
+        return value
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= _LONGEST_S:
         raise ValueError(f"{name} is no number of seconds")
     return float(value)

@@ -169,7 +169,7 @@ class Reading:
                 if b'"leg ended"' not in text and b'"started"' not in text:
                     continue
                 try:
-                    fields = json.loads(text)
+                    fields = json.loads(text.decode())  # of bytes it would first guess the encoding
                     event = fields["event"]
                     if event == "started" and fields.get("logger", _TELLER) == _TELLER:
                         judge.begin_run(name)

@@ -98,8 +98,8 @@ def _audit(
     if not found.legs:
         if reading.legs:
             raise InputFileError(f"no request to {wanted!r} is recorded, of {reading.legs:,} to other hosts", where)
-        broken = f"; {reading.broken:,} broken lines" if reading.broken else ""
-        raise InputFileError(f"no request is recorded{broken}; this records them: {_HOW}", where)
+        broken = f" ({reading.broken:,} broken)" if reading.broken else ""
+        raise InputFileError(f"no request is recorded in its lines{broken}; this records them: {_HOW}", where)
     if as_json:
         listed = requests if evidence else None
         _write([json.dumps(fields_of(found, reading.broken, allowed, listed))])

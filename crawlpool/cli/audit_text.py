@@ -36,9 +36,9 @@ def as_text(found: Findings, broken: int, allowed: Allowed | None, requests: Seq
             tightest = f"; the tightest by {tally.slack_s:.6f} s: {one_line(tally.host)}, {tally.place}"
             yield f"  {name:<9} {tally.asked:,} {what}{tightest if tally.host else ''}"
     if found.without_limits:
-        yield f"  {found.without_limits:,} requests went to hosts without limits, and were not judged"
+        yield f"  {_count(found.without_limits, 'request')} to hosts without limits: not judged"
     if broken:
-        yield f"  {broken:,} broken lines: what stood in them was not judged"
+        yield f"  {_count(broken, 'broken line')}: what stood there was not judged"
     for breach in found.breaches:
         yield _told(breach)
     more = found.breach_count - len(found.breaches)

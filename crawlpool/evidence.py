@@ -7,8 +7,9 @@ So each moment is the one by which the frontier itself went, or lies on the stri
   after it, never before: within the same breath, unless an auth of the user's takes its time.
 - ``end_s`` is read once for a batch of legs that have ended, before anybody is told of it. So the answers were there
   already, and the frontier counts the hosts as free, and a refusal's time as begun, at the earliest then.
-- ``known_s`` is read after the frontier was told of a refusal. A leg for a host that may have several was taken before
-  that, and is under way, or after it, and has waited for the whole of the cooldown.
+- ``known_s`` is the time at which the frontier was told of a refusal, read under its lock; the answer was there by
+  then, so its end is no later, whoever told. A leg for a host that may have several was taken before that, and is under
+  way, or after it, and has waited for the whole of the cooldown.
 
 What lies between ``start_s`` and ``end_s`` is thus a little more than the host saw, and what lies between two requests
 a little less. The legs of a host whose recorded spans keep the limits have kept them. A leg that was given up in the
@@ -19,12 +20,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crawlpool.clock import Clock, iso_utc
 from crawlpool.events import LegEnded, emit, logger
 from crawlpool.leg import host_of
-from crawlpool.politeness import How
+from crawlpool.politeness import Came, How
 from crawlpool.redact import redact_url
 from crawlpool.settle import came_of
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from crawlpool.leg import Leg
+    from crawlpool.limits import HostLimits
     from crawlpool.transport.base import Completion
 
 _NAME = "leg"
@@ -65,21 +67,21 @@ class Evidence:
         with contextlib.suppress(Exception):
             for completion in ended:
                 leg: Leg = completion.exchange.token
-                if leg.verdict is None and leg.exchange is not None:
-                    emit(_log, "debug", self._of(leg, completion))
+                limits = None if leg.seat.host is None else leg.seat.limits
+                came = came_of(leg, completion, self._clock) if limits is None else leg.came
+                if came.how is not How.UNSENT:  # what the host was told never to have had, it is not judged by
+                    emit(_log, "debug", self._of(leg, limits, came, completion))
 
-    def _of(self, leg: Leg, completion: Completion) -> LegEnded:
-        seat: Any = leg.seat
-        limits = None if seat.host is None else seat.limits
-        came = came_of(leg, completion, self._clock) if limits is None else leg.came
+    def _of(self, leg: Leg, limits: HostLimits | None, came: Came, completion: Completion) -> LegEnded:
         response = completion.response
         url = completion.exchange.request.url or ""
         known_at = leg.known_at if came.how is How.REFUSED else None
+        end_s = self._end_s if known_at is None else min(self._end_s, known_at)
         return LegEnded(
             url=redact_url(url),
             host=host_of(url),
             start_s=round(leg.taken_at, 6),
-            end_s=round(self._end_s, 6),
+            end_s=round(end_s, 6),
             started_at="" if leg.started_wall_s is None else iso_utc(leg.started_wall_s),
             how=came.how.value,
             status=None if response is None else response.status_code,

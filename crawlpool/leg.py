@@ -179,7 +179,7 @@ class Leg:
     queued_at: float = 0.0
     taken_at: float = 0.0  # by the clock of the frontier
     crawl_delay_s: float = 0.0  # its host's when it was taken
-    known_at: float | None = None  # when everybody had been told that its host refused
+    known_at: float | None = None  # when the frontier was told that its host refused
     waited_s: float = 0.0
     started_wall_s: float | None = None
     ordinal = 0

@@ -205,6 +205,7 @@ class Schedule:
         """Take a host's refusal, before ``ended`` is told what came of the leg."""
         line: Line = leg.seat
         if line.host is not None and line.limits is not None:
+            leg.known_at = now
             line.host.refuse(leg.came, line.limits, now)
 
     def ended(self, legs: Iterable[Leg], now: float) -> None:

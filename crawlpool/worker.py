@@ -215,7 +215,6 @@ class Workforce:
                 leg.came = came_of(leg, completion, session._shared.clock)
                 if leg.came.how is How.REFUSED:  # now: to conclude may take its time, and others go on asking meanwhile
                     self.frontier.refused(leg)
-                    leg.known_at = session._shared.clock.monotonic()
             verdict = conclude(leg, session, completion)
             if isinstance(verdict, Leg):
                 follows.append((leg, verdict))

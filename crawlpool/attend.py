@@ -3,7 +3,7 @@
 To hand a small answer to a worker costs more than to finish it: two threads that want the interpreter at once take it
 from each other all the time. So where nothing of the user's runs and nothing waits on the way (no auth, no hook, no
 handler, no pipe to write to), the thread that moved the bytes finishes the answer and begins the next leg. All else is
-the workers'.
+the workers', but that a host refuses: that is told at once.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import PoolClosed
+from crawlpool.politeness import REFUSALS, Came
+from crawlpool.retry import retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from crawlpool.clock import Clock
     from crawlpool.leg import Leg
     from crawlpool.pool import BlockingPool
     from crawlpool.session import Session
@@ -83,6 +86,34 @@ class Attendant:
         return self._session
 
 
+_REFUSED = frozenset(str(status).encode() for status in REFUSALS)
+
+
+def tell_refusals(ended: Sequence[Any], clock: Clock, tell: Callable[[Leg], None]) -> None:
+    """Tell of hosts that refuse, as soon as their answers are there.
+
+    A worker comes to them later: until then a host that is asked several things at once would be asked on.
+
+    Args:
+        ended: transfers that have ended.
+        clock: for a ``Retry-After`` that is a date.
+        tell: ``Frontier.refused``.
+    """
+    for transfer in ended:
+        leg: Leg = transfer.exchange.token
+        if leg.seat.host is None or not transfer.head:
+            continue
+        line = transfer.head[0]  # HTTP/1.1 429, or HTTP/2 429
+        if line[9:12] in _REFUSED or line[7:10] in _REFUSED:
+            try:
+                response = transfer.adapter.answer(transfer)
+            except Exception:  # the worker finds it again, and takes its time
+                continue
+            if response.status_code in REFUSALS:
+                leg.came = Came.refused(retry_after_s(response.headers.get("retry-after"), clock.wall()))
+                tell(leg)
+
+
 def is_instant(transfer: Any) -> bool:
     """Tell whether an ended transfer may be finished by the I/O thread, as far as can be told before its answer is."""
     return (
@@ -91,6 +122,7 @@ def is_instant(transfer: Any) -> bool:
         and transfer.error is None
         and transfer.stopped is None
         and transfer.exchange.token.run.is_instant
+        and not transfer.exchange.token.seat.asks_user
     )
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Hosts whose times are kept; a crawl of more forgets the ones that were seen least.
 _KEPT_HOSTS = 4096
+#: Why a target ends unsent for its host's sake.
+_LEFT_ALONE = frozenset({"held", "host_unreachable", "robots_unreachable"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Progress:
         slowest: the slowest hosts, slowest first.
         kinds: how often each kind of error ended a target.
         statuses: how often each HTTP error status ended one.
+        left_alone: hosts of which targets ended unsent, by the reason in their records: the host, and how many.
     """
 
     report: Report
@@ -44,6 +47,7 @@ class Progress:
     slowest: tuple[HostTimes, ...]
     kinds: dict[str, int]
     statuses: dict[int, int]
+    left_alone: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
 
 class Books:
@@ -62,6 +66,7 @@ class Books:
         self._kinds: dict[str, int] = {}
         self._statuses: dict[int, int] = {}
         self._hosts: dict[str, tuple[int, float]] = {}
+        self._left_alone: dict[str, dict[str, int]] = {}
         self._started_at: float | None = None
         self._is_complete = True
 
@@ -105,6 +110,10 @@ class Books:
             self._bytes += size
             self._legs += result.attempts
             self._retries += max(0, result.attempts - 1 - len(result.redirects))
+            if result.reason in _LEFT_ALONE:
+                hosts = self._left_alone.setdefault(result.reason or "", {})
+                if leg.host in hosts or len(hosts) < _KEPT_HOSTS:
+                    hosts[leg.host] = hosts.get(leg.host, 0) + 1
             if kind is not None:
                 self._kinds[kind] = self._kinds.get(kind, 0) + 1
             if result.outcome is Outcome.HTTP_ERROR and result.response is not None:
@@ -132,6 +141,7 @@ class Books:
                 tuple(HostTimes(host, n, mean) for mean, n, host in slow),
                 dict(self._kinds),
                 dict(self._statuses),
+                {reason: dict(hosts) for reason, hosts in self._left_alone.items()},
             )
 
     def _report(self) -> Report:

@@ -12,13 +12,12 @@ from crawlpool.clock import LOOK_S, SYSTEM_CLOCK, Clock
 from crawlpool.config import check, is_count
 from crawlpool.errors import Cancelled, CrawlPoolError, HandlerFailed, PoolClosed, SinkError, UnwantedContentType
 from crawlpool.events import logger
+from crawlpool.intake import Intake
 from crawlpool.leg import Group, Leg, RunOptions
 from crawlpool.models import Outcome, Report, Result, Target
 from crawlpool.redact import redact_url
 from crawlpool.seen import Seen
-from crawlpool.settle import dropped, first_leg
-from crawlpool.source import BadLine
-from crawlpool.spill import SpillQueue
+from crawlpool.settle import dropped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     import requests
 
     from crawlpool.sinks import Sink
+    from crawlpool.source import BadLine
     from crawlpool.worker import Workforce
 
 _log = logger("crawl")
@@ -42,6 +42,7 @@ class Crawl:
         sinks: where records and items go.
         content_types: media types wanted, such as ``text/html`` or ``image/*``; other bodies aren't read.
         max_per_host: targets of one host at most; the rest is skipped, reason ``max_per_host``.
+        dedupe: whether what was asked for before is skipped, reason ``duplicate``; an added one isn't taken at all.
         on_result: called in a worker with each settled result, after handler and sinks; must not raise.
         token: the product token by which robots.txt is asked, for hosts that have limits; ``None`` not to ask it.
         clock: where time comes from.
@@ -49,8 +50,9 @@ class Crawl:
     Thread-safe: ``add``, ``emit``, ``drain``, ``stop`` and ``progress`` may be called from any thread.
     """
 
-    #: Legs of one crawl that wait in the frontier: enough that many hosts have their turn, few enough to forget about.
-    WAITING = 1000
+    #: Legs of one crawl that wait in the frontier where enough of them may go; and where too few may: as many hosts at
+    #: most rest side by side.
+    WAITING, RESTING = 1000, 10_000
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Crawl:
         *,
         content_types: Iterable[str] | None = None,
         max_per_host: int | None = None,
+        dedupe: bool = True,
         on_result: Callable[[Result], None] | None = None,
         token: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -89,7 +92,7 @@ class Crawl:
             group.clearance = Clearance(self, token, workforce.frontier.learn)
         group.ignores_robots = token is None
         self._clock = clock
-        self._spill = SpillQueue()
+        self._intake = Intake(self, workforce, Seen(max_per_host, remembers=dedupe))
         self._books = Books(clock)
         # Guards all that follows; _quiet is waited on by run() for the end.
         self._lock = threading.Lock()
@@ -100,7 +103,6 @@ class Crawl:
         self._is_over = False
         self._is_draining = False
         self._failure: BaseException | None = None
-        self._seen = Seen(max_per_host)
 
     # The caller's side -------------------------------------------------------------------------------------------
 
@@ -132,7 +134,7 @@ class Crawl:
                 self._quiet.wait(LOOK_S)
             self._is_over = True  # under the same hold of the lock: what is added now isn't taken
             failure = self._failure
-        self._spill.close()
+        self._intake.close()
         if failure is not None:
             raise failure
         return self._books.report().check()
@@ -155,12 +157,15 @@ class Crawl:
             depth, of = (0, None) if parent is None else (parent.target.depth + 1, parent.target.url)
             target = Target(target, depth=depth, parent=of)
         with self._lock:
-            if self._is_over or self._is_draining or not self._seen.is_new(target):
+            if self._is_over or self._is_draining:
                 return False
             self._outstanding += 1
+        if not self._intake.is_new(target):
+            self._end(1)
+            return False
         self._books.found()
         try:
-            self._spill.put(target)
+            self._intake.add(target)
         except BaseException:
             self._books.unfound()
             self._end(1)
@@ -198,7 +203,7 @@ class Crawl:
 
     def progress(self) -> Progress:
         """Return a frozen snapshot of how far the crawl is."""
-        return self._books.progress(queued=self.group.queued + len(self._spill), running=self._workforce.running(self))
+        return self._books.progress(queued=self.group.queued + len(self._intake), running=self._workforce.running(self))
 
     @property
     def is_draining(self) -> bool:
@@ -301,27 +306,16 @@ class Crawl:
     # Feeding -----------------------------------------------------------------------------------------------------
 
     def _feed(self, seeds: Iterable[str | Target | BadLine]) -> None:
-        source = iter(seeds)
+        source, ordinal = iter(seeds), 0
         while not self._is_draining:
             try:
                 seed = next(source)
             except StopIteration:
                 return
             self._books.took()
-            self._begin(self._leg_of(seed))
+            ordinal += 1
+            self._begin(self._intake.leg_of(seed, ordinal))
         # drained: what the source still holds was never taken, and is no part of the books
-
-    def _leg_of(self, seed: str | Target | BadLine) -> Leg:
-        if isinstance(seed, BadLine):
-            target = Target("", n=seed.n, input=seed.input)
-            return Leg.first(self, target, verdict=Result(target, Outcome.FAILED, None, seed.error))
-        leg = first_leg(self, seed)
-        if leg.verdict is None:
-            if self._handler is not None:
-                with self._lock:
-                    self._seen.is_new(leg.target)
-            leg.verdict = self._share_of(leg.target)
-        return leg
 
     def _begin(self, leg: Leg) -> None:
         is_counted = False
@@ -329,57 +323,35 @@ class Crawl:
             with self._lock:
                 self._outstanding += 1
                 is_counted = True
-            is_queued = self._workforce.put(leg)
+            is_taken = self._intake.begin(leg)
         except BaseException:  # Ctrl-C comes between any two calls; without this the end would be waited for in vain
             if is_counted:
                 self._books.settle(dropped(leg, "interrupted"), leg)
                 self._end(1)
             raise
-        if not is_queued:
+        if not is_taken:
             self._finish((leg, dropped(leg, "interrupted")))
             if not self._is_draining:
                 raise PoolClosed("the session pool was closed during the crawl")
+        elif self.group.hungry:
+            self._refill()
 
     def _refill(self) -> None:
-        """Move added targets from the spill to the frontier, as far as there is room; settle them when draining.
+        """Move targets from the backlog to the frontier, as far as they help there; settle them when draining.
 
         No handler runs in here: it may be one that adds.
         """
         try:
-            while len(self._spill) and (self._is_draining or not self.group.is_full):
-                target = self._spill.get_nowait()
-                if target is not None:
-                    self._move(target)
+            left = self._intake.refill()
+            while left or (self._is_draining and (left := self._intake.take_rest())):
+                self._finish(*((leg, dropped(leg, "interrupted")) for leg in left))
+                left = []
         except CrawlPoolError as error:  # the disk; what is on it is lost
             self._fail(error)
-            lost = len(self._spill)
+            lost = len(self._intake)
             with self._lock:
                 self._lost = lost
                 self._quiet.notify_all()
-
-    def _move(self, target: Target) -> None:
-        leg = Leg.first(self, target)
-        if not self._is_draining:
-            leg.verdict = self._share_of(target)
-            if self._workforce.put(leg, block=False):
-                return
-            with self._lock:
-                self._seen.give_back(target)
-            if not self._is_draining and not self._workforce.is_closed:
-                try:
-                    self._spill.put(target)  # another thread took the room
-                except CrawlPoolError as error:
-                    self._finish((leg, Result(target, Outcome.FAILED, None, error)))
-                    raise
-                return
-        self._finish((leg, dropped(leg, "interrupted")))
-
-    def _share_of(self, target: Target) -> Result | None:
-        """Count a target for its host; return its result if that has had its share."""
-        if not self._seen.counts_hosts:
-            return None
-        with self._lock:
-            return self._seen.refusal_of(target)
 
     def _end(self, count: int) -> None:
         with self._lock:

@@ -116,6 +116,20 @@ class LegEnded:
     max_cooldown_s: float | None
 
 
+#: What is said, by what ``Frontier.news`` calls it.
+_NEWS = {
+    "held": "host held: nearly all of its last answers say that it doesn't want us",
+    "given up": "host given up: it could not be reached for long",
+    "outage": "outage: no host can be reached any more; all wait, and one is tried every 10 seconds",
+    "outage over": "outage over: hosts are reached again",
+}
+
+
+def tell(log: Any, event: str, host: str) -> None:
+    """Log a piece of the frontier's news, as a warning."""
+    log.warning(_NEWS[event], **({"host": host} if host else {}))
+
+
 def emit(log: Any, level: str, event: object) -> None:
     """Log an event record: its class name in words as the event, its fields as key and value."""
     name = "".join(f" {c.lower()}" if c.isupper() else c for c in type(event).__name__).strip()

@@ -25,18 +25,19 @@ from typing import TYPE_CHECKING
 from crawlpool.clock import Clock, iso_utc
 from crawlpool.events import LegEnded, emit, logger
 from crawlpool.leg import host_of
-from crawlpool.politeness import Came, How
+from crawlpool.limits import HostLimits
+from crawlpool.politeness import UNSENT, Came, How
 from crawlpool.redact import redact_url
-from crawlpool.settle import came_of
+from crawlpool.settle import came_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from crawlpool.leg import Leg
-    from crawlpool.limits import HostLimits
     from crawlpool.transport.base import Completion
 
 _NAME = "leg"
+_UNLIMITED = HostLimits(concurrency=None)
 _log = logger(_NAME)
 _stdlib = logging.getLogger(f"crawlpool.{_NAME}")
 
@@ -68,9 +69,15 @@ class Evidence:
             for completion in ended:
                 leg: Leg = completion.exchange.token
                 limits = None if leg.seat.host is None else leg.seat.limits
-                came = came_of(leg, completion, self._clock) if limits is None else leg.came
+                came = self._came(leg, completion) if limits is None else leg.came
                 if came.how is not How.UNSENT:  # what the host was told never to have had, it is not judged by
                     emit(_log, "debug", self._of(leg, limits, came, completion))
+
+    def _came(self, leg: Leg, completion: Completion) -> Came:
+        """Return what came of a leg whose host has no limits: nobody else has asked."""
+        if leg.verdict is not None or leg.exchange is None:
+            return UNSENT
+        return came_from(completion.response, completion.error, _UNLIMITED, self._clock.wall())
 
     def _of(self, leg: Leg, limits: HostLimits | None, came: Came, completion: Completion) -> LegEnded:
         response = completion.response

@@ -143,7 +143,7 @@ def send_with_retries(
         error: Exception | None = None
         response: requests.Response | None = None
         try:
-            response = send_once(session, exchange)
+            response = _send_in_turn(session, exchange)
         except Exception as caught:
             error = caught
         if response is not None and not policy.asks_every_response and not policy.is_failure(response.status_code):
@@ -161,6 +161,25 @@ def send_with_retries(
         if request._body_position is not None:
             rewind_body(request)
         number, waited_s = number + 1, waited_s + decision.delay_s
+
+
+def _send_in_turn(session: LayeredSession, exchange: Exchange) -> requests.Response:
+    turnstile = session._shared.turnstile
+    if turnstile is None or session.is_working:
+        return send_once(session, exchange)
+    turn = turnstile.enter(exchange.request, exchange.deadline)
+    if turn is None:
+        return send_once(session, exchange)
+    response: requests.Response | None = None
+    error: BaseException | None = None
+    try:
+        response = send_once(session, exchange)
+        return response
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        turnstile.leave(turn, response, error)
 
 
 def decide(

@@ -6,13 +6,16 @@ time has come; it never sleeps for a host. Hosts with something to do stand in a
 
 from __future__ import annotations
 
+import enum
 import math
 import threading
 from typing import TYPE_CHECKING
 
-from crawlpool.clock import LOOK_S, SYSTEM_CLOCK, Clock
+from crawlpool.clock import SYSTEM_CLOCK, Clock
 from crawlpool.leg import host_of
+from crawlpool.rooms import Rooms
 from crawlpool.schedule import Schedule
+from crawlpool.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,14 +28,17 @@ if TYPE_CHECKING:
 _LONGEST_S = 3600.0  # of a wait: what is due later is looked at again
 
 
+class Offered(enum.Enum):
+    """What became of a leg that was offered."""
+
+    QUEUED = "queued"
+    HOST_FULL = "host full"  # enough of its host wait: more of them lie in the group's backlog
+    FULL = "full"  # enough of the group wait
+    ENDED = "ended"  # the frontier is closed, or the group stopped
+
+
 def _never() -> bool:
     return False
-
-
-class _Room(threading.Condition):
-    """The wait for room in one group."""
-
-    waiting = 0
 
 
 class Frontier:
@@ -56,8 +62,9 @@ class Frontier:
         self._work = threading.Condition(self._lock)  # waited on by workers, for legs
         self._clockwork = threading.Condition(self._lock)  # by the one of them that watches the clock for all
         self._watched = math.inf  # what it waits for
-        self._rooms: dict[Group, _Room] = {}  # waited on by feeders; those of one group aren't woken for another's room
         self._schedule = Schedule(math.inf if running_at_most is None else running_at_most, rate)
+        self._rooms = Rooms(self._lock, self._schedule)  # waited in by feeders
+        self._turnstile: Turnstile | None = None  # waited at by those who send by themselves
         self._queued = 0
         self._idle = 0
         self._has_timekeeper = False
@@ -71,6 +78,11 @@ class Frontier:
     def idle(self) -> int:
         """How many workers wait for a leg."""
         return self._idle
+
+    def turnstile_of(self, group: Group) -> Turnstile:
+        """Return where threads wait for the turns of hosts that they ask by themselves; called once."""
+        self._turnstile = Turnstile(self._lock, self._schedule, self._clock, self._wake, group)
+        return self._turnstile
 
     def put(self, leg: Leg, *, block: bool = True) -> bool:
         """Queue a leg, waiting while its group has as many waiting as it may.
@@ -88,14 +100,75 @@ class Frontier:
             while not (self._is_closed or group.is_stopped) and group.is_full:
                 if not block:
                     return False
-                self._wait_for_room(group)
+                self._rooms.wait(group)
             if self._is_closed or group.is_stopped:
                 return False
             self._put(leg, self._clock.monotonic())
-            if self._rooms and group in self._rooms and not group.is_full:
-                self._rooms[group].notify()  # one feeder was woken for many places: the next one is for it to wake
+            self._rooms.put(group)
             self._wake()
             return True
+
+    def offer(self, leg: Leg, *, block: bool, anyway: bool = False) -> Offered:
+        """Queue a leg of a group that has a backlog, where it has a place; wait while ``Rooms.has_enough``.
+
+        Args:
+            leg: the leg.
+            block: whether to wait; else it is refused as ``FULL``.
+            anyway: whether it is queued even where enough of its host wait.
+        """
+        group = leg.run.group
+        with self._lock:
+            while True:
+                if self._is_closed or group.is_stopped:
+                    return Offered.ENDED
+                if not (anyway or self._schedule.has_place(leg)):
+                    group.backed.add(leg.host)
+                    return Offered.HOST_FULL
+                if not self._rooms.has_enough(group, self._idle):
+                    break
+                if not block:
+                    return Offered.FULL
+                self._rooms.wait(group)
+            self._put(leg, self._clock.monotonic())
+            self._wake()
+            return Offered.QUEUED
+
+    def back(self, group: Group, host: str) -> None:
+        """Note that more of a host lies in a group's backlog; ``hungry_of`` names it when it should have some of it."""
+        with self._lock:
+            self._schedule.back(group, host)
+
+    def hungry_of(self, group: Group) -> set[str]:
+        """Return the hosts that should have more of a group's backlog; ``restock`` is to be called for each."""
+        with self._lock:
+            hosts, group.hungry = group.hungry, set()
+            group.backed -= hosts
+            return hosts
+
+    def restock(self, group: Group, host: str, legs: Iterable[Leg], *, has_more: bool) -> bool:
+        """Queue legs of a host out of a group's backlog.
+
+        Args:
+            has_more: whether more of the host is there.
+
+        Returns:
+            Whether they were queued: all, or none.
+        """
+        with self._lock:
+            if self._is_closed or group.is_stopped:
+                return False
+            now = self._clock.monotonic()
+            for leg in legs:
+                self._put(leg, now)
+            if has_more:
+                self._schedule.back(group, host)
+            self._wake()
+            return True
+
+    def backed(self, group: Group) -> set[str]:
+        """Return the hosts that will be named by ``hungry_of``."""
+        with self._lock:
+            return set(group.backed)
 
     def put_all(self, legs: Sequence[Leg]) -> bool:
         """Queue legs of one run, whose group has no capacity, in one go; return whether they were: all or none."""
@@ -168,6 +241,8 @@ class Frontier:
         with self._lock:
             now = self._clock.monotonic()
             self._schedule.ended((leg for leg, _ in ended), now)
+            if self._turnstile is not None:
+                self._turnstile.tell(leg.host for leg, _ in ended)
             for _, again in ended:
                 if again is None:
                     continue
@@ -192,6 +267,22 @@ class Frontier:
         with self._lock:
             self._schedule.refused(leg, self._clock.monotonic())
 
+    def excuses(self, leg: Leg) -> bool:
+        """Say that a leg couldn't reach its host; tell whether it is to be tried again without being counted."""
+        with self._lock:
+            excuses = self._schedule.excuses(leg, self._clock.monotonic())
+            self._wake()
+            return excuses
+
+    def news(self) -> list[tuple[str, str]]:
+        """Return what happened since the last call that somebody should hear of: events, each with its host."""
+        schedule = self._schedule
+        if not schedule.news:  # without the lock: who has made news asks, and sees its own
+            return []
+        with self._lock:
+            news, schedule.news = schedule.news, []
+            return news
+
     def drop(self, run: Run) -> list[Leg]:
         """Stop a run and its group: return every leg of it that waits; from now on none is queued.
 
@@ -213,32 +304,25 @@ class Frontier:
             left = self._schedule.clear()
             self._count_out(left)
             self._call(self._idle)
-            for room in self._rooms.values():
-                room.notify_all()
+            self._rooms.wake_all()
+            if self._turnstile is not None:
+                self._turnstile.close()
             return left
 
     # Under the lock ----------------------------------------------------------------------------------------------
 
-    def _wait_for_room(self, group: Group) -> None:
-        room = self._rooms.setdefault(group, _Room(self._lock))
-        room.waiting += 1
-        try:
-            room.wait(LOOK_S)
-        finally:
-            room.waiting -= 1
-            if not room.waiting:
-                del self._rooms[group]
-
     def _take_back(self, run: Run) -> list[Leg]:
         legs = self._schedule.take_back(run, self._clock.monotonic())
         self._count_out(legs)
-        if run.group.is_stopped and run.group in self._rooms:
-            self._rooms[run.group].notify_all()
+        if run.group.is_stopped:
+            self._rooms.wake(run.group)
         return legs
 
     def _put(self, leg: Leg, now: float) -> None:
+        group = leg.run.group
         self._queued += 1
-        leg.run.group.queued += 1
+        group.queued += 1
+        group.queued_bytes += leg.weight_bytes
         self._schedule.put(leg, now)
 
     def _take(self, n: int, is_wanted: Callable[[Leg], bool] | None = None) -> list[Leg]:
@@ -301,5 +385,5 @@ class Frontier:
                 continue
             self._queued -= 1
             group.queued -= 1
-            if group in self._rooms and (group.has_much_room or self._schedule.is_out_of_turns):
-                self._rooms[group].notify()
+            group.queued_bytes -= leg.weight_bytes
+            self._rooms.took(group, self._idle)

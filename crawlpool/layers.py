@@ -59,6 +59,7 @@ class LayeredSession(requests.Session):
     stream = _inherited("stream")
     max_redirects = _inherited("max_redirects")
     timeout = _inherited("timeout")
+    is_working = False  # whether a worker is at a leg: the leg has had its host's turn, for what its auth sends, too
     headers = _layered("headers")
     params = _layered("params")
     proxies = _layered("proxies")

@@ -124,19 +124,37 @@ class Group:
         capacity: legs that may wait at once before ``put`` blocks; ``None`` for any number.
         limits: how hard a host may be asked by this group; ``None`` for as hard as may be.
         sites: the pool's; limits set for one origin hold for its host, in place of ``limits``.
+        most: where the group has a backlog: legs that may wait at once while too few of their hosts may be asked;
+            ``None`` where it has none.
+        holds_blocked: whether it leaves a host alone that doesn't want us.
 
     Its counters are the frontier's, guarded by the frontier's lock. ``is_stopped`` is only ever set; a destructor,
     which may not wait for a lock, sets it without.
     """
 
-    __slots__ = ("capacity", "clearance", "ignores_robots", "is_stopped", "limits", "queued", "sites")
+    __slots__ = (
+        *("backed", "capacity", "clearance", "holds_blocked", "hungry", "ignores_robots", "is_stopped", "limits"),
+        *("most", "queued", "queued_bytes", "sites"),
+    )
 
-    def __init__(self, capacity: int | None, limits: HostLimits | None, sites: Sites | None = None) -> None:
+    def __init__(
+        self,
+        capacity: int | None,
+        limits: HostLimits | None,
+        sites: Sites | None = None,
+        most: int | None = None,
+        holds_blocked: bool = False,
+    ) -> None:
         self.capacity = capacity
+        self.most = most
+        self.backed: set[str] = set()  # hosts of which more lies in the backlog
+        self.hungry: set[str] = set()  # those of them that should have more of it
+        self.queued_bytes = 0
         self.limits = limits
         self.sites = sites
         self.clearance: Any = None  # a Clearance by robots.txt, for hosts that have limits; set before the first leg
         self.ignores_robots = False  # on purpose, which its records say
+        self.holds_blocked = holds_blocked
         self.queued = 0
         self.is_stopped = False
 
@@ -186,8 +204,12 @@ class Leg:
     verdict: Result | None = None
     seat: Any = None  # the frontier's: where it waits or runs
     came = UNSENT  # what came of it for its host; told by the worker before it settles
+    is_blocked = False  # whether its answer says that the host doesn't want us
+    excuses = 0  # how often it failed and wasn't counted
+    is_told = False  # whether the frontier knows already that the host refused
     rules: Robots | None = None  # of its origin; set by the frontier as it is taken
     robots: str | None = None  # what its record says of robots.txt
+    weight_bytes = 0  # of its target, for groups that have a bound on that
     is_waiting = False  # in the frontier
     is_counted = True  # among those of its group that wait; robots.txt's own isn't
     _is_plain: bool | None = None
@@ -233,6 +255,7 @@ class Leg:
         leg.request, leg.attempt, leg.not_before = request, attempt, not_before
         leg.deadline, leg.legs, leg.waited_s = self.deadline, self.legs, self.waited_s
         leg.hops, leg.history, leg.ordinal, leg.robots = self.hops, self.history, self.ordinal, self.robots
+        leg.excuses = self.excuses
         return leg
 
     def leave(self, now: float) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
+from typing import Any
 
 from crawlpool.config import check, is_count, is_seconds
 
@@ -30,6 +32,10 @@ class HostLimits:
             ``Retry-After`` says (RFC 9110 10.2.3). Without a ``Retry-After`` it is 1 second, doubled each time.
         connect_failures: after so many requests in a row that couldn't connect, or resolve its name, a host is asked
             rarely, and in the end given up: what waits for it fails unsent.
+        is_block: tells whether an answer says that the host doesn't want us, for those that don't say it by 401, 403 or
+            429: called with each answer, a ``requests.Response``, by the thread that has it.
+        adaptive: whether ``concurrency`` is found out for each host, from one at a time up to that number: a little
+            more with each answer, half with a refusal or failure.
         loopback_exempt: whether hosts on the loopback interface (``localhost``, 127.0.0.0/8, ``[::1]``) have no limits
             at all.
 
@@ -41,6 +47,8 @@ class HostLimits:
     delay_s: float = 0.0
     max_cooldown_s: float = 120.0
     connect_failures: int = 5
+    is_block: Callable[[Any], bool] | None = None
+    adaptive: bool = False
     loopback_exempt: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +73,14 @@ class HostLimits:
             self.connect_failures,
             "a whole number of at least 1",
         )
+        check(isinstance(self.adaptive, bool), "adaptive", self.adaptive, "True or False")
+        check(
+            not self.adaptive or (self.concurrency is not None and self.concurrency > 1),
+            "adaptive",
+            self.adaptive,
+            "it finds out how many at once are well, up to a concurrency of more than 1",
+        )
+        check(self.is_block is None or callable(self.is_block), "is_block", self.is_block, "a function, or None")
 
     def of_host(self, host: str) -> HostLimits | None:
         """Return what holds for ``host`` (lower case, without port): these limits, or ``None`` for none at all."""

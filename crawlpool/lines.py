@@ -7,12 +7,18 @@ import math
 from typing import TYPE_CHECKING
 
 from crawlpool.clearance import Clearance, refusal_of
+from crawlpool.politeness import How
 from crawlpool.robots.gate import Verdict
 
 if TYPE_CHECKING:
     from crawlpool.leg import Group, Leg
     from crawlpool.limits import HostLimits
     from crawlpool.politeness import Host, Hosts
+
+
+#: Legs of a host that may wait in a line at least; what is more lies in the group's backlog, where it has one.
+_PLACES = 16
+_MANY_PLACES = 1024
 
 
 def drop_gone(queue: list[tuple[int, int, Leg]]) -> None:
@@ -29,7 +35,8 @@ class Line:
     """
 
     __slots__ = (
-        *("clearance", "host", "ignores_robots", "is_in_ring", "key", "limits", "queue", "rests_until", "running"),
+        *("clearance", "host", "ignores_robots", "is_in_ring", "key", "limits", "places", "queue", "rests_until"),
+        "running",
     )
 
     def __init__(self, key: tuple[Group, str] | None = None) -> None:
@@ -42,6 +49,7 @@ class Line:
         self.running = 0
         self.is_in_ring = False
         self.rests_until = -math.inf
+        self.places = _MANY_PLACES
 
     @classmethod
     def of(cls, key: tuple[Group, str], hosts: Hosts, now: float) -> Line:
@@ -54,12 +62,49 @@ class Line:
             line.ignores_robots = group.ignores_robots
             line.host = hosts.of(name, now, limits.delay_s)
             line.host.lines.append(line)
+            if limits.concurrency is not None:
+                line.places = max(_PLACES, 4 * limits.concurrency)
         return line
+
+    @property
+    def asks_user(self) -> bool:
+        """Whether code of the user's judges the host's answers."""
+        return self.limits is not None and self.limits.is_block is not None
+
+    @property
+    def is_low(self) -> bool:
+        """Whether it should have more of the backlog."""
+        return len(self.queue) <= self.places // 4
+
+    @property
+    def turns(self) -> int:
+        """How many of its legs could go at once, by the number that its host may have at once alone."""
+        host, limits = self.host, self.limits
+        if host is None or limits is None or limits.concurrency is None:
+            return len(self.queue)
+        return max(1, min(len(self.queue), limits.concurrency - host.running))
+
+    @property
+    def is_held(self) -> bool:
+        """Whether what waits here is to end unsent, because the host doesn't want us."""
+        return self.host is not None and self.host.is_blocked and self.key is not None and self.key[0].holds_blocked
+
+    def end(self, leg: Leg, now: float) -> str | None:
+        """Tell the host what came of a leg; return in a word what that makes of it, if somebody should hear of it."""
+        host, limits, came = self.host, self.limits, leg.came
+        assert host is not None
+        assert limits is not None
+        may_be_left = came.is_block or came.how is How.UNREACHABLE
+        was_left = may_be_left and (self.is_held or host.is_given_up(now))
+        host.end(came, limits, now, is_told=leg.is_told)
+        if not may_be_left or was_left:
+            return None
+        return "given up" if host.is_given_up(now) else "held" if self.is_held else None
 
     def may_start_at(self, now: float) -> float:
         """Return when its next leg may start: any time up to now means at once, infinity that a leg must end first."""
         host, limits = self.host, self.limits
-        if host is None or limits is None or host.is_given_up(now):
+        if host is None or limits is None or host.is_given_up(now) or self.is_held:
             return -math.inf
         clearance = self.clearance
         if clearance is None or not self.queue or not self._needs_clearance(self.queue[0][2]):
@@ -72,7 +117,7 @@ class Line:
     def cleared(self, leg: Leg, now: float) -> Leg:
         """Return the leg that is to go in place of ``leg``: itself, with the rules for it, or robots.txt before it."""
         clearance = self.clearance
-        if clearance is None or leg.verdict is not None or not self._needs_clearance(leg):
+        if clearance is None or leg.verdict is not None or self.is_held or not self._needs_clearance(leg):
             return leg
         answer = clearance.gate.ask(leg.origin, now)
         if answer.verdict is Verdict.FETCH:

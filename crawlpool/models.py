@@ -153,6 +153,10 @@ class Result:
         waited_s: time spent waiting in the frontier and in back-off.
         robots: what robots.txt said of it: ``allowed``, ``disallowed``, ``unreachable``, or ``ignored`` where it wasn't
             asked on purpose; ``None`` where it doesn't count.
+        duplicate_of: the ordinal of the input, from 1, that asked for the same before; ``None`` where there was none,
+            or a handler had added it.
+        is_blocked: whether the answer says that the host doesn't want us: 401, 403, 429, a challenge for browsers, or
+            what ``HostLimits.is_block`` tells. Judged for hosts that have limits.
     """
 
     target: Target
@@ -166,6 +170,8 @@ class Result:
     elapsed_s: float | None = None
     waited_s: float | None = None
     robots: str | None = None
+    duplicate_of: int | None = None
+    is_blocked: bool = False
 
     @property
     def is_ok(self) -> bool:
@@ -216,9 +222,9 @@ class Result:
         object.__setattr__(result, "__dict__", fields)
         return result
 
-    def note_robots(self, word: str) -> None:
-        """Set ``robots``; only by who made the result and has shown it to nobody yet."""
-        object.__setattr__(self, "robots", word)
+    def note(self, name: str, value: Any) -> None:
+        """Set a field; only by who made the result and has shown it to nobody yet."""
+        object.__setattr__(self, name, value)
 
     def unwrap(self) -> requests.Response:
         """Return the response of an ``ok`` target.

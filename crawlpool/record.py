@@ -103,6 +103,8 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
         "outcome": result.outcome.value,
         "reason": result.reason,
         "robots": result.robots,
+        "blocked": result.is_blocked,
+        "duplicate_of": result.duplicate_of,
         "redirects": [{"url": redact_url(hop.url), "status": hop.status} for hop in result.redirects],
         "attempts": result.attempts,
         "body": [],
@@ -208,6 +210,7 @@ def _plain_line(result: Any, run: int) -> bytes | None:
         or result.error is not None
         or result.reason is not None
         or result.redirects
+        or result.is_blocked
         or type(target.depth) is not int
         or type(target.n) not in _NUMBERS
         or type(response._content) is not bytes

@@ -14,13 +14,14 @@ import math
 from typing import TYPE_CHECKING
 
 from crawlpool.lines import Line, drop_gone
-from crawlpool.politeness import Hosts, Rate
-from crawlpool.settle import given_up, waited_out
+from crawlpool.politeness import Hosts, Rate, Valve
+from crawlpool.settle import given_up, held, waited_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from crawlpool.leg import Group, Leg, Run
+    from crawlpool.politeness import Host
     from crawlpool.robots import Fetched, Gate
 
 
@@ -29,8 +30,7 @@ _PATIENCE_GRAIN_S = 0.05
 
 def patience_ends_at(leg: Leg) -> float:
     """Return until when a leg may wait; infinity for ever."""
-    most_s = leg.run.options.max_wait_s
-    return math.inf if most_s is None else leg.queued_at + most_s - leg.waited_s
+    return leg.queued_at + (leg.run.options.max_wait_s or math.inf) - leg.waited_s
 
 
 class Schedule:
@@ -45,9 +45,10 @@ class Schedule:
 
     def __init__(self, running_at_most: float = math.inf, rate: Rate | None = None) -> None:
         self.hosts = Hosts()
+        self.news: list[tuple[str, str]] = []  # what somebody should hear of: the event, and the host
         self.running = 0  # legs taken and not ended
         self._most = running_at_most
-        self._rate = rate
+        self._valve = Valve(rate)
         self._lines: dict[tuple[Group, str], Line] = {}
         self._ring: collections.deque[Line] = collections.deque()  # each once; it may have become unready meanwhile
         # Heaps by time: legs that may not run before theirs, and lines whose hosts may not be asked before it. A line
@@ -87,28 +88,53 @@ class Schedule:
         """Whether something can probably be taken now."""
         if self.running >= self._most or not (self._ring or self._leaving):
             return False
-        return bool(self._leaving) or self._rate is None or self._rate.next_at <= self._now
+        return bool(self._leaving) or self._valve.opens_at <= self._now
 
     @property
     def has_timed(self) -> bool:
         """Whether something becomes ready by the clock alone."""
         if self._later or self._resting or self._look_at_patience != math.inf:
             return True
-        return self._rate is not None and bool(self._ring)
+        return self._valve.is_timed and bool(self._ring)
 
     @property
     def breadth(self) -> int:
         """How many takers could probably be served at once."""
         if len(self._ring) != 1:
             return len(self._ring) + len(self._leaving)
-        line = self._ring[0]
-        if line.limits is None or line.host is None or line.limits.concurrency is None:
-            return len(line.queue)
-        return max(1, min(len(line.queue), line.limits.concurrency - line.host.running))
+        return self._ring[0].turns
+
+    def has_turns(self, wanted: float) -> bool:
+        """Tell whether so many legs, beside those that may run and don't, could probably be taken now."""
+        if self._most != math.inf:
+            wanted += self._most - self.running
+        found = len(self._ring)
+        for line in itertools.islice(self._ring, 16):  # a few are enough: each that is there has one at least
+            if found >= wanted:
+                break
+            found += line.turns - 1
+        return found >= wanted
+
+    def has_place(self, leg: Leg) -> bool:
+        """Tell whether a leg may wait here; where not, more of its host are to lie in the backlog of its group."""
+        line = self._lines.get((leg.run.group, leg.host))
+        if line is None or leg.verdict is not None:
+            return True
+        return len(line.queue) < line.places and leg.host not in leg.run.group.backed
+
+    def back(self, group: Group, host: str) -> None:
+        """Note that more of a host lies in a group's backlog."""
+        group.backed.add(host)
+        line = self._lines.get((group, host))
+        if line is None or line.is_low:
+            group.hungry.add(host)
 
     def put(self, leg: Leg, now: float) -> None:
         """Have a leg wait."""
         leg.queued_at = now
+        if leg.verdict is not None:  # nothing is to be waited for
+            self._leaving.append(leg)
+            return
         leg.is_waiting = True
         if leg.run.options.max_wait_s is not None:
             self._look_at_patience = min(self._look_at_patience, patience_ends_at(leg))
@@ -143,8 +169,8 @@ class Schedule:
         due_at = min(self._later[0][0] if self._later else math.inf, self._look_at_patience)
         if self._resting and self._resting[0][0] < due_at:
             due_at = self._resting[0][0]
-        if self._rate is not None and self._ring and self._now < self._rate.next_at < due_at:
-            due_at = self._rate.next_at
+        if self._ring and self._now < self._valve.opens_at < due_at:
+            due_at = self._valve.opens_at
         return due_at
 
     def take(self, n: int, now: float, is_wanted: Callable[[Leg], bool] | None = None) -> list[Leg]:
@@ -156,7 +182,7 @@ class Schedule:
             is_wanted: asked for each; a line whose first leg isn't wanted is passed over.
         """
         legs: list[Leg] = []
-        ring, rate = self._ring, self._rate
+        ring, valve = self._ring, self._valve
         n = int(min(n, self._most - self.running))
         while self._leaving and len(legs) < n and is_wanted is None:
             leg = self._leaving.popleft()
@@ -164,9 +190,9 @@ class Schedule:
             self._door.running += 1
             legs.append(leg)
         leaving = len(legs)
-        if rate is not None:
-            n = min(n, leaving + rate.room(now))
         passed_over = 0
+        if valve.is_timed:
+            n = leaving + valve.room(n - leaving, now)
         while len(legs) < n and len(ring) > passed_over:
             line = ring.popleft()
             line.is_in_ring = False
@@ -197,16 +223,30 @@ class Schedule:
                     break
             self._look_at(line, now)  # to the ring's end, behind the others
         self.running += len(legs)
-        if rate is not None:
-            rate.spend(len(legs) - leaving, now)
+        if valve.is_timed:
+            valve.spend(len(legs) - leaving, now)
         return legs
 
     def refused(self, leg: Leg, now: float) -> None:
         """Take a host's refusal, before ``ended`` is told what came of the leg."""
         line: Line = leg.seat
-        if line.host is not None and line.limits is not None:
-            leg.known_at = now
+        if line.host is not None and line.limits is not None and not leg.is_told:
+            leg.is_told, leg.known_at = True, now
             line.host.refuse(leg.came, line.limits, now)
+
+    def excuses(self, leg: Leg, now: float) -> bool:
+        """Take it that a leg couldn't reach its host; tell whether that may be no fault of the host's.
+
+        Then the leg is to be tried again without being counted, and ``ended`` is told that it was never sent.
+        """
+        host = leg.seat.host
+        if self._valve.outage.failed(host.name, now, is_known=host.has_answered):
+            for each in self.hosts:
+                each.forgive()
+            for line in list(self._lines.values()):
+                self._look_at(line, now)
+            self.news.append(("outage", ""))
+        return self._valve.outage.excuses(leg.excuses)
 
     def ended(self, legs: Iterable[Leg], now: float) -> None:
         """Take what came of legs: ``leg.came`` is told to their hosts."""
@@ -216,8 +256,12 @@ class Schedule:
             line.running -= 1
             self.running -= 1
             host = line.host
-            if host is not None and line.limits is not None:
-                host.end(leg.came, line.limits, now)
+            if host is not None:
+                news = line.end(leg, now)
+                if news is not None:
+                    self.news.append((news, host.name))
+                if leg.came.has_reached and self._valve.outage.reached(host.name):
+                    self.news.append(("outage over", ""))
                 if len(host.lines) > 1:
                     touched.update(dict.fromkeys(host.lines))
             touched[line] = None
@@ -239,8 +283,12 @@ class Schedule:
         if found is not None:
             if fetched.rules is not None:
                 found.crawl_delay_s = max(found.crawl_delay_s, fetched.rules.crawl_delay_s)
-            for line in list(found.lines):
-                self._look_at(line, now)
+            self.look_at(found, now)
+
+    def look_at(self, host: Host, now: float) -> None:
+        """Take it that a host's state has changed: its lines go where that asks them to be."""
+        for line in list(host.lines):
+            self._look_at(line, now)
 
     def take_back(self, run: Run, now: float) -> list[Leg]:
         """Return every leg of a run that waits; they wait no more."""
@@ -285,6 +333,7 @@ class Schedule:
         """Take the first leg out of a line, and tell the host of it."""
         leg = heapq.heappop(line.queue)[2]
         drop_gone(line.queue)
+        self._note_low(line)
         leg.leave(now)
         line.running += 1
         host = line.host
@@ -293,10 +342,16 @@ class Schedule:
                 leg.robots = "ignored"
             if leg.verdict is None and host.is_given_up(now):
                 leg.verdict = given_up(leg, host.trouble)
-            if host.crawl_delay_s:
-                leg.crawl_delay_s = host.crawl_delay_s  # it may grow until the leg has ended
+            if leg.verdict is None and line.is_held:
+                leg.verdict = held(leg)
+            leg.crawl_delay_s = host.crawl_delay_s  # it may grow until the leg has ended
             host.start()
         return leg
+
+    def _note_low(self, line: Line) -> None:
+        group, host = line.key or (None, "")
+        if group is not None and group.backed and host in group.backed and line.is_low:
+            group.hungry.add(host)
 
     def _end_patience(self, now: float) -> None:
         """Take the legs out that have waited as long as they may. Looks at all: at most each twentieth of a second."""
@@ -327,6 +382,7 @@ class Schedule:
         """Put a line where its state asks it to be; forget one that has nothing left."""
         drop_gone(line.queue)
         if not line.queue:
+            self._note_low(line)
             if not line.running and not line.is_in_ring and line.key is not None:
                 self._lines.pop(line.key, None)
                 if line.host is not None and line in line.host.lines:

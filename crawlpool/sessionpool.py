@@ -71,7 +71,9 @@ class CrawlOptions(BodyOptions, total=False):
     max_redirects: int | None
     content_types: Iterable[str] | None
     max_per_host: int | None
+    dedupe: bool
     robots: bool
+    on_block: str
     on_result: Callable[[Result], None] | None
 
 
@@ -93,7 +95,8 @@ class SessionPool(BlockingPool):
         hooks: response hooks as in requests.
         max_body_bytes: cap on a decoded body; ``None`` for none.
         max_redirects: redirects followed at most.
-        limits: how hard a host may be asked by ``submit`` and ``map``; ``None`` for no limits. ``crawl`` has its own.
+        limits: how hard a host may be asked, by the verbs, ``submit`` and ``map``; ``None`` for no limits. ``crawl``
+            has its own. A verb waits for the host's turn, and raises ``DeadlineExceeded`` when that comes too late.
         idle_connections: open connections that a thread keeps at most, over all hosts, least recently used out first.
         queue_size: targets that may wait for a worker before ``submit`` blocks; four for each thread unless given.
         trust_env: whether proxies, netrc and the CA bundle are taken from the environment, once, now.
@@ -127,6 +130,8 @@ class SessionPool(BlockingPool):
         settings = self._shared.settings
         self._workforce = Workforce(self, settings.threads)
         self._submitted = Submitted(settings.queue_room, self._limits, self._shared.sites)
+        asked_by_callers = Group(None, self._limits, self._shared.sites)
+        self._shared.turnstile = self._workforce.frontier.turnstile_of(asked_by_callers)
 
     def submit(self, method: str, url: str, **options: Unpack[SubmitOptions]) -> ResponseFuture:
         """Have a request sent by a worker; return its future.
@@ -244,7 +249,9 @@ class SessionPool(BlockingPool):
         max_redirects: int | None = None,
         content_types: Iterable[str] | None = None,
         max_per_host: int | None = None,
+        dedupe: bool = True,
         robots: bool = True,
+        on_block: str = "hold",
         on_result: Callable[[Result], None] | None = None,
         **options: Unpack[BodyOptions],
     ) -> Crawl:
@@ -256,8 +263,14 @@ class SessionPool(BlockingPool):
             max_redirects: redirects followed at most; the pool's unless given.
             content_types: media types wanted, such as ``text/html`` or ``image/*``; other bodies aren't read.
             max_per_host: targets of one host at most; the rest is skipped.
+            dedupe: whether a seed that asks for what was asked for before is skipped, with reason ``duplicate``, and
+                ``add`` refuses it. URLs are compared as the WHATWG URL standard writes them, without their fragments,
+                together with method, params, data and headers.
             robots: whether robots.txt counts (RFC 9309), for the hosts that have limits: it is fetched first, by the
                 name in ``User-Agent``, and what it forbids ends as ``disallowed``.
+            on_block: what becomes of a host, one that has limits, of whose last 20 answers 18 say that it doesn't want
+                us: 401, 403, 429, a challenge for browsers, or what ``HostLimits.is_block`` tells. ``"hold"`` leaves it
+                alone: what waits for it ends as ``skipped``, reason ``held``. ``"record"`` asks on.
             on_result: called in a worker with each settled result, after handler and sinks; must not raise.
             **options: what ``Session.request`` takes, for all targets; ``deadline`` is of each leg.
 
@@ -268,20 +281,25 @@ class SessionPool(BlockingPool):
         _check_known("crawl", options)
         check_limits(limits)
         check(isinstance(robots, bool), "robots", robots, "True or False")
+        check(on_block in ("hold", "record"), "on_block", on_block, "'hold' or 'record'")
+        check(isinstance(dedupe, bool), "dedupe", dedupe, "True or False")
         check(handler is None or callable(handler), "handler", handler, "a function of a result and the crawl, or None")
         if self._is_closed:
             raise PoolClosed("the session pool is closed")
         given = {**options, "max_body_bytes": max_body_bytes}
         run_options = self._options_of(given, is_of_leg=True, max_wait_s=max_wait_s, max_redirects=max_redirects)
-        chosen = POLITE if limits is None else limits
+        group = Group(
+            Crawl.WAITING, POLITE if limits is None else limits, self._shared.sites, Crawl.RESTING, on_block == "hold"
+        )
         return Crawl(
             self._workforce,
             handler,
             run_options,
-            Group(Crawl.WAITING, chosen, self._shared.sites),
+            group,
             tuple(sinks),
             content_types=content_types,
             max_per_host=max_per_host,
+            dedupe=dedupe,
             on_result=on_result,
             token=product_token(self._user_agent(options)) if robots else None,
             clock=self._shared.clock,

@@ -18,18 +18,22 @@ from crawlpool.errors import (
     PoolClosed,
     kind_of,
 )
+from crawlpool.events import logger
 from crawlpool.exchange import decide, policy_of
 from crawlpool.leg import Leg, host_of
 from crawlpool.models import Hop, Outcome, Result, Target
-from crawlpool.politeness import ANSWERED, BROKEN, REFUSALS, UNSENT, Came
+from crawlpool.politeness import AGAIN_S, ANSWERED, BLOCKED, BROKEN, REFUSALS, UNSENT, Came, is_block
 from crawlpool.redact import redact_url
 from crawlpool.retry import GiveUp, retry_after_s
 from crawlpool.transport.base import Completion, Exchange
 
 if TYPE_CHECKING:
     from crawlpool.leg import Run
+    from crawlpool.limits import HostLimits
     from crawlpool.prepare import Plan
     from crawlpool.session import Session
+
+_log = logger("settle")
 
 # A proxy that fails says nothing of the host behind it.
 _UNREACHABLE = frozenset({ErrorKind.DNS, ErrorKind.CONNECT})
@@ -138,6 +142,11 @@ def given_up(leg: Leg, kind: ErrorKind) -> Result:
     return leg.unsent(Outcome.FAILED, "host_unreachable", error)
 
 
+def held(leg: Leg) -> Result:
+    """Return the result of a target whose host doesn't want us."""
+    return leg.unsent(Outcome.SKIPPED, "held")
+
+
 def disallowed(leg: Leg) -> Result:
     """Return the result of a target that its origin's robots.txt forbids."""
     leg.robots = "disallowed"
@@ -146,20 +155,57 @@ def disallowed(leg: Leg) -> Result:
 
 def came_of(leg: Leg, completion: Completion, clock: Clock) -> Came:
     """Return what came of a leg as far as it concerns its host."""
-    error, response = completion.error, completion.response
     if leg.verdict is not None or leg.exchange is None:
         return UNSENT
+    came = came_from(completion.response, completion.error, leg.seat.limits, clock.wall())
+    leg.is_blocked = came.is_block
+    return came
+
+
+def came_from(
+    response: requests.Response | None, error: BaseException | None, limits: HostLimits, wall_s: float
+) -> Came:
+    """Return what an answer, or the error in its place, means for a host that has limits; never raises.
+
+    Args:
+        response, error: one of them.
+        limits: the host's, which may bring a judge of blocks.
+        wall_s: the time, for a ``Retry-After`` that is a date.
+    """
     if error is None:
         assert response is not None
+        is_blocked = _is_blocked(limits, response)
         if response.status_code in REFUSALS:
-            return Came.refused(retry_after_s(response.headers.get("retry-after"), clock.wall()))
-        return ANSWERED
+            wait_s = retry_after_s(response.headers.get("retry-after"), wall_s)
+            return Came.refused(wait_s, is_block=is_blocked)
+        return BLOCKED if is_blocked else ANSWERED
     if isinstance(error, (Cancelled, PoolClosed)) or not isinstance(error, Exception):
         return BROKEN
     kind = kind_of(error)
     if kind in _UNREACHABLE or isinstance(error, requests.ConnectTimeout):
         return Came.unreachable(kind)
     return BROKEN
+
+
+def excused(leg: Leg, now: float) -> Leg:
+    """Return the leg that follows on one that failed, and that isn't to be counted: our own network is gone."""
+    assert leg.request is not None
+    if leg.request._body_position is not None:
+        requests.utils.rewind_body(leg.request)
+    again = leg.next(leg.request, leg.attempt, now + AGAIN_S)
+    again.excuses = leg.excuses + 1
+    return again
+
+
+def _is_blocked(limits: HostLimits, response: requests.Response) -> bool:
+    if is_block(response.status_code, response.headers):
+        return True
+    judge = limits.is_block
+    try:
+        return judge is not None and bool(judge(response))
+    except Exception as error:  # a user's code; what it can't judge is no block
+        _log.error("is_block failed", url=redact_url(response.url), exc_info=error)
+        return False
 
 
 def _prepare(leg: Leg, session: Session) -> requests.PreparedRequest:

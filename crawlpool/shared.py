@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.clock import SYSTEM_CLOCK, Clock, Deadline, Shutdown
 from crawlpool.config import TRANSPORTS, PoolSettings, check
@@ -75,6 +75,16 @@ def engine_for(settings: PoolSettings, *, is_reusable: bool = False) -> Engine |
     )
 
 
+class Turnstile(Protocol):
+    """Where a thread waits until the host of a request may be asked."""
+
+    def enter(self, request: Any, deadline: Deadline) -> Any:
+        """Wait for the host's turn; return what ``leave`` takes, ``None`` where nothing limits the host."""
+
+    def leave(self, turn: Any, response: Any, error: BaseException | None) -> None:
+        """Say what came of the request."""
+
+
 @dataclasses.dataclass
 class Shared:
     """The shared half of a pool; a session that stands alone has one to itself."""
@@ -91,6 +101,7 @@ class Shared:
     shutdown: Shutdown = dataclasses.field(default_factory=Shutdown)
     clock: Clock = SYSTEM_CLOCK
     engine: Engine | None = None
+    turnstile: Turnstile | None = None
 
     @classmethod
     def alone(cls) -> Shared:

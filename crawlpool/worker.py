@@ -5,23 +5,23 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from crawlpool.attend import Attendant
+from crawlpool.attend import Attendant, tell_refusals
 from crawlpool.errors import PoolClosed
-from crawlpool.events import logger
+from crawlpool.events import logger, tell
 from crawlpool.evidence import Evidence
-from crawlpool.frontier import Frontier
+from crawlpool.frontier import Frontier, Offered
 from crawlpool.leg import Leg
-from crawlpool.politeness import How, Rate
-from crawlpool.settle import begin, came_of, conclude, dropped
+from crawlpool.politeness import UNSENT, How, Rate
+from crawlpool.settle import begin, came_of, conclude, dropped, excused
 from crawlpool.transport.base import Completion
 from crawlpool.transport.inbox import Inbox, has_gil
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crawlpool.leg import Run
+    from crawlpool.leg import Group, Run
     from crawlpool.models import Result
     from crawlpool.pool import BlockingPool
     from crawlpool.session import Session
@@ -46,11 +46,11 @@ class Workforce:
             settings.running_at_most if settings.is_curl else None,
             None if settings.rate is None else Rate(settings.rate),
         )
-        attendant = None
+        self._attendant = None
         if settings.is_curl and has_gil() and not pool._shared.retry.asks_every_response:
-            attendant = Attendant(pool, self.frontier.take_now, self._start, self._settle, self._lane_of)
+            self._attendant = Attendant(pool, self.frontier.take_now, self._start, self._settle, self._lane_of)
         # Who goes off into a user's code sees that somebody stays: it may wait for what only another worker can finish.
-        self._inbox = Inbox(self.frontier.call, attendant, self._ensure_worker)
+        self._inbox = Inbox(self.frontier.call, self._attend, self._ensure_worker)
         self._local = threading.local()
         # Guards _threads, _running and _is_closed.
         self._lock = threading.Lock()
@@ -87,6 +87,21 @@ class Workforce:
     def put_all(self, legs: Sequence[Leg]) -> bool:
         """Queue legs of one run, whose group has no capacity, and see that somebody works; return whether they were."""
         is_queued = self.frontier.put_all(legs)
+        self._ensure_workers(len(legs))
+        return is_queued
+
+    def offer(self, leg: Leg, *, block: bool, anyway: bool = False) -> Offered:
+        """Queue a leg of a group that has a backlog, and see that somebody works; as ``Frontier.offer`` does."""
+        offered = self.frontier.offer(leg, block=False, anyway=anyway)
+        if offered in (Offered.QUEUED, Offered.FULL):
+            self._ensure_worker()
+        if offered is Offered.FULL and block:
+            offered = self.frontier.offer(leg, block=True, anyway=anyway)
+        return offered
+
+    def restock(self, group: Group, host: str, legs: Sequence[Leg], *, has_more: bool) -> bool:
+        """Queue legs out of a backlog, and see that somebody works; as ``Frontier.restock`` does."""
+        is_queued = self.frontier.restock(group, host, legs, has_more=has_more)
         self._ensure_workers(len(legs))
         return is_queued
 
@@ -158,6 +173,7 @@ class Workforce:
             session = self._pool.session
         except PoolClosed:
             return  # closed before this thread came to anything; ``close`` settles what waits
+        session.is_working = True
         lane = self._lane_of(session)
         frontier = self.frontier
         while (legs := frontier.take(lane.room(), lane.has_news)) is not None:
@@ -167,6 +183,10 @@ class Workforce:
             if completed:
                 self._settle(session, completed)
             lane.settled()
+
+    def _attend(self, ended: Sequence[Any]) -> Sequence[Any]:
+        tell_refusals(ended, self._pool._shared.clock, self.frontier.refused)
+        return ended if self._attendant is None else self._attendant(ended)
 
     def _lane_of(self, session: Session) -> Lane:
         return session.lane(self._inbox)
@@ -211,17 +231,15 @@ class Workforce:
         evidence = Evidence.begin(session._shared.clock)
         for completion in ended:
             leg: Leg = completion.exchange.token
-            if leg.seat.host is not None:
-                leg.came = came_of(leg, completion, session._shared.clock)
-                if leg.came.how is How.REFUSED:  # now: to conclude may take its time, and others go on asking meanwhile
-                    self.frontier.refused(leg)
-            verdict = conclude(leg, session, completion)
+            verdict = self._verdict_on(leg, session, completion)
             if isinstance(verdict, Leg):
                 follows.append((leg, verdict))
             else:
                 follows.append((leg, None))
                 if leg.robots is not None:
-                    verdict.note_robots(leg.robots)
+                    verdict.note("robots", leg.robots)
+                if leg.is_blocked:
+                    verdict.note("is_blocked", True)
                 results.setdefault(leg.run, []).append((leg, verdict))
                 is_quick = is_quick and completion.exchange.is_quick
         # The hosts are free from now on; what a handler does with the result isn't their time.
@@ -229,15 +247,31 @@ class Workforce:
             results.setdefault(again.run, []).append((again, dropped(again, "interrupted")))
         if evidence is not None:
             evidence.give(ended)
+        for event, host in self.frontier.news():
+            tell(_log, event, host)
+        session.is_working = False  # what a handler asks for waits for its turn
         for run, its in results.items():
             try:
                 run.settled(its)
             except BaseException:  # a worker outlives any target; a run that raises is a fault of ours, so say it
                 _log.exception("a run failed to take results", hosts=sorted({leg.host for leg, _ in its}))
+        session.is_working = True
         with self._lock:
             self._running.difference_update(leg for leg, _ in follows)
         for leg, _ in follows:
             leg.exchange = None  # it knows its leg: without this they wait for the garbage collector, body and all
+
+    def _verdict_on(self, leg: Leg, session: Session, completion: Completion) -> Leg | Result:
+        """Return what follows on a leg that has ended, and note what came of it for its host."""
+        if leg.seat.host is not None:
+            clock = session._shared.clock
+            leg.came = came_of(leg, completion, clock)
+            if leg.came.how is How.REFUSED and not leg.is_told:  # now: others ask on, as long as nobody says so
+                self.frontier.refused(leg)
+            elif leg.came.how is How.UNREACHABLE and self.frontier.excuses(leg):
+                leg.came = UNSENT
+                return excused(leg, clock.monotonic())
+        return conclude(leg, session, completion)
 
 
 def _join(thread: threading.Thread) -> None:

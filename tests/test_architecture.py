@@ -28,11 +28,11 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
         "_version errors clock config limits models record redact events",
-        "cookies retry decode politeness robots",
+        "cookies retry decode politeness robots digests",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
-        "source spill clearance lines schedule frontier sinks worker crawl sessionpool leg settle books runs attend "
-        "seen evidence audit",
+        "source backlog clearance lines schedule rooms turnstile frontier sinks worker intake crawl sessionpool leg "
+        "settle books runs attend seen evidence audit",
         "observe testing cli",
         "__main__",
     )
@@ -58,15 +58,18 @@ ARROWS: dict[str, set[str]] = {
     "attend": {"leg"},
     "books": {"leg"},
     "clearance": {"leg"},
-    "crawl": {"books", "clearance", "leg", "seen", "settle", "sinks", "source", "spill", "worker"},
+    "crawl": {"books", "clearance", "intake", "leg", "seen", "settle", "sinks", "source", "worker"},
     "evidence": {"leg", "settle"},
-    "frontier": {"leg", "schedule"},
+    "frontier": {"leg", "rooms", "schedule", "turnstile"},
+    "intake": {"backlog", "frontier", "leg", "seen", "settle", "source", "worker"},
+    "rooms": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
     "lines": {"clearance", "leg"},
     "schedule": {"leg", "lines", "settle"},
     "seen": {"leg"},
     "settle": {"leg"},
+    "turnstile": {"leg", "schedule", "settle"},
     "worker": {"attend", "evidence", "frontier", "leg", "settle"},
     # floor 5
     "cli": {"observe"},
@@ -78,8 +81,7 @@ LONGEST, SHORTEST = 400, 60
 SHORT = {
     f"{PACKAGE}._version",
     f"{PACKAGE}.__main__",
-    f"{PACKAGE}.politeness.came",
-    f"{PACKAGE}.politeness.rate",
+    f"{PACKAGE}.politeness.window",
     f"{PACKAGE}.redact",
     f"{PACKAGE}.retry.retry_after",
 }

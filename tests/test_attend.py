@@ -13,6 +13,7 @@ from crawlpool.attend import is_instant, may_begin
 from crawlpool.clock import Deadline
 from crawlpool.lane import EngineLane
 from crawlpool.leg import Leg
+from crawlpool.lines import Line
 from crawlpool.models import Result
 from crawlpool.testing import SiteServer
 from crawlpool.transport.base import Exchange
@@ -48,6 +49,7 @@ def adapter() -> Iterator[CurlAdapter]:
 def ended(adapter: CurlAdapter, leg: Leg | None = None, **changed: Any) -> Any:
     """Return a transfer that ended as plainly as can be, but for what is given."""
     leg = leg or Leg.first(Instant(), Target("http://h.example/"))
+    leg.seat = Line()
     request = requests.Request("GET", leg.target.url).prepare()
     settings = {"stream": False, "timeout": 1, "verify": True, "cert": None, "proxies": {}}
     exchange = Exchange(request, settings, Deadline(None), changed.pop("cap", None), token=leg, is_quick=True)
@@ -138,7 +140,7 @@ def test_a_map_needs_its_workers_for_the_beginning_only(pool: SessionPool, monke
     """Of plain targets nearly all are begun and finished by the I/O thread; each has its result, in order."""
     by: list[str] = []
     settle = pool._workforce._settle
-    attendant: Any = pool._workforce._inbox._attend
+    attendant: Any = pool._workforce._attendant
     if attendant is None:
         pytest.skip("this interpreter has no lock to be spared")
 
@@ -188,7 +190,7 @@ def test_an_auth_that_is_set_meanwhile_runs_in_a_worker(pool: SessionPool, monke
     calls = iter(range(1_000_000))
     inbox = pool._workforce._inbox
     attendant: Any = inbox._attend
-    if attendant is None:
+    if pool._workforce._attendant is None:
         pytest.skip("this interpreter has no lock to be spared")
 
     def auth(request: Any) -> Any:

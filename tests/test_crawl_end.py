@@ -19,6 +19,7 @@ from crawlpool import (
     SinkError,
     Target,
 )
+from crawlpool.frontier import Offered
 from crawlpool.testing import Answer, SiteServer
 from tests.gates import PATIENCE_S, Gate, ListSink, Threads, until
 
@@ -57,7 +58,7 @@ def test_drain_finishes_what_runs() -> None:
     sink = ListSink()
     with Gate() as gate, SiteServer({"/": gate}) as server, SessionPool(threads=2) as pool, gate, Threads() as threads:
         crawl = pool.new_crawl(sinks=[sink])
-        reports = run_in_thread(threads, crawl, [server.url("/")] * 10)
+        reports = run_in_thread(threads, crawl, [server.url(f"/?{n}") for n in range(10)])
         gate.wait_for(2)
         while crawl.progress().queued < 8:  # nothing announces that all are fed
             threading.Event().wait(0.001)
@@ -80,7 +81,7 @@ def test_stop_ends_what_runs() -> None:
     with Gate() as gate, SiteServer({"/": gate}) as server, gate:
         with SessionPool(threads=2, timeout=None, deadline=None) as pool, Threads() as threads:
             crawl = pool.new_crawl(sinks=[sink], deadline=None)
-            reports = run_in_thread(threads, crawl, [server.url("/")] * 5)
+            reports = run_in_thread(threads, crawl, [server.url(f"/?{n}") for n in range(5)])
             gate.wait_for(2)
             crawl.stop()
             threads.join()
@@ -124,11 +125,11 @@ def test_a_feeder_that_waits_for_room_is_let_go() -> None:
     """A crawl whose feeder waits for room in the queue is drained all the same."""
     with Gate() as gate, SiteServer({"/": gate}) as server, SessionPool(threads=1) as pool, gate, Threads() as threads:
         crawl = pool.new_crawl()
-        crawl.group.capacity = 3
-        reports = run_in_thread(threads, crawl, [server.url("/")] * 50)
+        crawl.group.capacity = crawl.group.most = 3
+        reports = run_in_thread(threads, crawl, [server.url(f"/?{n}") for n in range(50)])
         gate.wait_for(1)
         # It may sleep there once before the first leg is taken, too.
-        until(lambda: pool._workforce.frontier._rooms and crawl.group.queued == 3)
+        until(lambda: pool._workforce.frontier._rooms._rooms and crawl.group.queued == 3)
         crawl.drain()
         gate.open()
         threads.join()
@@ -166,13 +167,13 @@ def test_an_add_that_was_late_for_the_drain_is_settled() -> None:
         crawl = pool.new_crawl()
         reports = run_in_thread(threads, crawl, [server.url("/")])
         gate.wait_for(1)
-        put = crawl._spill.put
+        add = crawl._intake.add
 
         def late(target: Target) -> None:
             crawl.drain()
-            put(target)
+            add(target)
 
-        crawl._spill.put = late  # type: ignore[method-assign]
+        crawl._intake.add = late  # type: ignore[method-assign]
         assert crawl.add(server.url("/?late"))
         gate.open()
         threads.join()
@@ -180,14 +181,14 @@ def test_an_add_that_was_late_for_the_drain_is_settled() -> None:
 
 
 def test_room_that_another_thread_takes() -> None:
-    """A target that finds its room taken goes back to the spill, its share given back, and is fetched later."""
+    """A target that finds no room goes to the backlog, its share given back, and is fetched later."""
     with SiteServer({"/": b"x"}) as server, SessionPool(threads=1) as pool:
-        put, refused = pool._workforce.put, [True]
+        offer, refused = pool._workforce.offer, [True]
 
-        def taken(leg: Any, *, block: bool = True) -> bool:
-            return False if not block and refused and refused.pop() else put(leg, block=block)
+        def taken(leg: Any, *, block: bool, anyway: bool = False) -> Offered:
+            return Offered.FULL if not block and refused and refused.pop() else offer(leg, block=block, anyway=anyway)
 
-        pool._workforce.put = taken  # type: ignore[method-assign]
+        pool._workforce.offer = taken  # type: ignore[method-assign]
 
         def handler(result: Result, crawl: Crawl) -> None:
             crawl.add(server.url("/?once"))
@@ -226,7 +227,7 @@ def test_an_on_result_that_raises() -> None:
         raise ZeroDivisionError
 
     with SiteServer({"/": b"x"}) as server, SessionPool() as pool, pytest.raises(ZeroDivisionError):
-        pool.crawl([server.url("/")] * 30, on_result=on_result)
+        pool.crawl([server.url(f"/?{n}") for n in range(30)], on_result=on_result)
 
 
 def test_on_result_sees_every_result() -> None:
@@ -235,7 +236,9 @@ def test_on_result_sees_every_result() -> None:
     seen: list[tuple[Result, bool]] = []
     with SiteServer({"/": b"x"}) as server, SessionPool() as pool:
         pool.crawl(
-            [server.url("/")] * 5, sinks=[sink], on_result=lambda result: seen.append((result, result in sink.results))
+            [server.url(f"/?{n}") for n in range(5)],
+            sinks=[sink],
+            on_result=lambda result: seen.append((result, result in sink.results)),
         )
     assert len(seen) == 5
     assert all(was_written for _, was_written in seen)
@@ -250,7 +253,7 @@ def test_closing_the_pool_ends_the_crawl() -> None:
 
             def crawl() -> None:
                 with pytest.raises(PoolClosed):
-                    pool.crawl([server.url("/")] * 5, sinks=[sink], deadline=None)
+                    pool.crawl([server.url(f"/?{n}") for n in range(5)], sinks=[sink], deadline=None)
 
             threads.start(crawl)
             gate.wait_for(2)
@@ -259,24 +262,30 @@ def test_closing_the_pool_ends_the_crawl() -> None:
 
 
 @pytest.mark.parametrize("what", ["read", "write"])
-def test_a_spill_that_breaks(what: str) -> None:
+def test_a_backlog_that_breaks(what: str) -> None:
     """When waiting targets can't be read from disk, or not put back, the crawl ends with that and doesn't hang."""
 
     def broken(*_: Any) -> Any:
         raise CrawlPoolError("the temporary file can't be read")
 
+    def full(leg: Any, *, block: bool, anyway: bool = False) -> Offered:
+        return offer(leg, block=block, anyway=anyway) if block else Offered.FULL
+
     def handler(result: Result, crawl: Crawl) -> None:
         if result.target.depth == 0:
             if what == "read":
-                crawl._spill.get_nowait = broken  # type: ignore[method-assign]
+                crawl._intake._backlog.take = broken  # type: ignore[method-assign]
+                pool._workforce.offer = full  # type: ignore[method-assign]
                 crawl.add(server.url("/?1"), parent=result)
             else:
                 crawl.add(server.url("/?1"), parent=result)
-                crawl._spill.put = broken  # type: ignore[method-assign]
+                pool._workforce.offer = full  # type: ignore[method-assign]
+                crawl._intake._backlog.put = broken  # type: ignore[method-assign]
                 with pytest.raises(CrawlPoolError):
                     crawl.add(server.url("/?2"), parent=result)
 
     with SiteServer({"/": b"x"}) as server, SessionPool() as pool:
+        offer = pool._workforce.offer
         if what == "read":
             with pytest.raises(CrawlPoolError, match="temporary"):
                 pool.crawl([server.url("/")], handler)
@@ -292,7 +301,7 @@ def test_many_seeds_lie_nowhere() -> None:
         nonlocal read, ahead
         for read in range(1, 5001):
             ahead = max(ahead, read - done)
-            yield Target("x://h/")
+            yield Target(f"x://h/{read}")
 
     def on_result(result: Result) -> None:
         nonlocal done

@@ -184,9 +184,9 @@ def test_a_crawl_whose_feeder_fails_ends_with_that(monkeypatch: pytest.MonkeyPat
     """Whatever goes wrong while a target is queued comes out of the crawl, which doesn't wait for it in vain."""
     with SessionPool(threads=1) as pool:
 
-        def put(leg: object, *, block: bool = True) -> bool:
+        def offer(leg: object, *, block: bool, anyway: bool = False) -> object:
             raise RuntimeError("no room in the world")
 
-        monkeypatch.setattr(pool._workforce, "put", put)
+        monkeypatch.setattr(pool._workforce, "offer", offer)
         with pytest.raises(RuntimeError, match="no room"):
             pool.crawl(["http://127.0.0.1:1/"])

@@ -106,9 +106,9 @@ def test_put_waits_for_room_in_its_own_group() -> None:
         threads.start(
             lambda: frontier.put(full.leg("http://full/2"))
         )  # the first in the line, and its group stays full
-        until(lambda: full.group in frontier._rooms)
+        until(lambda: full.group in frontier._rooms._rooms)
         threads.start(put_mine)
-        until(lambda: mine.group in frontier._rooms)
+        until(lambda: mine.group in frontier._rooms._rooms)
         assert urls(frontier.take(1)) == ["http://mine/1"]
         assert done.wait(PATIENCE_S)
         frontier.close()
@@ -144,7 +144,7 @@ def test_drop_wakes_who_waits_for_room() -> None:
     answers: list[bool] = []
     with Threads() as threads:
         threads.start(lambda: answers.append(frontier.put(run.leg("http://h/2"))))
-        until(lambda: run.group in frontier._rooms)
+        until(lambda: run.group in frontier._rooms._rooms)
         frontier.drop(run)
     assert answers == [False]
 
@@ -168,7 +168,7 @@ def test_close_ends_every_wait() -> None:
     with Threads() as threads:
         threads.start(lambda: taken.append(frontier.take()), 3)
         threads.start(lambda: put.append(frontier.put(run.leg("http://h/2"))))
-        until(lambda: frontier.idle == 3 and run.group in frontier._rooms)
+        until(lambda: frontier.idle == 3 and run.group in frontier._rooms._rooms)
         assert frontier.close() == [waiting]
     assert taken == [None, None, None]
     assert put == [False]

@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from crawlpool.frontier import Frontier, _Room
+from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
+from crawlpool.rooms import _Room
 from tests.gates import PATIENCE_S, ListRun, Threads, until
 from tests.kit import HandClock
 from tests.test_frontier import ONE_EACH, urls
@@ -241,7 +242,7 @@ def test_a_feeder_sleeps_until_there_is_much_room(monkeypatch: pytest.MonkeyPatc
 
     with Threads() as threads:
         threads.start(lambda: frontier.put(run.leg("http://more/")))
-        until(lambda: run.group in frontier._rooms)
+        until(lambda: run.group in frontier._rooms._rooms)
         monkeypatch.setattr(_Room, "notify", noted)
         for _ in range(30):
             (leg,) = frontier.take() or []

@@ -44,6 +44,9 @@ def test_a_bad_concurrency_is_named(concurrency: object) -> None:
         ("max_cooldown_s", None),
         ("connect_failures", 0),
         ("connect_failures", 2.5),
+        ("adaptive", 1),
+        ("adaptive", True),
+        ("is_block", "403"),
     ],
 )
 def test_a_bad_value_is_named(name: str, value: Any) -> None:

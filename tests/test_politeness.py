@@ -138,7 +138,7 @@ def test_a_dead_host_is_given_up_and_the_others_go_on(monkeypatch: pytest.Monkey
         taken.bind(("127.0.0.1", 0))  # bound and not listening: it refuses, and nobody else gets the port
         dead = f"http://127.0.0.1:{taken.getsockname()[1]}/"
         with SiteServer({"/": b"x"}, hosts="127.0.0.2") as server, SessionPool(threads=4, retry=False) as pool:
-            urls = [f"{dead}{n}" for n in range(500)] + [server.url("/")] * 20
+            urls = [f"{dead}{n}" for n in range(500)] + [server.url(f"/?{n}") for n in range(20)]
             limits = HostLimits(concurrency=2, connect_failures=3)
             results = list(pool.map(urls, limits=limits))
     lost = [result for result in results if result.outcome is Outcome.FAILED]

@@ -76,6 +76,7 @@ def pages(draw: st.DrawFn) -> Result:
     texts = st.text(st.characters(), max_size=20)
     seconds = st.floats(0, 1e6)
     is_plain = draw(st.booleans())
+    rare_number = st.none() if is_plain else st.none() | st.integers(1, 9)
 
     def seldom(rare: st.SearchStrategy[Any]) -> Any:
         return None if is_plain else draw(st.none() | rare)
@@ -108,6 +109,9 @@ def pages(draw: st.DrawFn) -> Result:
         started_at_s=draw(st.floats(0, 4e9)),
         elapsed_s=draw(seconds if is_plain else st.none() | seconds),
         waited_s=draw(seconds if is_plain else st.none() | seconds),
+        robots=draw(st.sampled_from([None, "allowed"])),
+        duplicate_of=draw(rare_number),
+        is_blocked=draw(st.booleans()),
     )
 
 

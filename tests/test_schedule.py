@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from crawlpool.errors import ErrorKind
 from crawlpool.leg import Leg
 from crawlpool.limits import HostLimits
-from crawlpool.politeness import ANSWERED, BROKEN, Came, How, Rate
+from crawlpool.politeness import AGAIN_S, ANSWERED, BLOCKED, BROKEN, UNSENT, Came, How, Rate
 from crawlpool.politeness.breaker import PROBES_S
 from crawlpool.schedule import Schedule
 from tests.gates import ListRun
@@ -93,8 +93,7 @@ class World:
 
     def _check_idle(self) -> None:
         """With a worker free, no host with work may be one that could be asked now."""
-        rate = self.schedule._rate
-        if len(self._running) >= self.workers or (rate is not None and not rate.room(self.now)):
+        if len(self._running) >= self.workers or not self.schedule._valve.room(1, self.now):
             return
         for line in self.schedule._lines.values():
             assert not line.queue or line.may_start_at(self.now) > self.now, f"{line.key[1]} is ready, a worker idle"
@@ -124,6 +123,7 @@ limits = st.sampled_from(
         HostLimits(concurrency=1, max_cooldown_s=CAP_S),
         HostLimits(concurrency=3, max_cooldown_s=CAP_S, connect_failures=2),
         HostLimits(concurrency=None, max_cooldown_s=CAP_S),
+        HostLimits(concurrency=4, max_cooldown_s=CAP_S, adaptive=True),
     ]
 )
 answers = st.lists(
@@ -133,6 +133,7 @@ answers = st.lists(
             [
                 ANSWERED,
                 ANSWERED,
+                BLOCKED,
                 BROKEN,
                 LOST,
                 Came.refused(None),
@@ -153,12 +154,14 @@ answers = st.lists(
     st.integers(1, 9),
     st.sampled_from([None, 0.5, 20.0]),
     st.sampled_from([None, 4.0]),
+    st.booleans(),
 )
 def test_politeness_holds_and_everything_ends(
     plan: list[tuple[HostLimits, list[tuple[float, Came]], int]],
     workers: int,
     per_s: float | None,
     patience_s: float | None,
+    holds_blocked: bool,
 ) -> None:
     """For any targets, hosts, latencies and answers: no limit is broken, each target ends, no ready host waits idly."""
     rate = None if per_s is None else Rate(per_s)
@@ -166,6 +169,7 @@ def test_politeness_holds_and_everything_ends(
     legs = []
     for number, (of_host, _, count) in enumerate(plan):
         run = ListRun(limits=of_host, max_wait_s=patience_s)
+        run.group.holds_blocked = holds_blocked
         legs += [run.leg(f"http://h{number}/{one}", priority=one % 3) for one in range(count)]
     for leg in legs:
         world.schedule.put(leg, world.now)
@@ -207,6 +211,55 @@ def test_a_host_out_of_reach_ends_soon() -> None:
     assert world.now < 5 * 5.5 + sum(PROBES_S) + 5 * len(PROBES_S) + 1
     assert unsent[0].reason == "host_unreachable"
     assert unsent[0].error_kind is ErrorKind.CONNECT
+
+
+@settings(max_examples=40)
+@given(st.integers(10, 16), st.integers(2, 20), limits, st.floats(0.5, 30.0), st.floats(1.0, 200.0))
+def test_an_outage_is_waited_out(hosts: int, workers: int, of_host: HostLimits, begins: float, lasts: float) -> None:
+    """When all hosts are gone for a while no target fails for it, hosts are as before, and few requests are sent."""
+    schedule = Schedule()
+    run = ListRun(limits=of_host)
+    answered: set[str] = set()
+    tries: dict[str, int] = {}
+    sent_while_on: list[float] = []
+    running: list[tuple[float, int, Leg, Came]] = []
+    order = itertools.count()
+    for number in range(hosts * 20):
+        schedule.put(run.leg(f"http://site{number % hosts}.example/{number}"), 0.0)
+    now = 0.0
+    for _ in range(200_000):
+        schedule.promote(now)
+        is_on = schedule._valve.outage.is_on
+        for leg in schedule.take(workers - len(running), now):
+            assert leg.verdict is None, "a host was given up"
+            if is_on:
+                sent_while_on.append(now)
+            is_gone = begins <= now < begins + lasts
+            heapq.heappush(running, (now + 0.125, next(order), leg, LOST if is_gone else ANSWERED))
+        due_at = schedule.promote(now)
+        now = min([math.inf if due_at is None else due_at, *(at for at, *_ in running[:1])])
+        if now == math.inf:
+            break
+        while running and running[0][0] <= now:
+            _, _, leg, came = heapq.heappop(running)
+            url, again_s = leg.target.url, None
+            if came is LOST:
+                if schedule.excuses(leg, now):
+                    came, again_s = UNSENT, AGAIN_S
+                else:
+                    tries[url] = tries.get(url, 0) + 1
+                    again_s = 0.5 * 2 ** tries[url]
+            else:
+                answered.add(url)
+            leg.came = came
+            schedule.ended([leg], now)
+            if again_s is not None:
+                again = run.leg(url, not_before=now + again_s)
+                again.excuses = leg.excuses + (came is UNSENT)
+                schedule.put(again, now)
+    assert len(answered) == hosts * 20
+    assert max(tries.values(), default=0) <= 3
+    assert all(after - before >= 10.0 for before, after in itertools.pairwise(sent_while_on))
 
 
 def test_no_leg_waits_longer_than_it_may() -> None:

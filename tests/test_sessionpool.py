@@ -60,7 +60,7 @@ def test_submit_blocks_while_the_queue_is_full() -> None:
 
         with Threads() as threads:
             threads.start(submit)
-            while not pool._workforce.frontier._rooms:  # nothing announces that it sleeps there
+            while not pool._workforce.frontier._rooms._rooms:  # nothing announces that it sleeps there
                 time.sleep(0.001)
             assert not returned.is_set()
             assert pool.statistics().queued == 2
@@ -268,7 +268,7 @@ def test_close_from_inside_a_handler() -> None:
         before = open_sockets()
         pool = SessionPool(threads=4)
         with pytest.raises(PoolClosed):
-            pool.crawl([server.url("/")] * 50, handler)
+            pool.crawl([server.url(f"/?{n}") for n in range(50)], handler)
         pool.close()
         assert pool_threads() == []
         server.stop()

@@ -43,6 +43,10 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     option(group, "--carry", type=Words("FIELD"), help="Fields that come along in the records, as meta.")
     option(group, "--default-scheme", type=click.Choice(["http", "https"]), help="For URLs that have no scheme.")
 
+    option(group, "--duplicates", type=click.Choice(["skip", "fetch"]), default="skip", show_default=True,
+           help="A URL that stands there again, in whatever spelling: skip it, with a record that names the first, or "
+           "fetch it.")
+
     group = "Speed and politeness"
     option(group, "--threads", type=click.IntRange(1, 4096), metavar="N", default=DEFAULT_THREADS, show_default=True,
            help="Worker threads.")
@@ -59,10 +63,15 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            "limit unless this or --per-host is given.  [default: 0.5]")
     option(group, "--per-host", type=click.IntRange(1), metavar="N",
            help="Requests that a host gets at once, without a delay.")
+    option(group, "--adaptive", is_flag=True,
+           help="Find out how many at once a host bears, from one up to --per-host N.")
     option(group, "--rate", type=PerSecond(),
            help="Requests in all, over all hosts: 5/s, 300/m or 10000/h.  [default: no limit]")
     option(group, "--ignore-robots", is_flag=True,
            help="Don't ask robots.txt. The log and the records say so.")
+    option(group, "--on-block", type=click.Choice(["hold", "record"]), default="hold", show_default=True,
+           help="A host of whose last 20 answers 18 are 401, 403, 429 or a challenge: hold leaves it alone and skips "
+           "what is left of it, record asks on.")
     option(group, "--user-agent", metavar="TEXT", help="Who asks.  [default: crawlpool/VERSION]")
     option(group, "--contact", metavar="TEXT", help="An address or URL for the hosts, put into the User-Agent.")
 

@@ -22,18 +22,21 @@ class Pace:
         limits: of each host.
         rate: requests a second over all hosts; ``None`` for any number.
         ignores_robots: whether robots.txt isn't asked.
+        holds_blocked: whether a host that doesn't want us is left alone.
     """
 
     limits: HostLimits = POLITE
     rate: float | None = None
     ignores_robots: bool = False
+    holds_blocked: bool = True
 
     def __str__(self) -> str:
         limits = self.limits
         if limits.delay_s:
             said = f"one request at a time per host, the next {limits.delay_s:g} s after the last ended"
         else:
-            said = f"at most {limits.concurrency} at once per host"
+            found_out = ", as many as it bears" if limits.adaptive else ""
+            said = f"at most {limits.concurrency} at once per host{found_out}"
         if limits.loopback_exempt:
             said += " (loopback hosts: no limit)"
         if self.rate is not None:
@@ -45,9 +48,11 @@ class Pace:
         return {
             "delay_s": self.limits.delay_s,
             "per_host": self.limits.concurrency,
+            "adaptive": self.limits.adaptive,
             "rate": self.rate,
             "loopback_exempt": self.limits.loopback_exempt,
             "ignore_robots": self.ignores_robots,
+            "on_block": "hold" if self.holds_blocked else "record",
         }
 
     def advice(self) -> str:
@@ -78,6 +83,9 @@ def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
             "once: give --delay 0, or leave one of them out",
             ctx,
         )
+    if given["adaptive"] and (per_host is None or per_host < 2):
+        raise click.UsageError(f"{place_of(ctx, 'adaptive')} needs --per-host N, with N of 2 or more", ctx)
+    limits = HostLimits(per_host or 1, delay_s or 0.0, cap_s, adaptive=given["adaptive"])
     if delay_s is None and per_host is None:
-        return Pace(dataclasses.replace(POLITE, max_cooldown_s=cap_s), rate, ignores)
-    return Pace(HostLimits(concurrency=per_host or 1, delay_s=delay_s or 0.0, max_cooldown_s=cap_s), rate, ignores)
+        limits = dataclasses.replace(POLITE, max_cooldown_s=cap_s)
+    return Pace(limits, rate, ignores, given["on_block"] == "hold")

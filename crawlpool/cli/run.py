@@ -82,6 +82,8 @@ class _Conductor:
             content_types=settings.content_types,
             max_per_host=settings.max_per_host,
             robots=not settings.pace.ignores_robots,
+            on_block="hold" if settings.pace.holds_blocked else "record",
+            dedupe=settings.dedupes,
             on_result=self._told if settings.verbosity else self._watch,
         )
         # Guards _ending: the first reason to end stays, but an interrupt is never overruled by it.
@@ -224,6 +226,8 @@ class _Conductor:
         return code
 
     def _is_work_left(self) -> bool:
+        if self._watch.held:
+            return True
         if self._ending is Ending.DONE:
             return False
         return self._ending is Ending.INTERRUPTED or not self._feed.is_exhausted or self._watch.dropped > 0

@@ -33,6 +33,7 @@ class RunSettings:
 
     inputs: tuple[str, ...]
     source: SourceSettings
+    dedupes: bool
     transport: Transport
     pace: Pace
     headers: Mapping[str, str] = dataclasses.field(repr=False)
@@ -98,6 +99,7 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
     return RunSettings(
         inputs=tuple(given["inputs"]),
         source=source,
+        dedupes=given["duplicates"] == "skip",
         transport=transport,
         pace=pace_of(ctx, given),
         headers=_headers(ctx, given),

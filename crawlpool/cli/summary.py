@@ -44,6 +44,12 @@ STATUS_HINTS = {
     429: "the server asks for fewer requests: raise --delay, or lower --per-host",
     503: "the server is overloaded: try again later, with a longer --delay",
 }
+#: Why hosts were left alone, by the reason in the records.
+LEFT_ALONE = {
+    "held": "held, as nearly all of their last answers were 401, 403, 429 or a challenge",
+    "host_unreachable": "given up, as they could not be reached",
+    "robots_unreachable": "not asked, as their robots.txt could not be had",
+}
 SHOWN = 6
 
 
@@ -82,6 +88,8 @@ def summary_of(
         lines.append(f"HTTP errors: {_counts(progress.statuses)}")
     if progress.kinds:
         lines.append(f"errors: {_counts(progress.kinds)}")
+    for reason, hosts in sorted(progress.left_alone.items()):
+        lines.append(f"hosts {LEFT_ALONE[reason]}: {_counts(hosts)}")
     if progress.slowest and report.elapsed_s >= 1:
         lines.append("slowest hosts: " + ", ".join(f"{h.host} {h.mean_s:.2f} s" for h in progress.slowest[:3]))
     lines += [f"next: {advice}" for advice in advice_of(settings, progress, watch, is_work_left=is_work_left)]
@@ -97,6 +105,7 @@ def fields_of(progress: Progress, ending: Ending, code: Exit) -> dict[str, Any]:
         "ending": ending.value,
         "error_kinds": dict(progress.kinds),
         "http_errors": {str(status): count for status, count in progress.statuses.items()},
+        "left_alone": progress.left_alone,
         "exit_code": int(code),
     }
 
@@ -106,8 +115,14 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_wor
     advice: list[str] = []
     report = progress.report
     if is_work_left:
-        dropped = f"{watch.dropped:,} URLs have a record as skipped, " if watch.dropped else ""
-        advice.append(f"{dropped}input lines without a record were not read: give those to the next run")
+        if watch.held:
+            advice.append(
+                f"{watch.held:,} URLs of held hosts were skipped: ask their owners, or try later and slower; "
+                "--on-block record asks on whatever they answer"
+            )
+        if watch.dropped or not watch.held:
+            dropped = f"{watch.dropped:,} URLs have a record as skipped, " if watch.dropped else ""
+            advice.append(f"{dropped}input lines without a record were not read: give those to the next run")
     for kind in sorted(progress.kinds, key=lambda k: -progress.kinds[k])[:3]:
         if kind in HINTS:
             advice.append(f"{kind}: {HINTS[kind]}")

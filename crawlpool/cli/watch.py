@@ -53,7 +53,7 @@ class Watch:
         self._limits = limits
         # Guards every field below.
         self._lock = threading.Lock()
-        self._settled = self._failures = self._bad_lines = self._dropped = self._faults = 0
+        self._settled = self._failures = self._bad_lines = self._dropped = self._held = self._faults = 0
         self._busy_s = self._waited_s = 0.0
 
     def __call__(self, result: Result) -> None:
@@ -69,6 +69,7 @@ class Watch:
             self._bad_lines += is_bad_line
             self._faults += is_fault
             self._dropped += result.reason == "interrupted"
+            self._held += result.reason == "held"
             self._busy_s += result.elapsed_s or 0.0
             self._waited_s += waited_s
             bad_lines, is_too_much = self._bad_lines, is_failure and self._is_too_much()
@@ -93,6 +94,11 @@ class Watch:
     def dropped(self) -> int:
         """How many targets were given up because the run was drained or stopped."""
         return self._dropped
+
+    @property
+    def held(self) -> int:
+        """How many targets weren't asked for because their hosts don't want us."""
+        return self._held
 
     @property
     def faults(self) -> int:

@@ -1,9 +1,26 @@
 """When a host may be asked: its state machine. Pure: no network, no threads, no locks; the time is given."""
 
 from crawlpool.politeness.breaker import Breaker
-from crawlpool.politeness.came import ANSWERED, BROKEN, REFUSALS, UNSENT, Came, How
+from crawlpool.politeness.came import ANSWERED, BLOCKED, BROKEN, REFUSALS, UNSENT, Came, How, is_block
 from crawlpool.politeness.host import Host
 from crawlpool.politeness.hosts import Hosts
-from crawlpool.politeness.rate import Rate
+from crawlpool.politeness.outage import AGAIN_S, Outage
+from crawlpool.politeness.valve import Rate, Valve
 
-__all__ = ["ANSWERED", "BROKEN", "REFUSALS", "UNSENT", "Breaker", "Came", "Host", "Hosts", "How", "Rate"]
+__all__ = [
+    "AGAIN_S",
+    "ANSWERED",
+    "BLOCKED",
+    "BROKEN",
+    "REFUSALS",
+    "UNSENT",
+    "Breaker",
+    "Came",
+    "Host",
+    "Hosts",
+    "How",
+    "Outage",
+    "Rate",
+    "Valve",
+    "is_block",
+]

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.politeness.breaker import Breaker
 from crawlpool.politeness.came import Came, How
+from crawlpool.politeness.window import Window
 
 if TYPE_CHECKING:
     from crawlpool.limits import HostLimits
 
 #: The first wait in seconds after a refusal that names no time; it doubles with each further one.
 FIRST_COOLDOWN_S = 1.0
+#: So many of a host's last answers are looked at; with so many blocks among them it is blocked.
+LAST, BLOCKS = 20, 18
 
 
 class Host:
@@ -28,12 +31,15 @@ class Host:
     """
 
     __slots__ = (
+        "_answers",
         "_breaker",
         "_is_probing",
         "_refusals",
+        "_window",
         "cooled_until",
         "crawl_delay_s",
         "ended_at",
+        "has_answered",
         "lines",
         "name",
         "running",
@@ -46,9 +52,12 @@ class Host:
         self.cooled_until = -math.inf
         self.crawl_delay_s = 0.0
         self.lines: list[Any] = []  # the schedule's own: what waits for this host
+        self.has_answered = False
+        self._answers = 0  # the last ones: a bit for each, set for a block
         self._refusals = 0
         self._breaker: Breaker | None = None  # nearly no host needs one
         self._is_probing = False
+        self._window: Window | None = None  # where how many it may have at once is found out
 
     def delay_s(self, limits: HostLimits) -> float:
         """Return the seconds between an answer and the next request."""
@@ -60,16 +69,31 @@ class Host:
         breaker = self._breaker
         is_open = breaker is not None and not breaker.is_closed
         if self.running:
-            if delay_s or is_open or (limits.concurrency is not None and self.running >= limits.concurrency):
+            if delay_s or is_open or self.running >= self._most(limits):
                 return math.inf
             at = self.cooled_until
         else:
             at = max(self.ended_at + delay_s, self.cooled_until) if delay_s else self.cooled_until
         return max(at, breaker.probe_at()) if is_open and breaker is not None else at
 
+    def _most(self, limits: HostLimits) -> float:
+        if limits.adaptive:
+            return 1 if self._window is None else self._window.size
+        return math.inf if limits.concurrency is None else limits.concurrency
+
     def is_given_up(self, now: float) -> bool:
         """Tell whether what waits for it shall end unsent: it couldn't be reached for long."""
         return self._breaker is not None and self._breaker.is_given_up(now)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether nearly all of its last answers said that it doesn't want us."""
+        return self._answers != 0 and self._answers.bit_count() >= BLOCKS
+
+    def forgive(self) -> None:
+        """Take it that its failures to connect weren't its own."""
+        if self._breaker is not None:
+            self._breaker.succeeded()
 
     @property
     def trouble(self) -> Any:
@@ -86,8 +110,8 @@ class Host:
         """Take a refusal at once, before ``end`` is told of it: where several run at once each moment counts."""
         self._cool(came.retry_after_s, limits, now)
 
-    def end(self, came: Came, limits: HostLimits, now: float) -> None:
-        """Take what came of a request."""
+    def end(self, came: Came, limits: HostLimits, now: float, *, is_told: bool = False) -> None:
+        """Take what came of a request; ``is_told`` where ``refuse`` was called for it."""
         self.running -= 1
         how = came.how
         is_probe = self._is_probing
@@ -96,15 +120,24 @@ class Host:
         if how is How.UNSENT:
             return
         self.ended_at = now
+        if limits.adaptive and limits.concurrency is not None:
+            self._window = self._window or Window()
+            if how is How.ANSWERED:
+                self._window.went_well(limits.concurrency)
+            else:
+                self._window.went_wrong(self.running)
         if how is How.UNREACHABLE:
             if self._breaker is None:
                 self._breaker = Breaker(limits.connect_failures)
             assert came.kind is not None
             self._breaker.failed(now, came.kind, is_probe=is_probe)
             return
+        self.has_answered = True
         if self._breaker is not None:
             self._breaker.succeeded()
-        if how is How.REFUSED:
+        if how is not How.BROKEN and (came.is_block or self._answers):
+            self._answers = (self._answers << 1 | came.is_block) & ((1 << LAST) - 1)
+        if how is How.REFUSED and not is_told:
             self._cool(came.retry_after_s, limits, now)
         elif how is How.ANSWERED:
             self._refusals = 0
@@ -116,6 +149,7 @@ class Host:
             and not self.lines
             and now >= self.cooled_until
             and not self.crawl_delay_s
+            and not self.is_blocked
             and (self._breaker is None or self._breaker.is_closed)
         )
 

@@ -21,7 +21,8 @@ Capture = pytest.CaptureFixture[str]
 
 def pace(**given: Any) -> Pace:
     """Return what options mean of which only some are given."""
-    every = {"delay": None, "per_host": None, "rate": None, "max_retry_after": 120.0, "ignore_robots": False, **given}
+    every = {"delay": None, "per_host": None, "rate": None, "max_retry_after": 120.0, "ignore_robots": False}
+    every |= {"on_block": "hold", "adaptive": False, **given}
     return pace_of(click.Context(click.Command("run")), every)
 
 
@@ -34,6 +35,7 @@ def pace(**given: Any) -> Pace:
         ({"delay": 0.0}, HostLimits(concurrency=1)),
         ({"per_host": 4}, HostLimits(concurrency=4)),
         ({"delay": 0.0, "per_host": 4}, HostLimits(concurrency=4)),
+        ({"per_host": 4, "adaptive": True}, HostLimits(concurrency=4, adaptive=True)),
         ({"max_retry_after": 7.0, "per_host": 1}, HostLimits(max_cooldown_s=7.0)),
     ],
 )
@@ -46,6 +48,13 @@ def test_a_delay_and_several_at_once_contradict_each_other(capfd: Capture) -> No
     """The message says what to do."""
     assert main(["run", "http://127.0.0.1:1/", "--delay", "1", "--per-host", "2"]) == 2
     assert "--delay 1 is between one request and the next, and --per-host 2" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--adaptive"], ["--adaptive", "--per-host", "1"], ["--adaptive", "--delay", "1"]])
+def test_adaptive_needs_a_number_to_go_up_to(options: list[str], capfd: Capture) -> None:
+    """From one to one there is nothing to be found out."""
+    assert main(["run", "http://127.0.0.1:1/", *options]) == 2
+    assert "--adaptive needs --per-host N" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -69,6 +78,7 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
         ({}, "one request at a time per host, the next 0.5 s after the last ended (loopback hosts: no limit)"),
         ({"delay": 2.0, "rate": 5.0}, "the next 2 s after the last ended; at most 5 requests/s in all"),
         ({"per_host": 4}, "at most 4 at once per host"),
+        ({"per_host": 4, "adaptive": True}, "at most 4 at once per host, as many as it bears"),
     ],
 )
 def test_the_start_says_which_limits_hold(given: dict[str, Any], says: str) -> None:

@@ -224,4 +224,4 @@ def test_hosts_are_asked_one_at_a_time_when_told(capfd: Capture) -> None:
     with SiteServer(answers) as server:
         assert main(["run", *(server.url(f"/{n}") for n in range(8)), "--per-host", "1"]) == 0
         assert most == 1
-        assert main(["run", server.url("/together"), server.url("/together"), "--threads", "2"]) == 0
+        assert main(["run", server.url("/together"), server.url("/together?2"), "--threads", "2"]) == 0

@@ -1,0 +1,216 @@
+"""What a crawl has taken in and not begun: as much of it in the frontier as helps, the rest in the backlog."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from crawlpool.backlog import Backlog, pack, unpack
+from crawlpool.clock import LOOK_S
+from crawlpool.errors import ConfigError, CrawlPoolError
+from crawlpool.frontier import Offered
+from crawlpool.leg import Leg
+from crawlpool.models import Outcome, Result, Target
+from crawlpool.settle import first_leg
+from crawlpool.source import BadLine
+
+if TYPE_CHECKING:
+    from crawlpool.leg import Run
+    from crawlpool.seen import Seen
+    from crawlpool.worker import Workforce
+
+_BATCH = 64
+
+
+class Intake:
+    """The targets of one crawl on their way into the frontier.
+
+    A host that rests, or is slow, has few of its targets in the frontier; the others lie in the backlog, and the input
+    is read on: behind a hundred thousand lines of one host may be others that could be asked now.
+
+    Args:
+        run: the crawl, whose group has a backlog.
+        workforce: who does the work.
+        seen: what was met before.
+
+    Thread-safe.
+    """
+
+    #: Targets that may lie in the backlog before no more input is read. Those that handlers add always go there.
+    AHEAD = 1_000_000
+
+    def __init__(self, run: Run, workforce: Workforce, seen: Seen) -> None:
+        self._run = run
+        self._group = run.group
+        self._workforce = workforce
+        # Guards _seen and _has_strangers. _read_on is waited on by the feeder, for room in the backlog.
+        self._lock = threading.Lock()
+        self._read_on = threading.Condition(self._lock)
+        self._seen = seen
+        self._backlog = Backlog()
+        self._has_strangers = False  # the backlog may hold targets of hosts that the frontier doesn't know to be there
+
+    def __len__(self) -> int:
+        """How many targets lie in the backlog."""
+        return len(self._backlog)
+
+    def leg_of(self, seed: object, ordinal: int) -> Leg:
+        """Return the first leg of a seed; with its verdict where it is none that can be fetched, or not a new one.
+
+        Args:
+            seed: a URL, a target, a bad line; anything else is a failure of its own.
+            ordinal: which seed it is, from 1.
+        """
+        if isinstance(seed, BadLine):
+            target = Target("", n=seed.n, input=seed.input)
+            return Leg.first(self._run, target, verdict=Result(target, Outcome.FAILED, None, seed.error))
+        leg = first_leg(self._run, seed)
+        if leg.verdict is None:
+            with self._lock:
+                of = self._seen.duplicate_of(leg.target, ordinal)
+                if of is None:
+                    leg.verdict = self._seen.refusal_of(leg.target)
+                else:
+                    leg.verdict = Result(leg.target, Outcome.SKIPPED, "duplicate", duplicate_of=of or None)
+        return leg
+
+    def is_new(self, target: Target) -> bool:
+        """Remember a target that was added; return whether it is met for the first time."""
+        with self._lock:
+            return self._seen.duplicate_of(target) is None
+
+    def begin(self, leg: Leg) -> bool:
+        """Take the leg of a seed in, waiting while there is enough; by the feeder.
+
+        Returns:
+            Whether it was taken; not by a crawl that was stopped, or whose pool was closed.
+
+        Raises:
+            CrawlPoolError: when the backlog can't be written; the leg wasn't taken then.
+        """
+        offered = Offered.HOST_FULL
+        if leg.verdict is not None or leg.host not in self._group.backed:  # else it is known without the lock
+            leg.weight_bytes = _weight_of(leg.target)
+            offered = self._workforce.offer(leg, block=True)
+        if offered is Offered.HOST_FULL:
+            line = _packed(leg.target)
+            if line is None:  # it can lie in memory only
+                return self._workforce.offer(leg, block=True, anyway=True) is Offered.QUEUED
+            self._put_back(leg, line, offered)
+            self._wait_for_room()
+            return True
+        return offered is Offered.QUEUED
+
+    def add(self, target: Target) -> None:
+        """Take a target in that was added; never waits.
+
+        Raises:
+            ConfigError: when it isn't JSON.
+            CrawlPoolError: when the backlog can't be written; the target wasn't taken then.
+        """
+        # Through JSON, though it may not have to lie on the disk: what a handler gets doesn't depend on that.
+        line = pack(target)
+        leg = self._leg_again(unpack(line))
+        offered = self._workforce.offer(leg, block=False)
+        if offered is not Offered.QUEUED:
+            self._put_back(leg, line, offered)
+
+    def refill(self) -> list[Leg]:
+        """Move targets from the backlog to the frontier, as far as they help there. Runs no code of the user's.
+
+        Returns:
+            Those that the frontier doesn't take any more.
+
+        Raises:
+            CrawlPoolError: when the backlog can't be read.
+        """
+        group, frontier = self._group, self._workforce.frontier
+        left: list[Leg] = []
+        if group.hungry:
+            for host in frontier.hungry_of(group):
+                left += self._restock(host)
+        while self._has_strangers and not group.is_full and not group.is_stopped:
+            with self._lock:
+                self._has_strangers = False  # first: what comes from now on sets it again
+            strangers = self._backlog.hosts(_BATCH, without=frontier.backed(group))
+            for host in strangers:
+                if group.is_full:
+                    break
+                left += self._restock(host)
+            if strangers:
+                with self._lock:
+                    self._has_strangers = True
+        return left
+
+    def take_rest(self) -> list[Leg]:
+        """Take targets out of the backlog that are never going to be sent; none when it is empty.
+
+        Raises:
+            CrawlPoolError: when the backlog can't be read.
+        """
+        return [Leg.first(self._run, target) for target in self._backlog.take_any(_BATCH)]
+
+    def close(self) -> None:
+        """Give back what the backlog holds."""
+        self._backlog.close()
+
+    def _restock(self, host: str) -> list[Leg]:
+        """Have the frontier have some more of a host; return what it doesn't take any more."""
+        targets, is_last = self._backlog.take(host, _BATCH)
+        legs = [self._leg_again(target) for target in targets]
+        is_taken = not legs or self._workforce.restock(self._group, host, legs, has_more=not is_last)
+        with self._lock:
+            self._read_on.notify_all()
+        return [] if is_taken else legs
+
+    def _leg_again(self, target: Target) -> Leg:
+        """Return the leg of a target that comes out of the backlog, or might have."""
+        leg = Leg.first(self._run, target)
+        leg.weight_bytes = _weight_of(target)
+        with self._lock:
+            leg.verdict = self._seen.refusal_of(target)
+        return leg
+
+    def _put_back(self, leg: Leg, line: bytes, offered: Offered) -> None:
+        with self._lock:
+            self._seen.give_back(leg.target)
+        self._backlog.put(leg.host, line, leg.target.priority)
+        if offered is Offered.HOST_FULL:
+            # Asked after it was put: a host that is no more of them may have been looked for before.
+            if leg.host not in self._group.backed:
+                self._workforce.frontier.back(self._group, leg.host)
+        else:
+            with self._lock:
+                self._has_strangers = True
+
+    def _wait_for_room(self) -> None:
+        if len(self._backlog) < self.AHEAD:
+            return
+        with self._lock:
+            while len(self._backlog) >= self.AHEAD and not self._group.is_stopped and not self._workforce.is_closed:
+                self._read_on.wait(LOOK_S)
+
+
+def _packed(target: Target) -> bytes | None:
+    """Return a target as JSON; ``None`` if another one would come out of that."""
+    try:
+        line = pack(target)
+        return line if _is_plain(target) or unpack(line) == target else None
+    except (ConfigError, CrawlPoolError):
+        return None
+
+
+def _is_plain(target: Target) -> bool:
+    """Tell whether a target has nothing that JSON might change."""
+    return target.meta is None and target.data is None and target.params is None and target.headers is None
+
+
+def _weight_of(target: Target) -> int:
+    """Return about how many bytes a target takes, beside what each does."""
+    size = len(target.url) + len(target.input or "")
+    if _is_plain(target):
+        return size
+    try:
+        return len(pack(target))
+    except (ConfigError, CrawlPoolError):
+        return size

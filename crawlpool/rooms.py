@@ -1,0 +1,91 @@
+"""The wait of feeders for room in the frontier: who waits, when enough is there, and when one may go on."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.clock import LOOK_S
+
+if TYPE_CHECKING:
+    from crawlpool.leg import Group
+    from crawlpool.schedule import Schedule
+
+_ENOUGH = 64  # legs that may go at once, beside those for whom there is room: so many are enough to wait with the input
+_MOST_BYTES = 64 * 1024 * 1024  # of the targets of a group that wait
+
+
+class _Room(threading.Condition):
+    """The wait for room in one group."""
+
+    waiting = 0
+
+
+class Rooms:
+    """The feeders that wait, by group: those of one aren't woken for another's room.
+
+    Args:
+        lock: the frontier's, which guards all of this; it is held in every call, and given up while one waits.
+        schedule: what there is to do.
+    """
+
+    def __init__(self, lock: Any, schedule: Schedule) -> None:
+        self._lock = lock
+        self._schedule = schedule
+        self._rooms: dict[Group, _Room] = {}
+
+    def wait(self, group: Group) -> None:
+        """Wait for room in a group, or for a while."""
+        room = self._rooms.setdefault(group, _Room(self._lock))
+        room.waiting += 1
+        try:
+            room.wait(LOOK_S)
+        finally:
+            room.waiting -= 1
+            if not room.waiting:
+                del self._rooms[group]
+
+    def took(self, group: Group, idle: int) -> None:
+        """Wake a feeder of a group of which legs were taken, if there is room for many again.
+
+        Args:
+            group: whose legs.
+            idle: how many workers wait for work.
+        """
+        if self._rooms and group in self._rooms and self._has_room(group, idle):
+            self._rooms[group].notify()
+
+    def put(self, group: Group) -> None:
+        """Wake the next feeder: one was woken for many places, the next one is for it to wake."""
+        if self._rooms and group in self._rooms and not group.is_full:
+            self._rooms[group].notify()
+
+    def wake(self, group: Group) -> None:
+        """Wake all feeders of a group."""
+        if group in self._rooms:
+            self._rooms[group].notify_all()
+
+    def wake_all(self) -> None:
+        """Wake all feeders."""
+        for room in self._rooms.values():
+            room.notify_all()
+
+    def has_enough(self, group: Group, idle: int, enough: int = _ENOUGH) -> bool:
+        """Tell whether a group that has a backlog has all that helps: more legs would only wait.
+
+        That is: as many as may wait, and as many of them may go as there is room for. As long as too few may go further
+        ones are of use, up to the group's most: their hosts may be free.
+        """
+        assert group.most is not None
+        assert group.capacity is not None
+        if group.queued >= group.most or group.queued_bytes >= _MOST_BYTES:
+            return True
+        return group.queued >= group.capacity and self._schedule.has_turns(enough + idle)
+
+    def _has_room(self, group: Group, idle: int) -> bool:
+        if group.has_much_room:
+            return True
+        if group.most is None:
+            return self._schedule.is_out_of_turns
+        # With far fewer than it was stopped by: woken for each single one, it would be woken all the time.
+        return group.queued <= group.most - _ENOUGH and not self.has_enough(group, idle, _ENOUGH // 2)

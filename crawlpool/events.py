@@ -92,6 +92,30 @@ class TargetSettled:
     attempts: int
 
 
+@dataclasses.dataclass(frozen=True)
+class LegEnded:
+    """A request of a run has ended: what ``crawlpool audit`` judges. Made by ``crawlpool.evidence`` alone.
+
+    ``start_s`` and ``end_s`` are seconds of the process's monotonic clock, ``started_at`` is the time of the start.
+    ``how`` is a ``crawlpool.politeness.How``; ``known_s`` is when a refusal had been told to everybody. ``delay_s``
+    (with a ``Crawl-delay`` taken in), ``per_host`` (``None``: any number) and ``max_cooldown_s`` are the limits that
+    held for this request, all three ``None`` where none did.
+    """
+
+    url: str
+    host: str
+    start_s: float
+    end_s: float
+    started_at: str
+    how: str
+    status: int | None
+    retry_after_s: float | None
+    known_s: float | None
+    delay_s: float | None
+    per_host: int | None
+    max_cooldown_s: float | None
+
+
 #: What is said, by what ``Frontier.news`` calls it.
 _NEWS = {
     "held": "host held: nearly all of its last answers say that it doesn't want us",

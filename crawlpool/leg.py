@@ -195,6 +195,9 @@ class Leg:
     history: tuple[requests.Response, ...] = ()
     not_before: float = 0.0
     queued_at: float = 0.0
+    taken_at: float = 0.0  # by the clock of the frontier
+    crawl_delay_s: float = 0.0  # its host's when it was taken
+    known_at: float | None = None  # when the frontier was told that its host refused
     waited_s: float = 0.0
     started_wall_s: float | None = None
     ordinal = 0
@@ -258,6 +261,7 @@ class Leg:
     def leave(self, now: float) -> None:
         """Note that the leg waits no more; by the frontier."""
         self.is_waiting = False
+        self.taken_at = now
         self.waited_s += now - self.queued_at
 
     def unsent(

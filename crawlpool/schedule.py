@@ -231,7 +231,7 @@ class Schedule:
         """Take a host's refusal, before ``ended`` is told what came of the leg."""
         line: Line = leg.seat
         if line.host is not None and line.limits is not None and not leg.is_told:
-            leg.is_told = True
+            leg.is_told, leg.known_at = True, now
             line.host.refuse(leg.came, line.limits, now)
 
     def excuses(self, leg: Leg, now: float) -> bool:
@@ -344,6 +344,7 @@ class Schedule:
                 leg.verdict = given_up(leg, host.trouble)
             if leg.verdict is None and line.is_held:
                 leg.verdict = held(leg)
+            leg.crawl_delay_s = host.crawl_delay_s  # it may grow until the leg has ended
             host.start()
         return leg
 

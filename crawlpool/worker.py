@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.attend import Attendant, tell_refusals
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger, tell
+from crawlpool.evidence import Evidence
 from crawlpool.frontier import Frontier, Offered
 from crawlpool.leg import Leg
 from crawlpool.politeness import UNSENT, How, Rate
@@ -227,6 +228,7 @@ class Workforce:
         follows: list[tuple[Leg, Leg | None]] = []
         results: dict[Run, list[tuple[Leg, Result]]] = {}
         is_quick = True
+        evidence = Evidence.begin(session._shared.clock)
         for completion in ended:
             leg: Leg = completion.exchange.token
             verdict = self._verdict_on(leg, session, completion)
@@ -243,6 +245,8 @@ class Workforce:
         # The hosts are free from now on; what a handler does with the result isn't their time.
         for again in self.frontier.settle(follows, wakes=not (is_quick and comes_back)):
             results.setdefault(again.run, []).append((again, dropped(again, "interrupted")))
+        if evidence is not None:
+            evidence.give(ended)
         for event, host in self.frontier.news():
             tell(_log, event, host)
         session.is_working = False  # what a handler asks for waits for its turn

@@ -2,6 +2,7 @@
 
 ``python -m tests.proof`` crawls 200 hosts with 100,000 requests and mixed limits, while the server refuses now and then
 with each form of ``Retry-After``, and counts what came too early and what was too much at once: both must be 0.
+``--audit`` has ``crawlpool.audit`` judge the crawler's own log of it, too.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import bisect
+import contextlib
 import dataclasses
+import logging
 import multiprocessing
 import sys
 import time
+from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Any
 
 from crawlpool import HostLimits, RetryPolicy, SessionPool
+from crawlpool.audit import RecordedLeg, judge
 
 CAP_S = 1.0
 CRAWL_DELAY_S = 0.25
@@ -140,6 +145,24 @@ def breaches(seen: list[Seen], limits: HostLimits, reaction_s: float = REACTION_
     return early, crowded
 
 
+@contextlib.contextmanager
+def recorded() -> Iterator[list[RecordedLeg]]:
+    """Give a list that each leg is put into that is logged within this block."""
+    legs: list[RecordedLeg] = []
+    log, kept = logging.getLogger("crawlpool.leg"), logging.Handler()
+    kept.emit = lambda record: legs.append(RecordedLeg.of(vars(record), len(legs)))  # type: ignore[method-assign]
+    before = log.level, log.propagate
+    log.addHandler(kept)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    try:
+        yield legs
+    finally:
+        log.removeHandler(kept)
+        log.setLevel(before[0])
+        log.propagate = before[1]
+
+
 def main(host_count: int, total: int, transport: str, in_flight: int, reaction_s: float = REACTION_S) -> int:
     """Crawl, ask the server what it saw, and print it; return the number of breaches."""
     hosts = [f"127.0.{1 + number // 250}.{1 + number % 250}" for number in range(host_count)]
@@ -197,5 +220,12 @@ if __name__ == "__main__":
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--transport", choices=["urllib3", "curl"], default="curl")
     parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--audit", action="store_true")
     given = parser.parse_args()
-    sys.exit(1 if main(given.hosts, given.requests, given.transport, given.in_flight) else 0)
+    with recorded() if given.audit else contextlib.nullcontext([]) as legs:
+        wrong = main(given.hosts, given.requests, given.transport, given.in_flight)
+    if given.audit:
+        found = judge(legs)
+        print(f"audit: {found.legs:,} legs, {found.hosts} hosts, {found.breach_count} breaches; {found.tallies}")
+        wrong += found.breach_count
+    sys.exit(1 if wrong else 0)

@@ -32,7 +32,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
         "source backlog clearance lines schedule rooms turnstile frontier sinks worker intake crawl sessionpool leg "
-        "settle books runs attend seen plan",
+        "settle books runs attend seen plan evidence audit",
         "observe testing cli",
         "__main__",
     )
@@ -59,6 +59,7 @@ ARROWS: dict[str, set[str]] = {
     "books": {"leg"},
     "clearance": {"leg"},
     "crawl": {"books", "clearance", "intake", "leg", "seen", "settle", "sinks", "source", "worker"},
+    "evidence": {"leg", "settle"},
     "frontier": {"leg", "rooms", "schedule", "turnstile"},
     "intake": {"backlog", "frontier", "leg", "seen", "settle", "source", "worker"},
     "rooms": {"leg", "schedule"},
@@ -69,7 +70,7 @@ ARROWS: dict[str, set[str]] = {
     "seen": {"leg"},
     "settle": {"leg"},
     "turnstile": {"leg", "schedule", "settle"},
-    "worker": {"attend", "frontier", "leg", "settle"},
+    "worker": {"attend", "evidence", "frontier", "leg", "settle"},
     # floor 5
     "cli": {"observe"},
     "testing": {"cli"},

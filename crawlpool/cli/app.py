@@ -1,4 +1,4 @@
-"""The command line: a group with the commands ``run`` and ``plan``; and how their errors are told."""
+"""The command line: a group with its commands; and how its errors are told."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crawlpool._version import __version__
+from crawlpool.cli.audit import audit_command
 from crawlpool.cli.config_file import ConfigFileError, check_variables, read_config
 from crawlpool.cli.exits import Exit
 from crawlpool.cli.help import PLAN, PREFIX, RUN, TeachingCommand
@@ -98,6 +99,7 @@ def make_command() -> click.Group:
             context_settings={"auto_envvar_prefix": PREFIX},
         )
     )
+    group.add_command(audit_command())
     return group
 
 

@@ -76,10 +76,16 @@ def _exit_codes(name: str) -> Callable[[], dict[str, str]]:
 
 
 def _plan() -> dict[str, str]:
-    from crawlpool.cli.plan_text import facts_of
+    from crawlpool.cli.plan_text import LeftOut, facts_of
     from crawlpool.plan import plan_of
 
-    return dict.fromkeys(facts_of(plan_of({}), 0), "")
+    return dict.fromkeys(facts_of(plan_of({}), LeftOut()), "")
+
+
+def _leg_ended() -> dict[str, str]:
+    from crawlpool.events import LegEnded
+
+    return {field.name: "" for field in dataclasses.fields(LegEnded)}
 
 
 #: What a page may ask for: how to read it, and the heads of the columns.
@@ -91,6 +97,7 @@ SOURCES: dict[str, tuple[Callable[[], dict[str, str]], tuple[str, str]]] = {
     "source": (_fields_of("SourceSettings"), ("field", "default")),
     "kinds": (_values_of("ErrorKind"), ("kind", "")),
     "outcomes": (_values_of("Outcome"), ("outcome", "")),
+    "leg_ended": (_leg_ended, ("field", "")),
     "exits": (_exit_codes("MEANINGS"), ("code", "meaning")),
     "plan_exits": (_exit_codes("PLAN_MEANINGS"), ("code", "meaning")),
     "plan": (_plan, ("key", "")),

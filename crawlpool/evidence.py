@@ -1,0 +1,101 @@
+"""What a run leaves behind for ``crawlpool audit``: a line in the log for each request that was sent.
+
+Who says of itself that it was polite must not say more than is true, and a correct run must not look like a breach.
+So each moment is the one by which the frontier itself went, or lies on the strict side of it:
+
+- ``start_s`` is the time at which the frontier took the leg out for its host, read under its lock. The request is sent
+  after it, never before: within the same breath, unless an auth of the user's takes its time.
+- ``end_s`` is read once for a batch of legs that have ended, before anybody is told of it. So the answers were there
+  already, and the frontier counts the hosts as free, and a refusal's time as begun, at the earliest then.
+- ``known_s`` is the time at which the frontier was told of a refusal, read under its lock; the answer was there by
+  then, so its end is no later, whoever told. A leg for a host that may have several was taken before that, and is under
+  way, or after it, and has waited for the whole of the cooldown.
+
+What lies between ``start_s`` and ``end_s`` is thus a little more than the host saw, and what lies between two requests
+a little less. The legs of a host whose recorded spans keep the limits have kept them. A leg that was given up in the
+very moment of its sending counts as sent, as it does for its host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from crawlpool.clock import Clock, iso_utc
+from crawlpool.events import LegEnded, emit, logger
+from crawlpool.leg import host_of
+from crawlpool.limits import HostLimits
+from crawlpool.politeness import UNSENT, Came, How
+from crawlpool.redact import redact_url
+from crawlpool.settle import came_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from crawlpool.leg import Leg
+    from crawlpool.transport.base import Completion
+
+_NAME = "leg"
+_UNLIMITED = HostLimits(concurrency=None)
+_log = logger(_NAME)
+_stdlib = logging.getLogger(f"crawlpool.{_NAME}")
+
+
+class Evidence:
+    """The evidence of one batch of legs. Belongs to the worker that settles them.
+
+    Args:
+        clock: of the frontier.
+    """
+
+    __slots__ = ("_clock", "_end_s")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._end_s = clock.monotonic()
+
+    @classmethod
+    def begin(cls, clock: Clock) -> Evidence | None:
+        """Note the end of legs that have completed, before anybody is told; ``None`` where nobody logs it."""
+        return cls(clock) if _stdlib.isEnabledFor(logging.DEBUG) else None
+
+    def give(self, ended: Iterable[Completion]) -> None:
+        """Log each leg that was sent: after the frontier was told, as no host is to wait for a log line.
+
+        Never raises: an application's log handler that does must not cost a target its result.
+        """
+        with contextlib.suppress(Exception):
+            for completion in ended:
+                leg: Leg = completion.exchange.token
+                limits = None if leg.seat.host is None else leg.seat.limits
+                came = self._came(leg, completion) if limits is None else leg.came
+                if came.how is not How.UNSENT:  # what the host was told never to have had, it is not judged by
+                    emit(_log, "debug", self._of(leg, limits, came, completion))
+
+    def _came(self, leg: Leg, completion: Completion) -> Came:
+        """Return what came of a leg whose host has no limits: nobody else has asked."""
+        if leg.verdict is not None or leg.exchange is None:
+            return UNSENT
+        return came_from(completion.response, completion.error, _UNLIMITED, self._clock.wall())
+
+    def _of(self, leg: Leg, limits: HostLimits | None, came: Came, completion: Completion) -> LegEnded:
+        response = completion.response
+        url = completion.exchange.request.url or ""
+        known_at = leg.known_at if came.how is How.REFUSED else None
+        end_s = self._end_s if known_at is None else min(self._end_s, known_at)
+        return LegEnded(
+            url=redact_url(url),
+            host=host_of(url),
+            start_s=round(leg.taken_at, 6),
+            end_s=round(end_s, 6),
+            started_at="" if leg.started_wall_s is None else iso_utc(leg.started_wall_s),
+            how=came.how.value,
+            status=None if response is None else response.status_code,
+            retry_after_s=came.retry_after_s,
+            known_s=None if known_at is None else round(known_at, 6),
+            # What the host's own politeness makes of both, as it was when the leg was taken.
+            delay_s=None if limits is None else max(limits.delay_s, min(leg.crawl_delay_s, limits.max_cooldown_s)),
+            per_host=None if limits is None else limits.concurrency,
+            max_cooldown_s=None if limits is None else limits.max_cooldown_s,
+        )

@@ -70,7 +70,7 @@ class Rooms:
         for room in self._rooms.values():
             room.notify_all()
 
-    def has_enough(self, group: Group, idle: int, enough: int = _ENOUGH) -> bool:
+    def has_enough(self, group: Group, idle: int) -> bool:
         """Tell whether a group that has a backlog has all that helps: more legs would only wait.
 
         That is: as many as may wait, and as many of them may go as there is room for. As long as too few may go further
@@ -80,7 +80,7 @@ class Rooms:
         assert group.capacity is not None
         if group.queued >= group.most or group.queued_bytes >= _MOST_BYTES:
             return True
-        return group.queued >= group.capacity and self._schedule.has_turns(enough + idle)
+        return group.queued >= group.capacity and self._schedule.has_turns(_ENOUGH + idle)
 
     def _has_room(self, group: Group, idle: int) -> bool:
         if group.has_much_room:
@@ -88,4 +88,5 @@ class Rooms:
         if group.most is None:
             return self._schedule.is_out_of_turns
         # With far fewer than it was stopped by: woken for each single one, it would be woken all the time.
-        return group.queued <= group.most - _ENOUGH and not self.has_enough(group, idle, _ENOUGH // 2)
+        has_places = group.queued <= group.most - _ENOUGH and group.queued_bytes < _MOST_BYTES
+        return has_places and not self._schedule.has_turns(_ENOUGH // 2 + idle)

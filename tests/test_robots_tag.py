@@ -28,7 +28,9 @@ HTML = {"Content-Type": "text/html; charset=utf-8"}
         (HTML, b"<meta name=robotsx content=noindex>robots", []),
         (HTML, b"<!-- <meta name=robots content=noindex> -->", []),
         (HTML, b"<body><meta name=robots content=noindex>", []),
-        (HTML, b"x" * HEAD_BYTES + b"<meta name=robots content=noindex>", []),
+        (HTML, b"<p>" + b"x" * HEAD_BYTES + b"<meta name=robots content=noindex>", []),
+        (HTML, b"<head></head><meta name=robots content=noindex>", []),
+        (HTML, b"x" * 1024 + b"<meta name=robots content=noindex>", []),
         ({"Content-Type": "text/plain"}, b"<meta name=robots content=noindex>", []),
         ({"X-Robots-Tag": "noindex, otherbot: noarchive"}, b"", ["noindex, otherbot: noarchive"]),
         ({**HTML, "x-robots-tag": "all"}, b"<meta name=robots content=none>", ["all", "none"]),
@@ -45,7 +47,7 @@ def test_what_is_found(headers: dict[str, str], content: bytes, expected: list[s
 def test_whatever_a_page_is_nothing_is_raised(page: bytes, part: bytes) -> None:
     """And where something is found the quick look has said so."""
     for content in (page + part, part + page):
-        if tags_of(CaseInsensitiveDict(HTML), content):
+        if tags_of(CaseInsensitiveDict(HTML), content):  # the law of the quick look
             assert may_have_tags(CaseInsensitiveDict(HTML), content)
 
 

@@ -250,6 +250,7 @@ class Frontier:
                     refused.append(again)
                 else:
                     self._put(again, now)
+            self._rooms.settled(self._idle)
             if self._is_closed:
                 self._call(self._idle)  # the last one settled lets them end
             elif wakes:

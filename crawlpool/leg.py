@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -235,6 +236,11 @@ class Leg:
         if self._origin is None:
             self._origin = origin_text(self.target.url if self.request is None else self.request.url or "")
         return self._origin
+
+    @property
+    def patience_ends_at(self) -> float:
+        """Until when it may wait, by the clock of ``queued_at``; infinity for ever."""
+        return self.queued_at + (self.run.options.max_wait_s or math.inf) - self.waited_s
 
     def is_plain(self) -> bool:
         """Tell whether the target is a GET or HEAD of a URL that ``PLAIN_URL`` matches, with at most headers."""

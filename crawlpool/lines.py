@@ -35,8 +35,8 @@ class Line:
     """
 
     __slots__ = (
-        *("clearance", "host", "ignores_robots", "is_in_ring", "key", "limits", "places", "queue", "rests_until"),
-        "running",
+        *("clearance", "host", "ignores_robots", "is_bound", "is_in_ring", "key", "limits", "places", "queue"),
+        *("rests_until", "running"),
     )
 
     def __init__(self, key: tuple[Group, str] | None = None) -> None:
@@ -49,11 +49,19 @@ class Line:
         self.running = 0
         self.is_in_ring = False
         self.rests_until = -math.inf
+        self.is_bound = False  # whether its host may have fewer at once than there may be in all
         self.places = _MANY_PLACES
 
     @classmethod
-    def of(cls, key: tuple[Group, str], hosts: Hosts, now: float) -> Line:
-        """Return the line of a group and a host, with what limits it."""
+    def of(cls, key: tuple[Group, str], hosts: Hosts, now: float, running_at_most: float) -> Line:
+        """Return the line of a group and a host, with what limits it.
+
+        Args:
+            key: the group and the host.
+            hosts: where the host is known.
+            now: the time.
+            running_at_most: legs of all hosts that may run at once: a host that may have as many isn't bound by that.
+        """
         line = cls(key)
         group, name = key
         limits = line.limits = group.limits_of(name)
@@ -62,8 +70,9 @@ class Line:
             line.ignores_robots = group.ignores_robots
             line.host = hosts.of(name, now, limits.delay_s)
             line.host.lines.append(line)
-            if limits.concurrency is not None:
-                line.places = max(_PLACES, 4 * limits.concurrency)
+            most = limits.concurrency
+            if most is not None and (most < running_at_most or limits.delay_s):
+                line.is_bound, line.places = True, max(_PLACES, 4 * most)
         return line
 
     @property
@@ -80,7 +89,7 @@ class Line:
     def turns(self) -> int:
         """How many of its legs could go at once, by the number that its host may have at once alone."""
         host, limits = self.host, self.limits
-        if host is None or limits is None or limits.concurrency is None:
+        if not self.is_bound or host is None or limits is None or limits.concurrency is None:
             return len(self.queue)
         return max(1, min(len(self.queue), limits.concurrency - host.running))
 

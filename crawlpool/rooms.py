@@ -55,6 +55,12 @@ class Rooms:
         if self._rooms and group in self._rooms and self._has_room(group, idle):
             self._rooms[group].notify()
 
+    def settled(self, idle: int) -> None:
+        """Wake feeders whose groups could do with more, now that legs have ended."""
+        for group, room in self._rooms.items():
+            if self._has_room(group, idle):
+                room.notify()
+
     def put(self, group: Group) -> None:
         """Wake the next feeder: one was woken for many places, the next one is for it to wake."""
         if self._rooms and group in self._rooms and not group.is_full:

@@ -14,7 +14,7 @@ import math
 from typing import TYPE_CHECKING
 
 from crawlpool.lines import Line, drop_gone
-from crawlpool.politeness import Hosts, Rate, Valve
+from crawlpool.politeness import ANSWERED, Hosts, Rate, Valve
 from crawlpool.settle import given_up, held, waited_out
 
 if TYPE_CHECKING:
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 
 
 _PATIENCE_GRAIN_S = 0.05
-
-
-def patience_ends_at(leg: Leg) -> float:
-    """Return until when a leg may wait; infinity for ever."""
-    return leg.queued_at + (leg.run.options.max_wait_s or math.inf) - leg.waited_s
 
 
 class Schedule:
@@ -105,15 +100,13 @@ class Schedule:
         return self._ring[0].turns
 
     def has_turns(self, wanted: float) -> bool:
-        """Tell whether so many legs, beside those that may run and don't, could probably be taken now."""
-        if self._most != math.inf:
-            wanted += self._most - self.running
-        found = len(self._ring)
-        for line in itertools.islice(self._ring, 16):  # a few are enough: each that is there has one at least
-            if found >= wanted:
-                break
-            found += line.turns - 1
-        return found >= wanted
+        """Tell whether none may run, or so many beside those that may and don't could probably be taken now."""
+        if not self.may_start_more:
+            return True
+        wanted += self._most - self.running if self._most != math.inf else 0
+        # A few are looked at: each that is there has one turn at least.
+        more = (line.turns - 1 for line in itertools.islice(self._ring, 16))
+        return len(self._ring) >= wanted or len(self._ring) + sum(more) >= wanted
 
     def has_place(self, leg: Leg) -> bool:
         """Tell whether a leg may wait here; where not, more of its host are to lie in the backlog of its group."""
@@ -137,7 +130,7 @@ class Schedule:
             return
         leg.is_waiting = True
         if leg.run.options.max_wait_s is not None:
-            self._look_at_patience = min(self._look_at_patience, patience_ends_at(leg))
+            self._look_at_patience = min(self._look_at_patience, leg.patience_ends_at)
         if leg.not_before > now:
             heapq.heappush(self._later, (leg.not_before, next(self._order), leg))
         else:
@@ -251,22 +244,29 @@ class Schedule:
     def ended(self, legs: Iterable[Leg], now: float) -> None:
         """Take what came of legs: ``leg.came`` is told to their hosts."""
         touched: dict[Line, None] = {}
+        is_calm = self._valve.outage.is_calm
         for leg in legs:
             line: Line = leg.seat
             line.running -= 1
             self.running -= 1
             host = line.host
             if host is not None:
-                news = line.end(leg, now)
-                if news is not None:
-                    self.news.append((news, host.name))
-                if leg.came.has_reached and self._valve.outage.reached(host.name):
-                    self.news.append(("outage over", ""))
+                if is_calm and leg.came is ANSWERED and host.has_answered and line.limits is not None:
+                    host.end(ANSWERED, line.limits, now)  # nearly always; nothing else learns from it
+                else:
+                    self._ended(leg, line, host, now)
                 if len(host.lines) > 1:
                     touched.update(dict.fromkeys(host.lines))
             touched[line] = None
         for line in touched:
             self._look_at(line, now)
+
+    def _ended(self, leg: Leg, line: Line, host: Host, now: float) -> None:
+        news = line.end(leg, now)
+        if news is not None:
+            self.news.append((news, host.name))
+        if leg.came.has_reached and self._valve.outage.reached(host.name):
+            self.news.append(("outage over", ""))
 
     def learn(self, gate: Gate, origin: str, host: str, fetched: Fetched, now: float) -> None:
         """Take what came of asking for an origin's robots.txt; the legs that waited for it may go on.
@@ -359,7 +359,7 @@ class Schedule:
         for leg in list(self):
             if leg.verdict is not None:
                 continue
-            ends_at = patience_ends_at(leg)
+            ends_at = leg.patience_ends_at
             if ends_at > now:
                 first = min(first, ends_at)
             else:
@@ -372,7 +372,7 @@ class Schedule:
         key = (leg.run.group, leg.host)
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = Line.of(key, self.hosts, now)
+            line = self._lines[key] = Line.of(key, self.hosts, now, self._most)
         leg.seat = line
         heapq.heappush(line.queue, (-leg.target.priority, next(self._order), leg))
         if not line.is_in_ring and line.rests_until <= now:

@@ -182,7 +182,7 @@ def test_a_higher_priority_leaves_the_backlog_first() -> None:
         order.append(request.query)
         return b"x"
 
-    with Gate() as gate, SiteServer({"/": page, "/gate": gate}) as server, SessionPool(threads=1) as pool, gate:
+    with Gate() as gate, SiteServer({"/": page, "/gate": gate}) as server, SessionPool(threads=2) as pool, gate:
         with Threads() as threads:
             crawl = pool.new_crawl(limits=ONE, robots=False)
             seeds = [server.url("/gate")] + [Target(server.url(f"/?{n}"), priority=int(n >= 90)) for n in range(100)]

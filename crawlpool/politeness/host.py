@@ -157,8 +157,8 @@ class Host:
         if now >= self.cooled_until:  # else it answers what was under way already: the same refusal
             self._refusals += 1
         if retry_after_s is None:
-            # Bounded before it is computed: 2.0 ** 5000 is an error.
-            retry_after_s = FIRST_COOLDOWN_S * 2.0 ** min(self._refusals - 1, 40)
+            # Bounded before it is computed: 2.0 ** 5000 is an error. None counted: an answer came in between.
+            retry_after_s = FIRST_COOLDOWN_S * 2.0 ** min(max(self._refusals - 1, 0), 40)
         self.cooled_until = max(self.cooled_until, now + min(retry_after_s, limits.max_cooldown_s))
 
     def __repr__(self) -> str:

@@ -42,6 +42,11 @@ class Outage:
         self.is_on = False
         self.probe_at = 0.0
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether ``reached`` has nothing to learn from a host that has answered before."""
+        return not self._failed
+
     def reached(self, host: str) -> bool:
         """Take it that a host was reached; return whether that ends an outage."""
         if len(self._domains) < DOMAINS:

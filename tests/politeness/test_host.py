@@ -140,3 +140,14 @@ def test_a_host_is_forgettable_when_nothing_is_left_to_remember() -> None:
     for _ in range(TWO.connect_failures):
         asked(host, Came.unreachable(ErrorKind.DNS), 7.0, TWO)
     assert not host.is_forgettable(1e9)
+
+
+def test_a_late_refusal_counts_whatever_came_before_it() -> None:
+    """Of three under way one is refused, one answers, and one is refused: the last one, too, is left its second."""
+    host, three = Host("h"), HostLimits(concurrency=3)
+    for _ in range(3):
+        host.start()
+    host.end(REFUSED, three, 10.0)
+    host.end(ANSWERED, three, 10.1)
+    host.end(REFUSED, three, 10.5)
+    assert host.may_start_at(three) == 11.5

@@ -139,39 +139,24 @@ class Frontier:
             self._schedule.back(group, host)
 
     def hungry_of(self, group: Group) -> set[str]:
-        """Return the hosts that should have more of a group's backlog; ``restock`` is to be called for each."""
+        """Return the hosts that should have more of a group's backlog; they are to be looked for there."""
         with self._lock:
             hosts, group.hungry = group.hungry, set()
             group.backed -= hosts
             return hosts
-
-    def restock(self, group: Group, host: str, legs: Iterable[Leg], *, has_more: bool) -> bool:
-        """Queue legs of a host out of a group's backlog.
-
-        Args:
-            has_more: whether more of the host is there.
-
-        Returns:
-            Whether they were queued: all, or none.
-        """
-        with self._lock:
-            if self._is_closed or group.is_stopped:
-                return False
-            now = self._clock.monotonic()
-            for leg in legs:
-                self._put(leg, now)
-            if has_more:
-                self._schedule.back(group, host)
-            self._wake()
-            return True
 
     def backed(self, group: Group) -> set[str]:
         """Return the hosts that will be named by ``hungry_of``."""
         with self._lock:
             return set(group.backed)
 
-    def put_all(self, legs: Sequence[Leg]) -> bool:
-        """Queue legs of one run, whose group has no capacity, in one go; return whether they were: all or none."""
+    def put_all(self, legs: Sequence[Leg], has_more_of: str | None = None) -> bool:
+        """Queue legs of one run, whatever the capacity of its group, in one go; return whether they were: all or none.
+
+        Args:
+            legs: the legs.
+            has_more_of: a host of which more lies in the group's backlog.
+        """
         group = legs[0].run.group
         with self._lock:
             if self._is_closed or group.is_stopped:
@@ -179,6 +164,8 @@ class Frontier:
             now = self._clock.monotonic()
             for leg in legs:
                 self._put(leg, now)
+            if has_more_of is not None:
+                self._schedule.back(group, has_more_of)
             self._wake()
             return True
 

@@ -158,7 +158,7 @@ class Intake:
         """Have the frontier have some more of a host; return what it doesn't take any more."""
         targets, is_last = self._backlog.take(host, _BATCH)
         legs = [self._leg_again(target) for target in targets]
-        is_taken = not legs or self._workforce.restock(self._group, host, legs, has_more=not is_last)
+        is_taken = not legs or self._workforce.put_all(legs, None if is_last else host)
         with self._lock:
             self._read_on.notify_all()
         return [] if is_taken else legs

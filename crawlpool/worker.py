@@ -21,7 +21,7 @@ from crawlpool.transport.inbox import Inbox, has_gil
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crawlpool.leg import Group, Run
+    from crawlpool.leg import Run
     from crawlpool.models import Result
     from crawlpool.pool import BlockingPool
     from crawlpool.session import Session
@@ -84,9 +84,9 @@ class Workforce:
         self._ensure_worker()
         return self.frontier.put(leg)
 
-    def put_all(self, legs: Sequence[Leg]) -> bool:
-        """Queue legs of one run, whose group has no capacity, and see that somebody works; return whether they were."""
-        is_queued = self.frontier.put_all(legs)
+    def put_all(self, legs: Sequence[Leg], has_more_of: str | None = None) -> bool:
+        """Queue legs of one run in one go, and see that somebody works; as ``Frontier.put_all`` does."""
+        is_queued = self.frontier.put_all(legs, has_more_of)
         self._ensure_workers(len(legs))
         return is_queued
 
@@ -98,12 +98,6 @@ class Workforce:
         if offered is Offered.FULL and block:
             offered = self.frontier.offer(leg, block=True, anyway=anyway)
         return offered
-
-    def restock(self, group: Group, host: str, legs: Sequence[Leg], *, has_more: bool) -> bool:
-        """Queue legs out of a backlog, and see that somebody works; as ``Frontier.restock`` does."""
-        is_queued = self.frontier.restock(group, host, legs, has_more=has_more)
-        self._ensure_workers(len(legs))
-        return is_queued
 
     def running(self, run: Run) -> int:
         """Return how many legs of a run are being sent or handled."""

@@ -103,6 +103,10 @@ class Backlog:
         """How many targets lie here."""
         return self._size
 
+    def __bool__(self) -> bool:
+        """Whether any do."""
+        return self._size > 0
+
     def put(self, host: str, line: bytes, priority: float = 0) -> None:
         """Add a target.
 

@@ -129,15 +129,24 @@ class Crawl:
             with self._lock:
                 self._failure = self._failure or error
             self.stop()
-        with self._lock:
-            while self._outstanding > self._lost:
-                self._quiet.wait(LOOK_S)
-            self._is_over = True  # under the same hold of the lock: what is added now isn't taken
-            failure = self._failure
-        self._intake.close()
+        try:
+            failure = self._wait()
+        finally:
+            self._intake.close()
         if failure is not None:
             raise failure
         return self._books.report().check()
+
+    def _wait(self) -> BaseException | None:
+        """Wait until every target has its outcome; return what the crawl ends with."""
+        while True:
+            with self._lock:
+                if self._outstanding > self._lost:
+                    self._quiet.wait(LOOK_S)
+                if self._outstanding <= self._lost:
+                    self._is_over = True  # under the same hold of the lock: what is added now isn't taken
+                    return self._failure
+            self._refill()  # the workers see to that; should it ever be left to nobody, it is left to us
 
     def add(self, target: str | Target, *, parent: Result | None = None) -> bool:
         """Add a target that a handler found; never blocks: what doesn't fit in memory goes to disk.

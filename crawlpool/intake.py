@@ -129,10 +129,12 @@ class Intake:
         if group.hungry:
             for host in frontier.hungry_of(group):
                 left += self._restock(host)
-        while self._has_strangers and not group.is_full and not group.is_stopped:
+        is_dry = not group.queued and bool(self._backlog)  # nobody will name a host: look for any
+        while (self._has_strangers or is_dry) and not group.is_full and not group.is_stopped:
             with self._lock:
                 self._has_strangers = False  # first: what comes from now on sets it again
-            strangers = self._backlog.hosts(_BATCH, without=frontier.backed(group))
+            strangers = self._backlog.hosts(_BATCH, without=() if is_dry else frontier.backed(group))
+            is_dry = False
             for host in strangers:
                 if group.is_full:
                     break

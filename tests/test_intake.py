@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from crawlpool import Crawl, HostLimits, Outcome, Result, SessionPool, Target
+from crawlpool.backlog import pack
 from crawlpool.intake import Intake
 from crawlpool.testing import Request, SiteServer, loopback_hosts
 from tests.gates import PATIENCE_S, Gate, ListSink, Threads, until
@@ -172,6 +173,20 @@ def test_added_targets_of_many_hosts_all_come_out_of_the_backlog(monkeypatch: py
     with SiteServer({"/": b"x", "/seed": b"x"}, hosts=hosts) as server, SessionPool(threads=4) as pool:
         report = pool.crawl([server.url("/seed")], handler, limits=HostLimits(concurrency=2), robots=False)
     assert (report.found, report.ok) == (300, 301)
+
+
+def test_what_nobody_sees_to_is_seen_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Targets that lie in the backlog, of hosts that nobody names any more, are fetched all the same."""
+    with SiteServer({"/": b"x"}) as server, SessionPool() as pool:
+        crawl = pool.new_crawl(limits=ONE, robots=False)
+
+        def lost(leg: Any) -> bool:
+            crawl._intake._backlog.put(leg.host, pack(leg.target))
+            crawl.group.backed.add(leg.host)
+            return True
+
+        monkeypatch.setattr(crawl._intake, "begin", lost)
+        assert crawl.run([server.url(f"/?{number}") for number in range(5)]).ok == 5
 
 
 def test_a_higher_priority_leaves_the_backlog_first() -> None:

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.models import Result
-from crawlpool.politeness import UNSENT
+from crawlpool.politeness import UNSENT, Blocks
 from crawlpool.prepare import PLAIN_URL
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ class Group:
     """
 
     __slots__ = (
-        *("backed", "capacity", "clearance", "holds_blocked", "hungry", "ignores_robots", "is_stopped", "limits"),
-        *("most", "queued", "queued_bytes", "sites"),
+        *("backed", "blocks", "capacity", "clearance", "holds_blocked", "hungry", "ignores_robots", "is_stopped"),
+        *("limits", "most", "queued", "queued_bytes", "sites"),
     )
 
     def __init__(
@@ -151,6 +151,7 @@ class Group:
         self.backed: set[str] = set()  # hosts of which more lies in the backlog
         self.hungry: set[str] = set()  # those of them that should have more of it
         self.queued_bytes = 0
+        self.blocks = Blocks()
         self.limits = limits
         self.sites = sites
         self.clearance: Any = None  # a Clearance by robots.txt, for hosts that have limits; set before the first leg

@@ -33,7 +33,8 @@ class HostLimits:
         connect_failures: after so many requests in a row that couldn't connect, or resolve its name, a host is asked
             rarely, and in the end given up: what waits for it fails unsent.
         is_block: tells whether an answer says that the host doesn't want us, for those that don't say it by 401, 403 or
-            429: called with each answer, a ``requests.Response``, by the thread that has it.
+            429: called with each answer, a ``requests.Response``, by the thread that has it. When it raises, that is
+            logged, and the answer is no block.
         adaptive: whether ``concurrency`` is found out for each host, from one at a time up to that number: a little
             more with each answer, half with a refusal or failure.
         loopback_exempt: whether hosts on the loopback interface (``localhost``, 127.0.0.0/8, ``[::1]``) have no limits

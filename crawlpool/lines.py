@@ -96,7 +96,10 @@ class Line:
     @property
     def is_held(self) -> bool:
         """Whether what waits here is to end unsent, because the host doesn't want us."""
-        return self.host is not None and self.host.is_blocked and self.key is not None and self.key[0].holds_blocked
+        if self.key is None:
+            return False
+        group, name = self.key
+        return group.holds_blocked and bool(group.blocks.last) and group.blocks.has(name)
 
     def end(self, leg: Leg, now: float) -> str | None:
         """Tell the host what came of a leg; return in a word what that makes of it, if somebody should hear of it."""
@@ -106,6 +109,8 @@ class Line:
         may_be_left = came.is_block or came.how is How.UNREACHABLE
         was_left = may_be_left and (self.is_held or host.is_given_up(now))
         host.end(came, limits, now, is_told=leg.is_told)
+        if self.key is not None and came.how in (How.ANSWERED, How.REFUSED):
+            self.key[0].blocks.note(self.key[1], is_block=came.is_block)
         if not may_be_left or was_left:
             return None
         return "given up" if host.is_given_up(now) else "held" if self.is_held else None

@@ -118,8 +118,7 @@ class Schedule:
     def back(self, group: Group, host: str) -> None:
         """Note that more of a host lies in a group's backlog."""
         group.backed.add(host)
-        line = self._lines.get((group, host))
-        if line is None or line.is_low:
+        if (line := self._lines.get((group, host))) is None or line.is_low:
             group.hungry.add(host)
 
     def put(self, leg: Leg, now: float) -> None:
@@ -251,8 +250,9 @@ class Schedule:
             self.running -= 1
             host = line.host
             if host is not None:
-                if is_calm and leg.came is ANSWERED and host.has_answered and line.limits is not None:
-                    host.end(ANSWERED, line.limits, now)  # nearly always; nothing else learns from it
+                is_plain = is_calm and leg.came is ANSWERED and host.has_answered and not leg.run.group.blocks.last
+                if is_plain and line.limits is not None:  # nearly always; nothing else learns from it
+                    host.end(ANSWERED, line.limits, now)
                 else:
                     self._ended(leg, line, host, now)
                 if len(host.lines) > 1:

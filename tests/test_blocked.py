@@ -12,7 +12,7 @@ import requests
 from crawlpool import ConfigError, HostLimits, Outcome, SessionPool
 from crawlpool.cli import main
 from crawlpool.politeness import outage
-from crawlpool.politeness.host import BLOCKS
+from crawlpool.politeness.blocks import BLOCKS
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
 from tests.gates import ListSink
 from tests.outage import crawl_through
@@ -47,6 +47,17 @@ def test_a_host_that_blocks_is_held(caplog: pytest.LogCaptureFixture) -> None:
     assert all(result.record["blocked"] is result.is_blocked for result in sink.results)
     told = [record for record in caplog.records if record.getMessage().startswith("host held")]
     assert [record.__dict__["host"] for record in told] == [bad]
+
+
+def test_another_crawl_asks_again() -> None:
+    """A hold lasts as long as its crawl: the host may have thought better of it."""
+    answer: list[Answer | bytes] = [WALL]
+    with SiteServer(lambda request: answer[0]) as server, SessionPool() as pool:
+        urls = [server.url(f"/{n}") for n in range(30)]
+        assert pool.crawl(urls, limits=ONE, robots=False, on_block="record").http_error == 30
+        assert pool.crawl(urls, limits=ONE, robots=False).skipped == 30 - BLOCKS
+        answer[0] = b"x"
+        assert pool.crawl(urls, limits=ONE, robots=False).ok == 30
 
 
 def test_recording_asks_on() -> None:

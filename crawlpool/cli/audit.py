@@ -39,7 +39,7 @@ kinds are skipped. Times are those of the crawler, each on the strict side: the 
 Exit codes:
   0  no breach
   4  a host was asked faster, or more at once, than allowed
-  3  trouble with a file, or no request is recorded in it
+  3  trouble with a file: broken lines, or no request is recorded in it
   2  the command line is wrong
 """
 
@@ -105,7 +105,9 @@ def _audit(
         _write([json.dumps(fields_of(found, reading.broken, allowed, listed))])
     else:
         _write(as_text(found, reading.broken, allowed, requests))
-    return Exit.FAILED if found.breach_count else Exit.OK
+    if found.breach_count:
+        return Exit.FAILED
+    return Exit.FILES if reading.broken else Exit.OK  # what could not be read isn't proved
 
 
 def _allowed(delay: float | None, per_host: int | None) -> Allowed | None:

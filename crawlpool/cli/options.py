@@ -159,7 +159,8 @@ def plan_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     # fmt: off
     return [
         *(param for param in run_options(read_config) if param.name in _OF_PLAN),
-        GroupedOption(["--answer-time"], group="Speed and politeness", type=Seconds(), default=DEFAULT_ANSWER_S,
+        GroupedOption(["--answer-time"], group="Speed and politeness", type=Seconds(most=86_400),
+                      default=DEFAULT_ANSWER_S,
                       show_default=True, help="How long an answer takes: an assumption, as nothing is asked."),
         GroupedOption(["--top"], group="Output", type=click.IntRange(0), metavar="N", default=10, show_default=True,
                       help="Hosts shown: those that demand most."),

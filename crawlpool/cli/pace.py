@@ -62,6 +62,10 @@ class Pace:
                 f"--delay {self.limits.delay_s:g} sets the pace; more hosts side by side, or a lower --delay for hosts "
                 "that allow it, go faster, more threads don't"
             )
+        if self.limits.adaptive:
+            return (
+                "what the hosts bear (--adaptive), and their refusals, set the pace; more hosts side by side go faster"
+            )
         return f"--per-host {self.limits.concurrency} sets the pace; raise it for hosts that allow more"
 
 

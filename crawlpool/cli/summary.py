@@ -78,12 +78,15 @@ def summary_of(
     """
     report = progress.report
     elapsed_s = max(report.elapsed_s, 1e-9)
+    asked = report.ok + report.http_error + report.failed
     lines = [
         f"{_HOW[ending]} after {duration(report.elapsed_s)}: {books_of(report)}",
-        f"{report.settled / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies, "
+        f"{asked / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies, "
         f"{in_bytes(round(report.body_bytes / elapsed_s))}/s; "
         f"{report.legs:,} requests, {report.retries:,} of them retries",
     ]
+    if watch.duplicates:
+        lines.append(f"skipped as duplicates: {watch.duplicates:,}; their records say of which line (duplicate_of)")
     if progress.statuses:
         lines.append(f"HTTP errors: {_counts(progress.statuses)}")
     if progress.kinds:
@@ -121,8 +124,8 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_wor
                 "--on-block record asks on whatever they answer"
             )
         if watch.dropped or not watch.held:
-            dropped = f"{watch.dropped:,} URLs have a record as skipped, " if watch.dropped else ""
-            advice.append(f"{dropped}input lines without a record were not read: give those to the next run")
+            dropped = f"the {watch.dropped:,} URLs whose records say interrupted, and " if watch.dropped else ""
+            advice.append(f"give {dropped}any input lines without a record, which were not read, to the next run")
     for kind in sorted(progress.kinds, key=lambda k: -progress.kinds[k])[:3]:
         if kind in HINTS:
             advice.append(f"{kind}: {HINTS[kind]}")

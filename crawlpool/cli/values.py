@@ -30,14 +30,16 @@ class Seconds(_Type):
     """A number of seconds, fractions included.
 
     Args:
-        least: the smallest that makes sense.
         zero_is_none: whether 0 means "no limit" and becomes ``None``.
+        zero: whether 0 is a number like any other.
+        most: the largest that makes sense; ``None`` for any.
     """
 
     name = "seconds"
 
-    def __init__(self, *, zero_is_none: bool = False, zero: bool = False) -> None:
+    def __init__(self, *, zero_is_none: bool = False, zero: bool = False, most: float | None = None) -> None:
         self._zero_is_none = zero_is_none
+        self._most = most
         self._zero = zero
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
@@ -53,6 +55,8 @@ class Seconds(_Type):
         if not math.isfinite(number) or number < 0 or (number == 0 and not (self._zero or self._zero_is_none)):
             hint = "; 0 for no limit" if self._zero_is_none else ""
             self.fail(f"{value!r} is no number of seconds{hint}.", param, ctx)
+        if self._most is not None and number > self._most:
+            self.fail(f"{value!r} is more than {self._most:g} seconds.", param, ctx)
         return None if number == 0 and self._zero_is_none else number
 
 

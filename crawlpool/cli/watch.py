@@ -81,7 +81,8 @@ class Watch:
         self._limits = limits
         # Guards every field below.
         self._lock = threading.Lock()
-        self._settled = self._failures = self._bad_lines = self._dropped = self._held = self._faults = 0
+        self._settled = self._failures = self._bad_lines = self._faults = 0
+        self._dropped = self._held = self._duplicates = 0
         self._busy_s = self._waited_s = 0.0
 
     def __call__(self, result: Result) -> None:
@@ -98,6 +99,7 @@ class Watch:
             self._faults += is_fault
             self._dropped += result.reason == "interrupted"
             self._held += result.reason == "held"
+            self._duplicates += result.reason == "duplicate"
             self._busy_s += result.elapsed_s or 0.0
             self._waited_s += waited_s
             bad_lines, is_too_much = self._bad_lines, is_failure and self._is_too_much()
@@ -127,6 +129,11 @@ class Watch:
     def held(self) -> int:
         """How many targets weren't asked for because their hosts don't want us."""
         return self._held
+
+    @property
+    def duplicates(self) -> int:
+        """How many targets asked for what another had asked for."""
+        return self._duplicates
 
     @property
     def faults(self) -> int:

@@ -1,7 +1,8 @@
 """When a host may be asked: its state machine. Pure: no network, no threads, no locks; the time is given."""
 
+from crawlpool.politeness.blocks import Blocks, is_block
 from crawlpool.politeness.breaker import Breaker
-from crawlpool.politeness.came import ANSWERED, BLOCKED, BROKEN, REFUSALS, UNSENT, Came, How, is_block
+from crawlpool.politeness.came import ANSWERED, BLOCKED, BROKEN, REFUSALS, UNSENT, Came, How
 from crawlpool.politeness.host import Host
 from crawlpool.politeness.hosts import Hosts
 from crawlpool.politeness.outage import AGAIN_S, Outage
@@ -14,6 +15,7 @@ __all__ = [
     "BROKEN",
     "REFUSALS",
     "UNSENT",
+    "Blocks",
     "Breaker",
     "Came",
     "Host",

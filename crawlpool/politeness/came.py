@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
 
 from crawlpool.errors import ErrorKind
 
 #: The statuses by which a host asks to be left alone for a while (RFC 6585 4, RFC 9110 15.6.4).
 REFUSALS = frozenset({429, 503})
-
-#: Statuses by which a host says that we may not have what we ask for, or not so often (RFC 9110 15.5, RFC 6585 4).
-STATUSES = frozenset({401, 403, 429})
-#: Header fields by which the large networks tell that an answer is a challenge for a browser, and their values.
-CHALLENGES: Mapping[str, frozenset[str]] = {
-    "cf-mitigated": frozenset({"challenge"}),
-    "x-amzn-waf-action": frozenset({"challenge", "captcha"}),
-}
 
 
 class How(enum.Enum):
@@ -67,17 +58,3 @@ ANSWERED = Came(How.ANSWERED)
 BLOCKED = Came(How.ANSWERED, is_block=True)
 BROKEN = Came(How.BROKEN)
 UNSENT = Came(How.UNSENT)
-
-
-def is_block(status: int, headers: Mapping[str, str]) -> bool:
-    """Tell whether an answer is a block.
-
-    Args:
-        status: its status.
-        headers: its fields, found whatever their case.
-    """
-    if status in STATUSES:
-        return True
-    if status == 200:  # challenges come with a status of their own: the many that are well aren't searched
-        return False
-    return any(headers.get(name, "").strip().lower() in values for name, values in CHALLENGES.items())

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 #: The first wait in seconds after a refusal that names no time; it doubles with each further one.
 FIRST_COOLDOWN_S = 1.0
-#: So many of a host's last answers are looked at; with so many blocks among them it is blocked.
-LAST, BLOCKS = 20, 18
 
 
 class Host:
@@ -31,7 +29,6 @@ class Host:
     """
 
     __slots__ = (
-        "_answers",
         "_breaker",
         "_is_probing",
         "_refusals",
@@ -53,7 +50,6 @@ class Host:
         self.crawl_delay_s = 0.0
         self.lines: list[Any] = []  # the schedule's own: what waits for this host
         self.has_answered = False
-        self._answers = 0  # the last ones: a bit for each, set for a block
         self._refusals = 0
         self._breaker: Breaker | None = None  # nearly no host needs one
         self._is_probing = False
@@ -84,11 +80,6 @@ class Host:
     def is_given_up(self, now: float) -> bool:
         """Tell whether what waits for it shall end unsent: it couldn't be reached for long."""
         return self._breaker is not None and self._breaker.is_given_up(now)
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether nearly all of its last answers said that it doesn't want us."""
-        return self._answers != 0 and self._answers.bit_count() >= BLOCKS
 
     def forgive(self) -> None:
         """Take it that its failures to connect weren't its own."""
@@ -135,8 +126,6 @@ class Host:
         self.has_answered = True
         if self._breaker is not None:
             self._breaker.succeeded()
-        if how is not How.BROKEN and (came.is_block or self._answers):
-            self._answers = (self._answers << 1 | came.is_block) & ((1 << LAST) - 1)
         if how is How.REFUSED and not is_told:
             self._cool(came.retry_after_s, limits, now)
         elif how is How.ANSWERED:
@@ -149,7 +138,6 @@ class Host:
             and not self.lines
             and now >= self.cooled_until
             and not self.crawl_delay_s
-            and not self.is_blocked
             and (self._breaker is None or self._breaker.is_closed)
         )
 

@@ -156,14 +156,14 @@ def test_a_packed_log(polite_log: pathlib.Path, capfd: Capture) -> None:
 
 
 def test_broken_lines_are_counted_and_told(polite_log: pathlib.Path, capfd: Capture) -> None:
-    """A torn last line, a leg that is none, and bytes that are no text end nothing; other lines aren't meant."""
+    """A torn last line, a leg that is none, bytes that are no text: the rest is judged, and the exit code is 3."""
     (_, leg), *_ = legs_of(polite_log)
     torn = json.dumps(leg)[:-20].encode()
     odd = [b"[1]", b'"leg ended"', b"a line of another program", b'{"event": "other"}', b"", b'{"event": "x started"}']
     bad = [b'{"event": "leg ended"}', b'{"event": "leg ended", "url": "\xff"}', b'{"event": "le', torn]
     with polite_log.open("ab") as file:
         file.write(b"\n".join([*odd, *bad]))
-    assert main(["audit", str(polite_log)]) == 0
+    assert main(["audit", str(polite_log)]) == 3
     out = capfd.readouterr().out
     assert out.startswith("no breach: 5 requests")
     assert "  4 broken lines: what stood there was not judged\n" in out

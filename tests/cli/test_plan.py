@@ -243,6 +243,7 @@ def test_no_login_is_shown(tmp_path: pathlib.Path, capfd: Capture) -> None:
         ([], "no input"),
         (["-", "-"], "'-' is there twice"),
         (["u", "--answer-time", "0"], "'0' is no number of seconds"),
+        (["u", "--answer-time", "1e300"], "'1e300' is more than 86400 seconds"),
         (["u", "--top", "-1"], "-1 is not in the range"),
         (["u", "--in-flight", "0"], "0 is not in the range"),
         (["u", "--delay", "1", "--per-host", "2"], "--delay 1 is between one request and the next"),

@@ -138,11 +138,11 @@ class Frontier:
         with self._lock:
             self._schedule.back(group, host)
 
-    def hungry_of(self, group: Group) -> set[str]:
-        """Return the hosts that should have more of a group's backlog; they are to be looked for there."""
+    def hungry_of(self, group: Group) -> dict[str, int]:
+        """Return the hosts that should have more of a group's backlog, and how many; they are to be had from there."""
         with self._lock:
-            hosts, group.hungry = group.hungry, set()
-            group.backed -= hosts
+            hosts, group.hungry = group.hungry, {}
+            group.backed.difference_update(hosts)
             return hosts
 
     def backed(self, group: Group) -> set[str]:

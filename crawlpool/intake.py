@@ -10,6 +10,7 @@ from crawlpool.clock import LOOK_S
 from crawlpool.errors import ConfigError, CrawlPoolError
 from crawlpool.frontier import Offered
 from crawlpool.leg import Leg
+from crawlpool.lines import PLACES
 from crawlpool.models import Outcome, Result, Target
 from crawlpool.settle import first_leg
 from crawlpool.source import BadLine
@@ -127,8 +128,8 @@ class Intake:
         group, frontier = self._group, self._workforce.frontier
         left: list[Leg] = []
         if group.hungry:
-            for host in frontier.hungry_of(group):
-                left += self._restock(host)
+            for host, most in frontier.hungry_of(group).items():
+                left += self._restock(host, most)
         is_dry = not group.queued and bool(self._backlog)  # nobody will name a host: look for any
         while (self._has_strangers or is_dry) and not group.is_full and not group.is_stopped:
             with self._lock:
@@ -138,7 +139,7 @@ class Intake:
             for host in strangers:
                 if group.is_full:
                     break
-                left += self._restock(host)
+                left += self._restock(host, PLACES)
             if strangers:
                 with self._lock:
                     self._has_strangers = True
@@ -156,9 +157,9 @@ class Intake:
         """Give back what the backlog holds."""
         self._backlog.close()
 
-    def _restock(self, host: str) -> list[Leg]:
+    def _restock(self, host: str, most: int) -> list[Leg]:
         """Have the frontier have some more of a host; return what it doesn't take any more."""
-        targets, is_last = self._backlog.take(host, _BATCH)
+        targets, is_last = self._backlog.take(host, min(most, _BATCH))
         legs = [self._leg_again(target) for target in targets]
         is_taken = not legs or self._workforce.put_all(legs, None if is_last else host)
         with self._lock:

@@ -149,7 +149,7 @@ class Group:
         self.capacity = capacity
         self.most = most
         self.backed: set[str] = set()  # hosts of which more lies in the backlog
-        self.hungry: set[str] = set()  # those of them that should have more of it
+        self.hungry: dict[str, int] = {}  # those of them that should have more of it, and how many
         self.queued_bytes = 0
         self.blocks = Blocks()
         self.limits = limits

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 #: Legs of a host that may wait in a line at least; what is more lies in the group's backlog, where it has one.
-_PLACES = 16
+PLACES = 16
 _MANY_PLACES = 1024
 
 
@@ -72,7 +72,7 @@ class Line:
             line.host.lines.append(line)
             most = limits.concurrency
             if most is not None and (most < running_at_most or limits.delay_s):
-                line.is_bound, line.places = True, max(_PLACES, 4 * most)
+                line.is_bound, line.places = True, max(PLACES, 4 * most)
         return line
 
     @property

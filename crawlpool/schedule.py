@@ -13,7 +13,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from crawlpool.lines import Line, drop_gone
+from crawlpool.lines import PLACES, Line, drop_gone
 from crawlpool.politeness import ANSWERED, Hosts, Rate, Valve
 from crawlpool.settle import given_up, held, waited_out
 
@@ -119,7 +119,7 @@ class Schedule:
         """Note that more of a host lies in a group's backlog."""
         group.backed.add(host)
         if (line := self._lines.get((group, host))) is None or line.is_low:
-            group.hungry.add(host)
+            group.hungry[host] = PLACES if line is None else line.places - len(line.queue)
 
     def put(self, leg: Leg, now: float) -> None:
         """Have a leg wait."""
@@ -351,7 +351,7 @@ class Schedule:
     def _note_low(self, line: Line) -> None:
         group, host = line.key or (None, "")
         if group is not None and group.backed and host in group.backed and line.is_low:
-            group.hungry.add(host)
+            group.hungry[host] = line.places - len(line.queue)
 
     def _end_patience(self, now: float) -> None:
         """Take the legs out that have waited as long as they may. Looks at all: at most each twentieth of a second."""

@@ -61,7 +61,7 @@ ARROWS: dict[str, set[str]] = {
     "crawl": {"books", "clearance", "intake", "leg", "seen", "settle", "sinks", "source", "worker"},
     "evidence": {"leg", "settle"},
     "frontier": {"leg", "rooms", "schedule", "turnstile"},
-    "intake": {"backlog", "frontier", "leg", "seen", "settle", "source", "worker"},
+    "intake": {"backlog", "frontier", "leg", "lines", "seen", "settle", "source", "worker"},
     "rooms": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import tracemalloc
@@ -52,18 +53,21 @@ class BacklogLaw(RuleBasedStateMachine):
         super().__init__()
         self.backlog = Backlog()
         self.model: dict[str, list[Target]] = {}
+        self.count = 0
 
     @rule(host=st.sampled_from(HOSTS), several=st.lists(TARGET, max_size=6))
     def put(self, host: str, several: list[Target]) -> None:
+        mine = self.model.get(host, [])
         for target in several:
-            self.backlog.put(host, pack(target), target.priority)
-            self.model.setdefault(host, []).append(target)
-            self.model[host].sort(key=lambda target: -target.priority)
+            self.count += 1  # no two are alike, so that it is known which came out
+            mine.append(dataclasses.replace(target, n=self.count))
+            self.backlog.put(host, pack(mine[-1]), target.priority)
+        if mine:
+            self.model[host] = sorted(mine, key=lambda target: -target.priority)
 
     @rule(host=st.sampled_from(HOSTS))
     def put_many(self, host: str) -> None:
-        for number in range(600):  # more than are written in one go
-            self.put(host, [Target(f"http://h/{number}")])
+        self.put(host, [Target(f"http://h/{number}") for number in range(600)])  # more than are written in one go
 
     @rule(host=st.sampled_from(HOSTS), most=st.integers(1, 8))
     def take(self, host: str, most: int) -> None:

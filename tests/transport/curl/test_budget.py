@@ -310,10 +310,14 @@ def test_what_failed_holds_nothing() -> None:
 @needs_pycurl
 def test_a_handler_that_waits_for_another_answer_gets_it() -> None:
     """Whole bodies wait for the only worker, which waits in a handler for one more: that one comes."""
-    began, lengths = threading.Event(), list[int]()
+    began, lengths, asked = threading.Event(), list[int](), threading.Semaphore(0)
 
     def site(request: Request) -> bytes:
-        assert request.path == "/first" or began.wait(PATIENCE_S)
+        if request.path == "/first":  # answered when all others run: later nobody is left to start them
+            assert all(asked.acquire(timeout=PATIENCE_S) for _ in range(15))
+        elif request.path != "/inner":
+            asked.release()
+            assert began.wait(PATIENCE_S)
         return BODY
 
     def ask(result: Result, _: Any) -> None:

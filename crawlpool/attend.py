@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import PoolClosed
-from crawlpool.politeness import REFUSALS, Came
-from crawlpool.retry import retry_after_s
+from crawlpool.politeness import REFUSALS
+from crawlpool.settle import refusal_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,11 +106,11 @@ def tell_refusals(ended: Sequence[Any], clock: Clock, tell: Callable[[Leg], None
         line = transfer.head[0]  # HTTP/1.1 429, or HTTP/2 429
         if line[9:12] in _REFUSED or line[7:10] in _REFUSED:
             try:
-                response = transfer.adapter.answer(transfer)
+                came = refusal_from(transfer.adapter.answer(transfer), clock.wall())
             except Exception:  # the worker finds it again, and takes its time
                 continue
-            if response.status_code in REFUSALS:
-                leg.came = Came.refused(retry_after_s(response.headers.get("retry-after"), clock.wall()))
+            if came is not None:
+                leg.came = came
                 tell(leg)
 
 

@@ -208,7 +208,6 @@ class Leg:
     came = UNSENT  # what came of it for its host; told by the worker before it settles
     is_blocked = False  # whether its answer says that the host doesn't want us
     excuses = 0  # how often it failed and wasn't counted
-    is_told = False  # whether the frontier knows already that the host refused
     rules: Robots | None = None  # of its origin; set by the frontier as it is taken
     robots: str | None = None  # what its record says of robots.txt
     weight_bytes = 0  # of its target, for groups that have a bound on that
@@ -237,6 +236,11 @@ class Leg:
         if self._origin is None:
             self._origin = origin_text(self.target.url if self.request is None else self.request.url or "")
         return self._origin
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the frontier knows already that the host refused."""
+        return self.known_at is not None
 
     @property
     def patience_ends_at(self) -> float:

@@ -15,10 +15,38 @@ _ENOUGH = 64  # legs that may go at once, beside those for whom there is room: s
 _MOST_BYTES = 64 * 1024 * 1024  # of the targets of a group that wait
 
 
-class _Room(threading.Condition):
-    """The wait for room in one group."""
+class Wait(threading.Condition):
+    """The wait for one thing."""
 
     waiting = 0
+
+
+class Waits(dict[Any, Wait]):
+    """Who waits under one lock, by what for: those of one thing aren't woken for another. Those nobody waits for go.
+
+    Args:
+        lock: guards all of this; it is held in every call, and given up while one waits.
+    """
+
+    def __init__(self, lock: Any) -> None:
+        super().__init__()
+        self._lock = lock
+
+    def wait(self, thing: Any, most_s: float = LOOK_S) -> None:
+        """Wait until somebody wakes those who wait for a thing, or for so many seconds."""
+        one = self.setdefault(thing, Wait(self._lock))
+        one.waiting += 1
+        try:
+            one.wait(most_s)
+        finally:
+            one.waiting -= 1
+            if not one.waiting:
+                del self[thing]
+
+    def wake_all(self) -> None:
+        """Wake everybody."""
+        for one in self.values():
+            one.notify_all()
 
 
 class Rooms:
@@ -30,20 +58,12 @@ class Rooms:
     """
 
     def __init__(self, lock: Any, schedule: Schedule) -> None:
-        self._lock = lock
         self._schedule = schedule
-        self._rooms: dict[Group, _Room] = {}
+        self._rooms = Waits(lock)  # by group
 
     def wait(self, group: Group) -> None:
         """Wait for room in a group, or for a while."""
-        room = self._rooms.setdefault(group, _Room(self._lock))
-        room.waiting += 1
-        try:
-            room.wait(LOOK_S)
-        finally:
-            room.waiting -= 1
-            if not room.waiting:
-                del self._rooms[group]
+        self._rooms.wait(group)
 
     def took(self, group: Group, idle: int) -> None:
         """Wake a feeder of a group of which legs were taken, if there is room for many again.
@@ -73,8 +93,7 @@ class Rooms:
 
     def wake_all(self) -> None:
         """Wake all feeders."""
-        for room in self._rooms.values():
-            room.notify_all()
+        self._rooms.wake_all()
 
     def has_enough(self, group: Group, idle: int) -> bool:
         """Tell whether a group that has a backlog has all that helps: more legs would only wait.

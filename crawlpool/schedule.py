@@ -223,7 +223,7 @@ class Schedule:
         """Take a host's refusal, before ``ended`` is told what came of the leg."""
         line: Line = leg.seat
         if line.host is not None and line.limits is not None and not leg.is_told:
-            leg.is_told, leg.known_at = True, now
+            leg.known_at = now
             line.host.refuse(leg.came, line.limits, now)
 
     def excuses(self, leg: Leg, now: float) -> bool:

@@ -162,6 +162,19 @@ def came_of(leg: Leg, completion: Completion, clock: Clock) -> Came:
     return came
 
 
+def refusal_from(response: requests.Response, wall_s: float, *, is_block: bool = False) -> Came | None:
+    """Return what an answer means for its host if it is a refusal, else ``None``; asks no code of the user's.
+
+    Args:
+        response: the answer.
+        wall_s: the time, for a ``Retry-After`` that is a date.
+        is_block: whether it also says that the host doesn't want us.
+    """
+    if response.status_code not in REFUSALS:
+        return None
+    return Came.refused(retry_after_s(response.headers.get("retry-after"), wall_s), is_block=is_block)
+
+
 def came_from(
     response: requests.Response | None, error: BaseException | None, limits: HostLimits, wall_s: float
 ) -> Came:
@@ -175,10 +188,7 @@ def came_from(
     if error is None:
         assert response is not None
         is_blocked = _is_blocked(limits, response)
-        if response.status_code in REFUSALS:
-            wait_s = retry_after_s(response.headers.get("retry-after"), wall_s)
-            return Came.refused(wait_s, is_block=is_blocked)
-        return BLOCKED if is_blocked else ANSWERED
+        return refusal_from(response, wall_s, is_block=is_blocked) or (BLOCKED if is_blocked else ANSWERED)
     if isinstance(error, (Cancelled, PoolClosed)) or not isinstance(error, Exception):
         return BROKEN
     kind = kind_of(error)

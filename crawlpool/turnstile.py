@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import threading
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import LOOK_S
 from crawlpool.errors import DeadlineExceeded, HostUnreachable, PoolClosed
 from crawlpool.leg import host_of
+from crawlpool.rooms import Waits
 from crawlpool.settle import came_from
 
 if TYPE_CHECKING:
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
     from crawlpool.limits import HostLimits
     from crawlpool.politeness import Host
     from crawlpool.schedule import Schedule
-
-
-class _Turn(threading.Condition):
-    """The wait for one host."""
-
-    waiting = 0
 
 
 class Turnstile:
@@ -48,7 +42,7 @@ class Turnstile:
         self._clock = clock
         self._wake = wake
         self._group = group
-        self._turns: dict[str, _Turn] = {}
+        self._turns = Waits(lock)  # by host
         self._is_closed = False
 
     def enter(self, request: requests.PreparedRequest, deadline: Deadline) -> tuple[Host, HostLimits] | None:
@@ -80,7 +74,7 @@ class Turnstile:
                     return host, limits
                 if now >= deadline.at or deadline.at < at < math.inf:
                     raise DeadlineExceeded("the host's limits leave no turn before the deadline", request=request)
-                self._wait(name, min(at, deadline.at) - now)
+                self._turns.wait(name, min(min(at, deadline.at) - now, LOOK_S))
 
     def leave(
         self, turn: tuple[Host, HostLimits], response: requests.Response | None, error: BaseException | None
@@ -105,15 +99,4 @@ class Turnstile:
     def close(self) -> None:
         """End all waits. Called under the lock."""
         self._is_closed = True
-        for turn in self._turns.values():
-            turn.notify_all()
-
-    def _wait(self, name: str, most_s: float) -> None:
-        turn = self._turns.setdefault(name, _Turn(self._lock))
-        turn.waiting += 1
-        try:
-            turn.wait(min(most_s, LOOK_S))
-        finally:
-            turn.waiting -= 1
-            if not turn.waiting:
-                del self._turns[name]
+        self._turns.wake_all()

@@ -55,7 +55,7 @@ ARROWS: dict[str, set[str]] = {
     "shared": {"defaults", "sites"},
     "sites": {"prepare"},
     # floor 4
-    "attend": {"leg"},
+    "attend": {"leg", "settle"},
     "books": {"leg"},
     "clearance": {"leg"},
     "crawl": {"books", "clearance", "intake", "leg", "seen", "settle", "sinks", "source", "worker"},
@@ -69,7 +69,7 @@ ARROWS: dict[str, set[str]] = {
     "schedule": {"leg", "lines", "settle"},
     "seen": {"leg"},
     "settle": {"leg"},
-    "turnstile": {"leg", "schedule", "settle"},
+    "turnstile": {"leg", "rooms", "schedule", "settle"},
     "worker": {"attend", "evidence", "frontier", "leg", "settle"},
     # floor 5
     "cli": {"observe"},

@@ -8,7 +8,7 @@ import pytest
 
 from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
-from crawlpool.rooms import _Room
+from crawlpool.rooms import Wait
 from tests.gates import PATIENCE_S, ListRun, Threads, until
 from tests.kit import HandClock
 from tests.test_frontier import ONE_EACH, urls
@@ -234,16 +234,16 @@ def test_a_feeder_sleeps_until_there_is_much_room(monkeypatch: pytest.MonkeyPatc
     frontier, run = Frontier(running_at_most=1), ListRun(capacity=100)
     filled(frontier, run, 100)
     woken: list[int] = []
-    notify = _Room.notify
+    notify = Wait.notify
 
-    def noted(room: _Room, n: int = 1) -> None:
+    def noted(room: Wait, n: int = 1) -> None:
         woken.append(run.group.queued)
         notify(room, n)
 
     with Threads() as threads:
         threads.start(lambda: frontier.put(run.leg("http://more/")))
         until(lambda: run.group in frontier._rooms._rooms)
-        monkeypatch.setattr(_Room, "notify", noted)
+        monkeypatch.setattr(Wait, "notify", noted)
         for _ in range(30):
             (leg,) = frontier.take() or []
             frontier.settle([(leg, None)])

@@ -95,26 +95,15 @@ class Frontier:
         Returns:
             Whether it was queued: not when there was no room, or the frontier is closed.
         """
-        group = leg.run.group
-        with self._lock:
-            while not (self._is_closed or group.is_stopped) and group.is_full:
-                if not block:
-                    return False
-                self._rooms.wait(group)
-            if self._is_closed or group.is_stopped:
-                return False
-            self._put(leg, self._clock.monotonic())
-            self._rooms.put(group)
-            self._wake()
-            return True
+        return self.offer(leg, block=block, anyway=True) is Offered.QUEUED
 
     def offer(self, leg: Leg, *, block: bool, anyway: bool = False) -> Offered:
-        """Queue a leg of a group that has a backlog, where it has a place; wait while ``Rooms.has_enough``.
+        """Queue a leg where it has a place, waiting while ``Rooms.has_enough``.
 
         Args:
             leg: the leg.
             block: whether to wait; else it is refused as ``FULL``.
-            anyway: whether it is queued even where enough of its host wait.
+            anyway: whether it is queued even where enough of its host wait; a group without a backlog has no other way.
         """
         group = leg.run.group
         with self._lock:
@@ -130,6 +119,7 @@ class Frontier:
                     return Offered.FULL
                 self._rooms.wait(group)
             self._put(leg, self._clock.monotonic())
+            self._rooms.put(group)
             self._wake()
             return Offered.QUEUED
 

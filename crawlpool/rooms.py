@@ -96,13 +96,13 @@ class Rooms:
         self._rooms.wake_all()
 
     def has_enough(self, group: Group, idle: int) -> bool:
-        """Tell whether a group that has a backlog has all that helps: more legs would only wait.
+        """Tell whether a group has all that helps: more legs would only wait.
 
-        That is: as many as may wait, and as many of them may go as there is room for. As long as too few may go further
-        ones are of use, up to the group's most: their hosts may be free.
+        Where it has a backlog that is: as many as may wait, and as many of them may go as there is room for. As long as
+        too few may go further ones are of use, up to the group's most: their hosts may be free.
         """
-        assert group.most is not None
-        assert group.capacity is not None
+        if group.most is None or group.capacity is None:
+            return group.is_full
         if group.queued >= group.most or group.queued_bytes >= _MOST_BYTES:
             return True
         return group.queued >= group.capacity and self._schedule.has_turns(_ENOUGH + idle)

@@ -76,13 +76,7 @@ class Workforce:
 
     def put(self, leg: Leg, *, block: bool = True) -> bool:
         """Queue a leg and see that somebody works; return whether it was queued, as ``Frontier.put`` does."""
-        if self.frontier.put(leg, block=False):
-            self._ensure_worker()
-            return True
-        if not block:
-            return False
-        self._ensure_worker()
-        return self.frontier.put(leg)
+        return self.offer(leg, block=block, anyway=True) is Offered.QUEUED
 
     def put_all(self, legs: Sequence[Leg], has_more_of: str | None = None) -> bool:
         """Queue legs of one run in one go, and see that somebody works; as ``Frontier.put_all`` does."""
@@ -91,7 +85,7 @@ class Workforce:
         return is_queued
 
     def offer(self, leg: Leg, *, block: bool, anyway: bool = False) -> Offered:
-        """Queue a leg of a group that has a backlog, and see that somebody works; as ``Frontier.offer`` does."""
+        """Queue a leg and see that somebody works; as ``Frontier.offer`` does."""
         offered = self.frontier.offer(leg, block=False, anyway=anyway)
         if offered in (Offered.QUEUED, Offered.FULL):
             self._ensure_worker()

@@ -79,8 +79,9 @@ ARROWS: dict[str, set[str]] = {
 LONGEST, SHORTEST = 400, 60
 #: Files that are whole with less than 60 lines: nothing could be put beside what stands there.
 SHORT = {
-    f"{PACKAGE}._version",
     f"{PACKAGE}.__main__",
+    f"{PACKAGE}._version",
+    f"{PACKAGE}.cli.answer",
     f"{PACKAGE}.politeness.window",
     f"{PACKAGE}.redact",
     f"{PACKAGE}.retry.retry_after",

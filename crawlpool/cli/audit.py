@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from crawlpool.cli.answer import write_answer
 from crawlpool.cli.exits import Exit
 from crawlpool.cli.values import Seconds
+from crawlpool.limits import DAY_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from crawlpool.audit import Allowed, Judge
 
 #: Breaches told one by one: as text, and as JSON. All are counted.
@@ -52,7 +50,7 @@ def audit_command() -> click.Command:
         click.Option(["--evidence"], is_flag=True, help="List each request to the host of --host."),
         click.Option(
             ["--delay"],
-            type=Seconds(zero=True),
+            type=Seconds(zero=True, most=DAY_S),
             help="Judge by this delay, one request at a time, and not by the limits that held.",
         ),
         click.Option(
@@ -102,9 +100,9 @@ def _audit(
         raise InputFileError(f"no request is recorded in its lines{broken}; this records them: {_HOW}", where)
     if as_json:
         listed = requests if evidence else None
-        _write([json.dumps(fields_of(found, reading.broken, allowed, listed))])
+        write_answer([json.dumps(fields_of(found, reading.broken, allowed, listed))])
     else:
-        _write(as_text(found, reading.broken, allowed, requests))
+        write_answer(as_text(found, reading.broken, allowed, requests))
     if found.breach_count:
         return Exit.FAILED
     return Exit.FILES if reading.broken else Exit.OK  # what could not be read isn't proved
@@ -113,21 +111,12 @@ def _audit(
 def _allowed(delay: float | None, per_host: int | None) -> Allowed | None:
     """Return the limits that the options give, as ``run`` understands them; ``None`` where they give none."""
     from crawlpool.audit import Allowed
-    from crawlpool.errors import ConfigError
-    from crawlpool.limits import DAY_S, HostLimits
+    from crawlpool.cli.pace import pace_of
 
     if delay is None and per_host is None:
         return None
-    if delay and per_host is not None and per_host > 1:
-        raise click.UsageError(
-            f"--delay {delay:g} is one request at a time, and --per-host {per_host} several at once: leave one of them "
-            "out",
-            _context(),
-        )
-    try:
-        limits = HostLimits(concurrency=per_host or 1, delay_s=delay or 0.0)
-    except ConfigError:  # click has looked at the number already
-        raise click.UsageError(f"--delay {delay:g}: a delay is 0 to {DAY_S:g} seconds", _context()) from None
+    given = {"delay": delay, "per_host": per_host, "rate": None, "ignore_robots": False}
+    limits = pace_of(_context(), given).limits
     return Allowed(limits.delay_s, limits.concurrency, limits.max_cooldown_s)
 
 
@@ -189,17 +178,3 @@ _TELLER = "crawlpool.cli"  # who says that a run has started: ``crawlpool.observ
 
 def _context() -> click.Context:
     return click.get_current_context()
-
-
-def _write(lines: Iterable[str]) -> None:
-    """Write lines to standard output; what its encoding lacks becomes an escape."""
-    from crawlpool.errors import SinkError
-
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        for line in lines:
-            click.echo(line.encode(encoding, "backslashreplace").decode(encoding))
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise  # nobody reads any more: click knows what to do
-        raise SinkError(f"standard output: {error.strerror or error}") from None

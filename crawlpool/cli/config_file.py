@@ -18,6 +18,7 @@ from crawlpool.cli.secrets import BadSecret, header_value, login_of
 from crawlpool.cli.values import Seconds, Statuses
 from crawlpool.config import is_count
 from crawlpool.errors import ConfigError, CrawlPoolError
+from crawlpool.limits import DAY_S
 from crawlpool.redact import one_line, redact_url
 from crawlpool.sites import declared_origin
 
@@ -194,7 +195,7 @@ def _retry(ctx: click.Context, table: dict[str, Any], place: str) -> dict[str, A
         given["attempts"] = table["retries"] + 1
     for key, name, kind in (
         ("retry-on", "statuses", Statuses()),
-        ("max-retry-after", "max_retry_after_s", Seconds(zero=True)),
+        ("max-retry-after", "max_retry_after_s", Seconds(zero=True, most=DAY_S)),
     ):
         if key in table:
             try:

@@ -9,6 +9,7 @@ import click
 from crawlpool.cli.help import GroupedOption
 from crawlpool.cli.values import Lines, MaxFailures, PerSecond, Resolve, Seconds, Size, Statuses, Words
 from crawlpool.config import DEFAULT_THREADS, HTTP_VERSIONS
+from crawlpool.limits import DAY_S
 from crawlpool.observe.display import KINDS
 from crawlpool.plan import DEFAULT_ANSWER_S
 from crawlpool.retry import RETRY_STATUSES, RetryPolicy
@@ -64,7 +65,7 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            "where that is there, else urllib3.")
     option(group, "--http", type=click.Choice(HTTP_VERSIONS), default="1.1", show_default=True,
            help="The HTTP version to ask for. 2 needs curl; 1.1 is faster for most crawls.")
-    option(group, "--delay", type=Seconds(zero=True),
+    option(group, "--delay", type=Seconds(zero=True, most=DAY_S),
            help="A host gets one request at a time, the next so long after the last ended. Loopback hosts have no "
            "limit unless this or --per-host is given.  [default: 0.5]")
     option(group, "--per-host", type=click.IntRange(1), metavar="N",
@@ -124,7 +125,8 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     option(group, "--retries", type=click.IntRange(0), metavar="N", default=_POLICY.attempts - 1, show_default=True,
            help="Further tries of a URL that failed in a way that may pass.")
     option(group, "--retry-on", type=Statuses(), help=f"Statuses that are tried again.  [default: {_statuses()}]")
-    option(group, "--max-retry-after", type=Seconds(zero=True), default=_POLICY.max_retry_after_s, show_default=True,
+    option(group, "--max-retry-after", type=Seconds(zero=True, most=DAY_S), default=_POLICY.max_retry_after_s,
+           show_default=True,
            help="The longest wait that a server's Retry-After gets.")
 
     group = "Output"
@@ -159,7 +161,7 @@ def plan_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     # fmt: off
     return [
         *(param for param in run_options(read_config) if param.name in _OF_PLAN),
-        GroupedOption(["--answer-time"], group="Speed and politeness", type=Seconds(most=86_400),
+        GroupedOption(["--answer-time"], group="Speed and politeness", type=Seconds(most=DAY_S),
                       default=DEFAULT_ANSWER_S,
                       show_default=True, help="How long an answer takes: an assumption, as nothing is asked."),
         GroupedOption(["--top"], group="Output", type=click.IntRange(0), metavar="N", default=10, show_default=True,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from crawlpool.cli.answer import write_answer
 from crawlpool.cli.exits import Exit
 from crawlpool.cli.pace import Pace, pace_of
 from crawlpool.cli.plan_text import LeftOut, document_of, number_of, text_of
 from crawlpool.cli.settings import source_of
 from crawlpool.cli.signals import Interrupts
 from crawlpool.cli.watch import check_input, tell_bad_line
-from crawlpool.errors import SinkError
 from crawlpool.leg import host_of
 from crawlpool.observe.reading import ReadingDisplay
 from crawlpool.plan import Terms, plan_of
@@ -112,7 +111,7 @@ def plan(settings: PlanSettings, telling: Telling) -> Exit:
         telling.warn("interrupted", f"interrupted after {read}: there is no plan of a part of the input")
         return Exit.WORK_LEFT
     left_out = LeftOut(count.bad_lines, count.duplicates)
-    _write(document_of(found, left_out) if settings.is_json else text_of(found, settings.pace, left_out))
+    write_answer([document_of(found, left_out) if settings.is_json else text_of(found, settings.pace, left_out)])
     return Exit.FAILED if count.bad_lines else Exit.OK
 
 
@@ -164,15 +163,3 @@ class _Count:
         host = host_of(target.url)
         self.per_host[host] = self.per_host.get(host, 0) + 1
         self.urls += 1
-
-
-def _write(text: str) -> None:
-    stream = sys.stdout
-    if stream is None:
-        raise SinkError("stdout: it was closed when the program started")
-    try:
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        stream.flush()
-    except (OSError, ValueError) as error:
-        raise SinkError(f"stdout: {getattr(error, 'strerror', None) or error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,7 +49,7 @@ def text_of(plan: Plan, pace: Pace, left_out: LeftOut) -> str:
     if left_out.bad_lines:
         sentences.append(f"{number_of(left_out.bad_lines, 'line')} can't be fetched, and would be recorded as failed.")
     table = _table(plan) if plan.top else ""
-    return "\n".join([*([table] if table else []), *sentences]) + "\n"
+    return "\n".join([*([table] if table else []), *sentences])
 
 
 def facts_of(plan: Plan, left_out: LeftOut) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def facts_of(plan: Plan, left_out: LeftOut) -> dict[str, Any]:
 
 def document_of(plan: Plan, left_out: LeftOut) -> str:
     """Return ``facts_of`` as one line of JSON."""
-    return json.dumps(facts_of(plan, left_out)) + "\n"
+    return json.dumps(facts_of(plan, left_out))
 
 
 def _part(part: Part, urls: int) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def _whole(plan: Plan) -> str:
     text = f"{number_of(whole.urls, 'URL')} of {number_of(whole.hosts, 'host')}"
     robots = whole.requests - whole.urls
     if robots:
-        text += f", and {robots:,} robots.txt" if robots > 1 else ", and its robots.txt"
+        text += ", and its robots.txt" if whole.hosts == 1 else f", and {robots:,} robots.txt"
     # Half of the hosts with most of the URLs are no few.
     if 2 * most.hosts < whole.hosts:
         verb = "holds" if most.hosts == 1 else "hold"
@@ -194,7 +195,7 @@ def _reason(plan: Plan, pace: Pace) -> str:
             f"{duration(plan.hosts_s)}."
         )
     deciding, rest = plan.deciding, plan.rest
-    text = f"{_deciding(plan)} that: {pace}"
+    text = f"{_deciding(plan)} that: {dataclasses.replace(pace, rate=None)}"
     slowest = plan.top[0] if plan.top else None
     if slowest is not None and slowest.waits_s:
         name = one_line(slowest.host, _LONGEST_HOST)

@@ -34,7 +34,7 @@ def test_few_hosts_are_told_as_such() -> None:
     assert "3 of the hosts decide that: one request at a time" in shown
     assert "the delay alone takes 26 min 57 s for shop0.example, however fast it answers.\n" in shown
     assert "Without them the other 300 hosts would be done in 18.8 s.\n" in shown
-    assert "More in flight than 16 (--in-flight, --threads) would bring nothing; 2 are enough.\n" in shown
+    assert "More in flight than 16 (--in-flight, --threads) would bring nothing; 2 are enough." in shown
     named = text({**shops, **hosts(300)})
     assert "shop0.example, shop1.example and shop2.example decide that: " in named
 
@@ -44,6 +44,12 @@ def test_one_host_alone_has_no_others() -> None:
     shown = text({"a.example": 9}, limits=HostLimits(concurrency=2), robots=False)
     assert "a.example decides that: at most 2 at once per host; robots.txt is IGNORED.\nMore in flight" in shown
     assert "Crawl-delay" not in shown and "Without" not in shown and "delay alone" not in shown
+    assert "2 at once per host; robots" in text(
+        {"a.example": 9}, limits=HostLimits(concurrency=2), robots=False, rate=9.0
+    )
+    assert "9 URLs of 1 host, and its robots.txt." in text({"a.example": 9})
+    own = text({"a.example": 9, "127.0.0.1": 9}, limits=HostLimits(delay_s=1.0, loopback_exempt=True))
+    assert "18 URLs of 2 hosts, and 1 robots.txt." in own
     assert "\nOne host decides that: " in text({"a.example": 9}, top=0)[-400:]
     assert "\nThe hosts decide that: " in text(hosts(9, 50), top=1)
 
@@ -55,7 +61,7 @@ def test_many_hosts_are_told_what_more_in_flight_brings() -> None:
     assert "The requests in flight decide that, 10 at once; the slowest host alone would take 1.5 s.\n" in shown
     assert shown.endswith(
         "With 20 in flight (--in-flight, --threads) it would be 50.0 s; from 667 on more bring nothing, "
-        "and it is 1.5 s.\n"
+        "and it is 1.5 s."
     )
 
 
@@ -63,7 +69,7 @@ def test_the_rate_is_told_where_it_decides() -> None:
     """By the option's name."""
     shown = text(hosts(100), rate=0.5)
     assert "--rate 0.5/s decides that; the slowest host alone would take 1.5 s, the requests with 16 in flight" in shown
-    assert shown.endswith("More in flight than 16 (--in-flight, --threads) would bring nothing; 1 is enough.\n")
+    assert shown.endswith("More in flight than 16 (--in-flight, --threads) would bring nothing; 1 is enough.")
 
 
 @pytest.mark.parametrize(("urls", "share"), [(2500, ">99.9 %"), (1000, "99.9 %"), (1, "50.0 %")])
@@ -77,17 +83,17 @@ def test_a_share_is_none_and_all_only_where_it_is(urls: int, share: str) -> None
 def test_more_in_flight_than_the_option_takes_is_not_advised() -> None:
     """Where each of 200,000 URLs could be fetched at once, only the machine sets the bound."""
     shown = text(hosts(200_000), robots=False)
-    assert "it would be 52 min 05 s, and so on: as many as this machine bears are of use.\n" in shown
+    assert "it would be 52 min 05 s, and so on: as many as this machine bears are of use." in shown
 
 
 def test_duplicates_are_told() -> None:
     """How many lines a run would skip."""
-    assert "\n2 lines more ask for the same again, and would be skipped.\n" in text({"a.example": 1}, duplicates=2)
+    assert "\n2 lines more ask for the same again, and would be skipped." in text({"a.example": 1}, duplicates=2)
 
 
 def test_bad_lines_stand_at_the_end() -> None:
     """They are what a run would record as failed."""
-    end = " can't be fetched, and would be recorded as failed.\n"
+    end = " can't be fetched, and would be recorded as failed."
     assert text({"a.example": 1}, bad_lines=1).endswith(f"\n1 line{end}")
     assert text({}, bad_lines=2000) == f"There is no URL in this input: nothing to fetch.\n2,000 lines{end}"
 

@@ -153,6 +153,8 @@ def test_a_config_file_that_cannot_be_read_ends_with_3(tmp_path: pathlib.Path, c
         (["u", "-o", "a.txt"], "ends in .jsonl"),
         (["u", "-o", "-", "-o", "-"], "twice"),
         (["u", "--max-time", "nan"], "'nan' is no number of seconds"),
+        (["u", "--delay", "86401"], "'86401' is more than 86400 seconds"),
+        (["u", "--max-retry-after", "1e9"], "'1e9' is more than 86400 seconds"),
         (["u", "--max-size", "much"], "'much' is no size"),
         (["u", "--retry-on", "9xx9"], "'9xx9' is no list of statuses"),
         (["u", "--resolve", "h:99999:127.0.0.1"], "is not HOST:PORT:ADDRESS"),

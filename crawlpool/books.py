@@ -61,7 +61,7 @@ class Books:
         self._clock = clock
         # Guards every field below.
         self._lock = threading.Lock()
-        self._inputs = self._found = self._items = self._bytes = self._legs = self._retries = 0
+        self._inputs = self._found = self._items = self._bytes = self._legs = self._robots_legs = self._retries = 0
         self._ended = dict.fromkeys(Outcome, 0)
         self._kinds: dict[str, int] = {}
         self._statuses: dict[int, int] = {}
@@ -94,6 +94,11 @@ class Books:
         """Count an item."""
         with self._lock:
             self._items += 1
+
+    def asked_robots(self, legs: int) -> None:
+        """Count requests for robots.txt."""
+        with self._lock:
+            self._robots_legs += legs
 
     def interrupt(self) -> None:
         """Note that the crawl was stopped before its input was done."""
@@ -152,6 +157,7 @@ class Books:
             **{outcome.value: count for outcome, count in self._ended.items()},
             body_bytes=self._bytes,
             legs=self._legs,
+            robots_legs=self._robots_legs,
             retries=self._retries,
             elapsed_s=elapsed,
             is_complete=self._is_complete,

@@ -40,6 +40,7 @@ class Clearance:
         owner: the run whose legs need to be cleared.
         token: the crawler's product token.
         learned: takes (gate, origin, what was fetched), and lets the legs go that wait for it.
+        asked: takes how many requests were sent.
 
     Thread-safe: ``gate`` is guarded by the frontier's lock, the rest doesn't change.
     """
@@ -48,7 +49,9 @@ class Clearance:
     is_instant = False
     is_choosy = False
 
-    def __init__(self, owner: Run, token: str, learned: Callable[[Gate, str, Fetched], None]) -> None:
+    def __init__(
+        self, owner: Run, token: str, learned: Callable[[Gate, str, Fetched], None], asked: Callable[[int], None]
+    ) -> None:
         self._owner = owner
         self.gate = Gate()
         self.options = RunOptions(
@@ -56,6 +59,7 @@ class Clearance:
         )
         self._token = token
         self._learned = learned
+        self._asked = asked
 
     @property
     def group(self) -> Group:
@@ -75,6 +79,7 @@ class Clearance:
 
     def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
         """Learn what came of each."""
+        self._asked(sum(result.attempts for _, result in ended))
         for _, result in ended:
             origin = result.target.url.removesuffix("/robots.txt")
             self._learned(self.gate, origin, fetched_of(result, self._token))

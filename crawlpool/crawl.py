@@ -88,12 +88,12 @@ class Crawl:
             and (on_result is None or getattr(on_result, "is_quick", False))
             and all(getattr(sink, "is_quick", False) for sink in sinks)
         )
-        if token is not None:
-            group.clearance = Clearance(self, token, workforce.frontier.learn)
-        group.ignores_robots = token is None
         self._clock = clock
         self._intake = Intake(self, workforce, Seen(max_per_host, remembers=dedupe))
         self._books = Books(clock)
+        if token is not None:
+            group.clearance = Clearance(self, token, workforce.frontier.learn, self._books.asked_robots)
+        group.ignores_robots = token is None
         # Guards all that follows; _quiet is waited on by run() for the end.
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import ConfigError, CrawlPoolError, ErrorKind, TargetSkipped, kind_of
 from crawlpool.record import record_of, spans_of
+from crawlpool.redact import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -230,14 +231,18 @@ class Result:
         """Return the response of an ``ok`` target.
 
         Raises:
-            requests.HTTPError: when the outcome is ``http_error``.
+            requests.HTTPError: when the outcome is ``http_error``; its text has no userinfo.
             BaseException: the very error of a ``failed`` target.
             TargetSkipped: when it was skipped or disallowed.
         """
         if self.error is not None:
             raise self.error
         if self.response is not None:
-            self.response.raise_for_status()
+            try:
+                self.response.raise_for_status()
+            except OSError as error:  # an HTTPError, whose text has the whole URL
+                error.args = tuple(redact_text(arg) if isinstance(arg, str) else arg for arg in error.args)
+                raise
             return self.response
         raise TargetSkipped(f"{self.outcome}: {self.reason or 'no reason given'}")
 
@@ -251,7 +256,8 @@ class Report:
         found: targets that handlers added.
         ok, http_error, failed, disallowed, skipped: how many ended so.
         body_bytes: decoded bytes of all bodies.
-        legs: requests sent, retries and redirects included.
+        legs: requests sent for targets, retries and redirects included.
+        robots_legs: requests sent for robots.txt.
         retries: how many of the legs were retries.
         elapsed_s: wall-clock time of the crawl.
         is_complete: whether all the input was read and nothing was dropped by a stop.
@@ -267,6 +273,7 @@ class Report:
     skipped: int = 0
     body_bytes: int = 0
     legs: int = 0
+    robots_legs: int = 0
     retries: int = 0
     elapsed_s: float = 0.0
     is_complete: bool = True

@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     # floor 0
     "config": {"errors"},
     "limits": {"config"},
-    "models": {"errors", "record"},
+    "models": {"errors", "record", "redact"},
     "record": {"clock", "errors", "redact", "robots_tag"},
     # floor 3
     "download": {"exchange", "layers", "shared"},

@@ -64,6 +64,11 @@ def test_unwrap_gives_the_response_or_raises() -> None:
     assert Result(target, Outcome.OK, response=fine).unwrap() is fine
     with pytest.raises(requests.HTTPError, match="404"):
         Result(target, Outcome.HTTP_ERROR, response=response(404)).unwrap()
+    private = response(404)
+    private.url = "http://user:secret@h.example/x"
+    with pytest.raises(requests.HTTPError, match=r"for url: http://\*\*\*@h.example/x") as told:
+        Result(target, Outcome.HTTP_ERROR, response=private).unwrap()
+    assert told.value.response is private
     error = DeadlineExceeded("late")
     with pytest.raises(DeadlineExceeded) as caught:
         Result(target, Outcome.FAILED, error=error).unwrap()

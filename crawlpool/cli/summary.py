@@ -83,7 +83,7 @@ def summary_of(
         f"{_HOW[ending]} after {duration(report.elapsed_s)}: {books_of(report)}",
         f"{asked / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies, "
         f"{in_bytes(round(report.body_bytes / elapsed_s))}/s; "
-        f"{report.legs:,} requests, {report.retries:,} of them retries",
+        f"{report.legs:,} requests, {report.retries:,} of them retries{_robots(report)}",
     ]
     if watch.duplicates:
         lines.append(f"skipped as duplicates: {watch.duplicates:,}; their records say of which line (duplicate_of)")
@@ -153,3 +153,7 @@ def _counts(found: dict[Any, int]) -> str:
     shown = ", ".join(f"{what} ×{count:,}" for what, count in ranked[:SHOWN])
     rest = sum(count for _, count in ranked[SHOWN:])
     return f"{shown}, others ×{rest:,}" if rest else shown
+
+
+def _robots(report: Report) -> str:
+    return f"; {report.robots_legs:,} more for robots.txt" if report.robots_legs else ""

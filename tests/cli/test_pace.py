@@ -110,7 +110,9 @@ def test_a_delay_holds_by_the_servers_clock(capfd: Capture) -> None:
         urls = [f"http://{host}:{server.port}/{number}" for number in range(8) for host in hosts]
         assert main(["run", *urls, "--delay", str(delay_s), "--threads", "8"]) == 0
     assert (len(server.requests), early) == (24 + len(hosts), [])  # each host's robots.txt comes first
-    assert "the next 0.06 s after the last ended;" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "the next 0.06 s after the last ended;" in told
+    assert "24 requests, 0 of them retries; 3 more for robots.txt\n" in told
 
 
 @pytest.mark.transports()

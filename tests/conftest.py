@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from crawlpool.testing.certificates import Certificates, temporary_certificates
 from crawlpool.transport.curl import library
 from tests.faults import LastWords
 from tests.leaks import leaked_sockets, leaked_threads, open_sockets
@@ -41,6 +42,13 @@ def _no_machine_settings() -> Iterator[None]:
             if name in MACHINE_VARIABLES or name.lower().endswith("_proxy") or name.startswith("CRAWLPOOL_"):
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Iterator[Certificates]:
+    """Make an authority and a server's certificate, once: to make keys takes its time."""
+    with temporary_certificates() as made:
+        yield made
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.transports(), pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")]
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("tls"))
-
-
 @pytest.fixture
 def tls_server(certificates: Certificates) -> Iterator[SiteServer]:
     with SiteServer({"/": b"secret"}, tls=certificates.server_context()) as server:

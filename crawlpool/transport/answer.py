@@ -12,14 +12,14 @@ import re
 import sys
 from typing import Any
 
+#: Lines that a header may have, and bytes of each: as http.client has them.
+MOST_HEADERS, MOST_LINE_BYTES = 100, 65536
 _MAX_INTERIM = 16
-_MAX_HEADERS = 100
-_MAX_LINE_BYTES = 65536
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 # The lines of which the e-mail parser makes exactly a name and a value: no folding, no bare CR, a name without spaces.
 # tests/transport/test_answer.py holds that it makes the same of them.
 _PLAIN_LINE = re.compile(r"([!-9;-~]+):[ \t]*([^\r\n]*)\r?\n")
-_BLANK = (b"\r\n", b"\n")
+BLANK = (b"\r\n", b"\n")
 
 
 class HeaderCut(http.client.HTTPException):
@@ -37,16 +37,16 @@ def read_header(fp: Any) -> http.client.HTTPMessage:
     lines: list[bytes] = []
     readline = fp.readline
     while True:
-        line = readline(_MAX_LINE_BYTES + 1)
-        if line in _BLANK:
+        line = readline(MOST_LINE_BYTES + 1)
+        if line in BLANK:
             return parse_header(lines)
         if not line:
             raise HeaderCut("the connection ended in the middle of the header")
-        if len(line) > _MAX_LINE_BYTES:
+        if len(line) > MOST_LINE_BYTES:
             raise http.client.LineTooLong("header line")
         lines.append(line)
-        if len(lines) > _MAX_HEADERS:
-            raise http.client.HTTPException(f"got more than {_MAX_HEADERS} headers")
+        if len(lines) > MOST_HEADERS:
+            raise http.client.HTTPException(f"got more than {MOST_HEADERS} headers")
 
 
 def parse_header(lines: list[bytes]) -> http.client.HTTPMessage:
@@ -110,7 +110,7 @@ class Answer(http.client.HTTPResponse):
 
     def _read_next_chunk_size(self) -> int:
         # http.client's int() takes -5, +5, 0x5 and 5_0 for sizes.
-        found = _CHUNK_SIZE.fullmatch(self.fp.readline(_MAX_LINE_BYTES))
+        found = _CHUNK_SIZE.fullmatch(self.fp.readline(MOST_LINE_BYTES))
         if found is None:
             raise ValueError("a line that is no chunk size")
         return int(found[1], 16)

@@ -64,11 +64,6 @@ def relay(source: socket.socket, sink: socket.socket) -> None:
         return
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("tls"))
-
-
 @pytest.fixture
 def server() -> Iterator[SiteServer]:
     with SiteServer(lambda request: Answer(200, {}, request.method.encode() + b" " + request.body)) as server:

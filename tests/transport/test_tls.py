@@ -17,18 +17,11 @@ import trustme
 from crawlpool import SessionPool
 from crawlpool.errors import ErrorKind, kind_of
 from crawlpool.testing import SiteServer
-from crawlpool.testing.certificates import Certificates, temporary_certificates
+from crawlpool.testing.certificates import Certificates
 from crawlpool.transport import tls
 from crawlpool.transport.tls import TLSContexts
 
 pytestmark = pytest.mark.transports()
-
-
-@pytest.fixture(scope="module")
-def certificates() -> Iterator[Certificates]:
-    """Make an authority and a server's certificate."""
-    with temporary_certificates() as made:
-        yield made
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from crawlpool.errors import (
     RequestError,
     TruncatedBody,
 )
+from crawlpool.transport.answer import BLANK
 from crawlpool.transport.lifeline import LegEnd
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ HTTP2_STREAM, PROXY, TOO_LARGE = 92, 97, 100
 #: ENGINE_*, CERTPROBLEM, CIPHER, PEER_FAILED_VERIFICATION, USE_SSL_FAILED, CACERT_BADFILE, SHUTDOWN_FAILED,
 #: CRL_BADFILE, ISSUER_ERROR, PINNEDPUBKEYNOTMATCH, INVALIDCERTSTATUS, CLIENTCERT, ECH_REQUIRED.
 _TLS = frozenset((35, 51, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91, 98, 101))
-_BLANK = (b"\r\n", b"\n")
 #: What a deadline that has passed may look like.
 _MAY_BE_LATE = (requests.Timeout, requests.ConnectionError, rex.ChunkedEncodingError)
 _BROKEN = frozenset((HTTP2, GOT_NOTHING, SEND_ERROR, RECV_ERROR, HTTP2_STREAM, SEND_FAIL_REWIND, PARTIAL_FILE))
@@ -160,7 +160,7 @@ def _broken(transfer: Transfer) -> Exception:
         return ProtocolError(f"the answer breaks HTTP: {transfer.message}", request=request)
     if _has_whole_header(transfer):
         return TruncatedBody(f"the body was cut: {transfer.message}", request=request)
-    if lines and lines[-1] not in _BLANK:
+    if lines and lines[-1] not in BLANK:
         return CutHeader("the connection ended in the middle of the header", request=request)
     if transfer.code == GOT_NOTHING:
         why: Exception = http.client.RemoteDisconnected("Remote end closed connection without response")
@@ -180,7 +180,7 @@ def _has_whole_header(transfer: Transfer) -> bool:
     for line in transfer.head:
         if line.startswith(b"HTTP/"):
             is_interim = line.partition(b" ")[2][:1] == b"1"
-        elif line in _BLANK and not is_interim:
+        elif line in BLANK and not is_interim:
             return True
     return False
 

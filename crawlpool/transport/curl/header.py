@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import CutHeader, ProtocolError
 from crawlpool.models import Wire
-from crawlpool.transport.answer import parse_header
+from crawlpool.transport.answer import BLANK, MOST_HEADERS, MOST_LINE_BYTES, parse_header
 from crawlpool.transport.response import LeanResponse, lean_response
 
 if TYPE_CHECKING:
@@ -16,13 +16,10 @@ if TYPE_CHECKING:
 
     from crawlpool.transport.curl.transfer import Transfer
 
-_MAX_HEADERS = 100
-_MAX_LINE_BYTES = 65536
 _MOST_LENGTH_DIGITS = 18
 _STATUS = re.compile(rb"HTTP/(\d(?:\.\d)?) +(\d{3})(?: ([^\r\n]*))?[ \t]*\r?\n")
 # As in transport/answer.py: the lines of which the parser of e-mails makes exactly a name and a value.
 _PLAIN_LINE = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*)\r?\n")
-_BLANK = (b"\r\n", b"\n")
 
 # Servers say the same again and again: most lines of most answers are one of a few hundred.
 _MOST_MEMOS = 4096
@@ -46,7 +43,7 @@ def read_head(lines: Sequence[bytes], request: Any) -> tuple[int, str, str, list
         ProtocolError: for what isn't a header, or a header too large.
     """
     known = _statuses.get(lines[0]) if lines else None
-    if known is not None and known[0] >= 200 and lines[-1] in _BLANK and len(lines) <= _MAX_HEADERS:
+    if known is not None and known[0] >= 200 and lines[-1] in BLANK and len(lines) <= MOST_HEADERS:
         # Most answers have but lines that were seen before, each field once. One line that wasn't is no pair.
         try:
             store: dict[str, Any] = dict(map(_memos.get, lines[1:-1]))  # type: ignore[arg-type]
@@ -88,12 +85,12 @@ def _take_fields(
         line = lines[position]
         field = memos.get(line)
         if field is None:
-            if line in _BLANK:
-                if position - start > _MAX_HEADERS:
-                    raise _too_large(f"got more than {_MAX_HEADERS} headers", request)
+            if line in BLANK:
+                if position - start > MOST_HEADERS:
+                    raise _too_large(f"got more than {MOST_HEADERS} headers", request)
                 return position
             found = _PLAIN_LINE.fullmatch(line)
-            if len(line) > _MAX_LINE_BYTES:
+            if len(line) > MOST_LINE_BYTES:
                 raise _too_large("a header line of more than 64 KiB", request)
             if found is None:
                 return _take_odd_fields(lines, start, fields, store, request)
@@ -116,11 +113,11 @@ def _take_odd_fields(
     lines: Sequence[bytes], start: int, fields: list[tuple[str, str]], store: dict[str, Any], request: Any
 ) -> int:
     """Have the parser of e-mails read what isn't plain, as http.client does."""
-    end = next((at for at in range(start, len(lines)) if lines[at] in _BLANK), None)
+    end = next((at for at in range(start, len(lines)) if lines[at] in BLANK), None)
     if end is None:
         raise CutHeader("the connection ended in the middle of the header", request=request)
-    if end - start > _MAX_HEADERS:
-        raise _too_large(f"got more than {_MAX_HEADERS} headers", request)
+    if end - start > MOST_HEADERS:
+        raise _too_large(f"got more than {MOST_HEADERS} headers", request)
     message = parse_header(list(lines[start:end]))
     fields[:] = [(str(name), str(value)) for name, value in message.items()]
     store.clear()

@@ -29,7 +29,7 @@ from crawlpool.errors import (
     describe,
     kind_of,
 )
-from crawlpool.testing.certificates import Certificates, temporary_certificates
+from crawlpool.testing.certificates import Certificates
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.curl import library
 from crawlpool.transport.curl.adapter import CurlAdapter
@@ -83,13 +83,6 @@ def pool(transport: str) -> Iterator[SessionPool]:
     """Give a pool over the test's transport that doesn't retry."""
     with SessionPool(transport=transport, retry=False, trust_env=False, timeout=10) as pool:
         yield pool
-
-
-@pytest.fixture(scope="module")
-def certificates() -> Iterator[Certificates]:
-    """Make an authority and a server's certificate."""
-    with temporary_certificates() as made:
-        yield made
 
 
 def posed(adapter: CurlAdapter, *, proxy: str | None = None, **state: Any) -> Any:

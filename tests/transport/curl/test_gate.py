@@ -18,7 +18,7 @@ import requests
 from crawlpool import SessionPool
 from crawlpool.clock import Deadline
 from crawlpool.errors import ErrorKind, kind_of
-from crawlpool.testing.certificates import Certificates, temporary_certificates
+from crawlpool.testing.certificates import Certificates
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.curl import library
 from crawlpool.transport.curl.adapter import CurlAdapter
@@ -57,13 +57,6 @@ def adapter() -> Iterator[CurlAdapter]:
     adapter = CurlAdapter()
     yield adapter
     adapter.close()
-
-
-@pytest.fixture(scope="module")
-def certificates() -> Iterator[Certificates]:
-    """Make an authority and a server's certificate."""
-    with temporary_certificates() as made:
-        yield made
 
 
 class Site:

@@ -17,19 +17,12 @@ import trustme
 from crawlpool import SessionPool, Target
 from crawlpool.errors import ErrorKind, kind_of
 from crawlpool.testing import SiteServer
-from crawlpool.testing.certificates import Certificates, temporary_certificates
+from crawlpool.testing.certificates import Certificates
 from crawlpool.transport.curl import library
 from tests.gates import Threads
 from tests.kit import RawServer, answering
 
 pytestmark = pytest.mark.skipif(not library.is_installed(), reason="needs pycurl")
-
-
-@pytest.fixture(scope="module")
-def certificates() -> Iterator[Certificates]:
-    """Make an authority and a server's certificate."""
-    with temporary_certificates() as made:
-        yield made
 
 
 @pytest.fixture

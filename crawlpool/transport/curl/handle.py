@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from crawlpool.transport.curl.gate import Connections
     from crawlpool.transport.curl.transfer import Transfer
 
-_BUFFER_BYTES = 64 * 1024
+# What libcurl reads in one go: it has one buffer for all transfers, and 4 MB pages take a fifth less CPU than with the
+# small one. What was read of a transfer that pauses is kept aside for it: where many may pause, that is to be little.
+_BUFFER_BYTES, _SMALL_BUFFER_BYTES = 512 * 1024, 64 * 1024
 _MAX_MS = 2**31 - 1
 _TOKEN = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+")  # RFC 9110 5.6.2
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))  # as in http.client
@@ -36,12 +38,19 @@ class Handle:
         http: ``"1.1"`` or ``"2"``.
         header_came: called with the transfer when its header is whole, where somebody wants to see it before the body;
             it returns whether to go on.
+        has_budget: whether transfers may pause for want of memory.
     """
 
     def __init__(
-        self, pycurl: Any, connections: Connections, http: str, header_came: Callable[[Transfer], bool]
+        self,
+        pycurl: Any,
+        connections: Connections,
+        http: str,
+        header_came: Callable[[Transfer], bool],
+        has_budget: bool = False,
     ) -> None:
         self._pycurl = pycurl
+        self._has_budget = has_budget
         self._is_http2 = http == "2"
         self._header_came = header_came
         self.curl = pycurl.Curl()
@@ -149,7 +158,8 @@ class Handle:
         setopt = curl.setopt
         self._timeout_ms = 0
         setopt(pycurl.NOSIGNAL, 1)
-        setopt(pycurl.BUFFERSIZE, _BUFFER_BYTES)
+        may_pause = self._has_budget or transfer.stream is not None
+        setopt(pycurl.BUFFERSIZE, _SMALL_BUFFER_BYTES if may_pause else _BUFFER_BYTES)
         setopt(pycurl.PATH_AS_IS, 1)
         setopt(pycurl.TCP_NODELAY, 1)
         setopt(pycurl.NOPROXY, "")  # it would read no_proxy of the environment

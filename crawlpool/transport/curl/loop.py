@@ -50,10 +50,10 @@ class Loop(Orders):
         self._running: dict[Transfer, Handle] = {}
         self._naming = Naming(resolver, lambda transfer, found: self.command("resolved", transfer, found))
         self._spare: list[Handle] = []
-        self._of_handles = (pycurl, self.connections, settings.http, self._header_came)
+        budget = settings.memory_budget_bytes
+        self._of_handles = (pycurl, self.connections, settings.http, self._header_came, budget is not None)
         self._ended: list[Transfer] = []
         self._limits = Limits()
-        budget = settings.memory_budget_bytes
         self._budget = None if budget is None else MemoryBudget(budget, pycurl.WRITEFUNC_PAUSE)
         multi = self._multi = pycurl.CurlMulti()
         multi.setopt(pycurl.M_SOCKETFUNCTION, self._poller.watch)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pathlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crawlpool.cli import main
 from crawlpool.cli.secrets import BadSecret, SecretFileError, auth_of, header_of, login_of, proxy_of, resolve
+from crawlpool.redact import one_line
 from crawlpool.testing import Answer, Request, SiteServer
 
 Capture = pytest.CaptureFixture[str]
@@ -50,15 +51,24 @@ def test_what_is_given_is_taken_apart() -> None:
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=20))
+@example("@")
+@example("X: @")
+@example("env:")
+@example("X: env:")
+@example(":@")
 def test_no_message_repeats_what_was_given(noise: str) -> None:
-    """Whatever is wrong with a header, a login or a proxy, its error doesn't show it."""
+    """Whatever is wrong with a header, a login or a proxy, its error shows nothing but the file or variable named."""
     text = f"{noise}{SECRET}"
     for read in (header_of, auth_of, login_of, proxy_of):
+        value = text.partition(":")[2].strip() if read is header_of else text
         try:
             read(text)
-        except (BadSecret, SecretFileError) as error:
-            # A file's name must be told; that is all of a value that ever is.
-            assert SECRET not in str(error) or text.startswith("@")
+        except SecretFileError as error:
+            assert value.startswith("@")
+            assert SECRET not in str(error).removeprefix(f"{one_line(value[1:])}: ")
+        except BadSecret as error:
+            name = value.removeprefix("env:")
+            assert SECRET not in str(error) or str(error) == f"the environment variable {name} is not set or empty"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import threading
 import time
 
 #: How long a thread that is about to end may take to do it. Waited only where one is left.
-ENDING_S = 2.0
+ENDING_S = 5.0
 
 _FDS = pathlib.Path("/proc/self/fd")
 

@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from tests.faults import how_it_ended
-from tests.gates import PATIENCE_S
 from tests.house import ROOT
+
+_PATIENCE_S = 50.0  # for a run of tests with a worker of its own: three interpreters
 
 CONFTEST = """
 from tests.faults import LastWords
@@ -38,7 +39,7 @@ def run(folder: pathlib.Path, name: str) -> str:
     command = [sys.executable, "-m", "pytest", "-n", "1", "--max-worker-restart=0", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
     ran = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
     )
     assert ran.returncode != 0
     return ran.stdout

@@ -335,10 +335,10 @@ def test_an_output_that_nobody_takes_ends_with_3(mixed: str) -> None:
 
 
 def test_memory_grows_with_the_hosts_and_not_with_the_urls(tmp_path: pathlib.Path, capfd: Capture) -> None:
-    """100,000 lines of which three hosts hold 97 %: some hundred bytes a host, and nothing for a line."""
+    """25,000 lines of which three hosts hold 97 %: some hundred bytes a host, and no object for a line."""
     path = tmp_path / "urls.txt"
     with open(path, "w", encoding="ascii") as file:
-        for number in range(100_000):
+        for number in range(25_000):
             host = f"h{number}" if number % 100 < 3 else f"shop{number % 3}"
             file.write(f"https://{host}.example/{number}\n")
     main(["plan", "http://a.example/"])  # what is imported and kept anyway
@@ -349,8 +349,8 @@ def test_memory_grows_with_the_hosts_and_not_with_the_urls(tmp_path: pathlib.Pat
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert (found["hosts"], found["deciding"]["hosts"], found["deciding"]["share"]) == (3003, 3, 0.97)
-    assert peak < 4 * 2**20
+    assert (found["hosts"], found["deciding"]["hosts"], found["deciding"]["share"]) == (753, 3, 0.97)
+    assert peak < 1.5 * 2**20  # tracing makes it slow: the fewest lines of which the smallest object would be seen
 
 
 def test_a_command_that_does_not_exist_is_told(capfd: Capture) -> None:

@@ -164,8 +164,8 @@ def test_hosts_have_turns() -> None:
     backlog.close()
 
 
-def _files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def _files() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
 
 
 def _fill(backlog: Backlog, targets: int, size: int = 1000) -> None:
@@ -180,9 +180,9 @@ def test_a_closed_backlog_holds_no_file() -> None:
     before = _files()
     backlog = Backlog()
     _fill(backlog, 30_000)
-    assert _files() > before
+    assert not _files() <= before
     backlog.close()
-    assert _files() == before
+    assert _files() <= before  # fewer, where garbage of another test was collected meanwhile
 
 
 def test_memory_is_bounded() -> None:

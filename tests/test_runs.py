@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import gc
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from crawlpool import Cancelled, HostLimits, InputError, Outcome, PoolClosed, Re
 from crawlpool.runs import MapResults
 from crawlpool.testing import Answer, Request, SiteServer
 from tests.gates import PATIENCE_S, Gate, Threads, until
+from tests.kit import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -357,25 +359,43 @@ def until_waiting(pool: SessionPool, count: int) -> None:
 
 def test_the_deadline_of_a_map_is_each_legs() -> None:
     """In a map the deadline runs from a leg's start: time in the queue doesn't count."""
-    with Gate() as gate, SiteServer({"/hang": gate, "/": b"x"}) as server, gate:
+    clock = HandClock(time.monotonic())
+    left: list[float] = []
+
+    def auth(request: Any) -> Any:  # runs when a leg has begun
+        left.extend(leg.deadline.remaining_s() for leg in pool._workforce._running if leg.deadline is not None)
+        return request
+
+    def answer(_: Request) -> bytes:
+        clock.tick(60)
+        return b"x"
+
+    with Gate() as gate, SiteServer({"/hang": gate, "/": answer}) as server, gate:
         with SessionPool(threads=1, timeout=None) as pool:
-            urls = [server.url("/hang"), server.url("/hang"), server.url("/")]
-            results = list(pool.map(urls, deadline=0.3, retry=False, ordered=True))
-        assert [str(result.error_kind) for result in results[:2]] == ["deadline", "deadline"]
-        assert results[2].is_ok
+            hung = list(pool.map([server.url("/hang")] * 2, deadline=0.3, retry=False))
+            pool._shared.clock = clock
+            results = list(pool.map([server.url("/")] * 3, deadline=100, auth=auth))
+    assert [str(result.error_kind) for result in hung] == ["deadline", "deadline"]
+    assert all(result.is_ok for result in results)
+    assert left == [100.0] * 3
 
 
 def test_max_wait_bounds_the_queue() -> None:
     """A target that has waited longer than ``max_wait_s`` fails instead of being sent."""
-    with Gate() as gate, SiteServer({"/hang": gate, "/": b"x"}) as server, gate:
-        with SessionPool(threads=1, timeout=None) as pool:
-            results = list(
-                pool.map(
-                    [server.url("/hang"), server.url("/")], deadline=0.4, max_wait_s=0.1, retry=False, ordered=True
-                )
-            )
-        assert [str(result.error_kind) for result in results] == ["deadline", "deadline"]
-        assert "waited" in str(results[1].error)
+    clock = HandClock()
+
+    def slow(_: Request) -> bytes:
+        until(lambda: len(frontier) == 1)
+        clock.tick(60)
+        return b"x"
+
+    with SiteServer(slow) as server, SessionPool(threads=1) as pool:
+        frontier = pool._workforce.frontier
+        frontier._clock = clock
+        first, second = pool.map([server.url("/first"), server.url("/second")], max_wait_s=59, ordered=True)
+        assert first.is_ok
+        assert str(second.error_kind) == "deadline"
+        assert "waited" in str(second.error)
         assert server.request_count == 1
 
 

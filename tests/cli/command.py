@@ -15,6 +15,8 @@ from tests.house import ROOT
 
 #: The longest that anything here is waited for; nothing comes near it unless it hangs.
 PATIENCE_S = 30.0
+#: For ``start``: a process that is stopped comes to its end, however slow the machine is, and isn't cut short.
+NO_LAST_RESORT = f"import crawlpool.cli.signals\ncrawlpool.cli.signals.LAST_RESORT_S = {PATIENCE_S}\n"
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from crawlpool.testing import Answer, SiteServer
-from tests.cli.command import PATIENCE_S, environment, finish, records_of, start, wait_until
+from tests.cli.command import NO_LAST_RESORT, PATIENCE_S, environment, finish, records_of, start, wait_until
 
 pytestmark = pytest.mark.transports
 
@@ -55,7 +55,8 @@ def test_the_first_signal_drains(number: signal.Signals, tmp_path: pathlib.Path)
 def test_the_second_signal_stops_at_once() -> None:
     """Running transfers are ended; each URL has its record, and the books balance; exit code 7."""
     with SiteServer(lambda request: Answer(200, {}, b"x", delay_s=60)) as server:
-        process = start(["run", *(server.url(f"/{n}") for n in range(20)), "--threads", "4"])
+        urls = [server.url(f"/{n}") for n in range(20)]
+        process = start(["run", *urls, "--threads", "4"], before=NO_LAST_RESORT)
         wait_until(lambda: server.request_count >= 4, "requests are under way", process)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from crawlpool.cli import main
+from crawlpool.cli import main, signals
 from crawlpool.cli.signals import Interrupts
 from crawlpool.testing import SiteServer
 from tests.cli.command import PATIENCE_S, finish, start
@@ -38,8 +38,9 @@ class Called:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_drains_and_the_second_stops(number: signal.Signals) -> None:
+def test_the_first_signal_drains_and_the_second_stops(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is called once, in a thread of its own: a handler in the main thread could meet any lock."""
+    monkeypatch.setattr(signals, "LAST_RESORT_S", PATIENCE_S)
     called = Called()
     with called.interrupts():
         signal.raise_signal(number)

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 import pytest
 
 from crawlpool.testing import Answer, SiteServer
-from crawlpool.testing.routes import Route
-from tests.cli.command import PATIENCE_S, environment, finish, records_of, start, wait_until
+from tests.cli.command import NO_LAST_RESORT, PATIENCE_S, environment, finish, records_of, start, wait_until
+from tests.gates import Gate
 
 #: Makes standard input the process's controlling terminal, so that Ctrl-C on it becomes a signal.
-_TAKE_TERMINAL = "import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+_TAKE_TERMINAL = "import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -48,21 +48,22 @@ def seen_on(ours: int, until: str | None = None) -> str:
 
 def test_people_get_short_lines_and_a_bar() -> None:
     """On a terminal records are lines for eyes, the bar is drawn below them and gone at the end."""
-    routes: dict[str, Route] = {"/a": b"x" * 1500, "/slow": Answer(200, {}, b"x", delay_s=0.8)}
-    with SiteServer(routes) as server, terminal() as (ours, theirs):
+    with Gate() as gate, SiteServer({"/a": b"x" * 1500, "/slow": gate}) as server, gate, terminal() as (ours, theirs):
         urls = [server.url("/a"), server.url("/missing"), server.url("/slow")]
         # A wide terminal, as the bar's line is cut to fit.
         env = environment(TERM="xterm", COLUMNS="150")
         process = start(["run", *urls], stdin=theirs, stdout=theirs, stderr=theirs, env=env)
         os.close(theirs)
-        shown = seen_on(ours)
+        shown = seen_on(ours, "2/3 (66 %)")  # drawn while the third is under way
+        gate.open()
+        shown += seen_on(ours)
         assert finish(process)[0] == 8
     plain = _ESCAPE.sub("", shown)
-    assert re.search(rf"200 +1\.5 kB +0\.\d\d s  {re.escape(urls[0])}", plain)
+    assert re.search(rf"200 +1\.5 kB +\d+\.\d\d s  {re.escape(urls[0])}", plain)
     assert re.search(rf"404 .* {re.escape(urls[1])}", plain)
     assert '{"v"' not in plain
     assert "2/3 (66 %)" in plain and "1 HTTP errors" in plain and "1 in flight" in plain
-    assert plain.index("2/3 (66 %)") < plain.index(urls[2])  # drawn while the third was under way
+    assert plain.index("2/3 (66 %)") < plain.index(urls[2])
     assert "output to the terminal, short lines" in plain
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
 
@@ -87,7 +88,7 @@ def test_ctrl_c_on_the_keyboard_drains_and_the_second_stops() -> None:
     """As the terminal sends it: to the whole group; the bar is taken away, the cursor given back; exit code 7."""
     with SiteServer(lambda request: Answer(200, {}, b"x", delay_s=60)) as server, terminal() as (ours, theirs):
         process = start(
-            ["run", *(server.url(f"/{n}") for n in range(4))], before=_TAKE_TERMINAL,
+            ["run", *(server.url(f"/{n}") for n in range(4))], before=_TAKE_TERMINAL + NO_LAST_RESORT,
             stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="xterm"), start_new_session=True,
         )  # fmt: skip
         os.close(theirs)

@@ -13,6 +13,7 @@ from crawlpool.errors import DeadlineExceeded, ErrorKind, kind_of
 from crawlpool.testing.certificates import temporary_certificates
 from crawlpool.transport.lifeline import LegEnd, Lifeline
 from crawlpool.transport.watchdog import Watchdog
+from tests.gates import PATIENCE_S
 from tests.kit import HandClock, RawServer, dripping
 
 DEADLINE_S = 0.6
@@ -38,7 +39,7 @@ def pool() -> Iterator[SessionPool]:
     ids=["header", "body", "last body", "body without length", "chunks", "interim answers"],
 )
 def test_a_drip_ends_at_the_deadline(head: bytes, byte: bytes, pool: SessionPool) -> None:
-    """Wherever the server drips, the call ends within a tick of its deadline, and as deadline."""
+    """Wherever the server drips, the call ends at its deadline, not before, and as deadline."""
     server: RawServer
     with RawServer(dripping(lambda: server.shutdown, head, byte)) as server:
         started = time.monotonic()
@@ -50,7 +51,7 @@ def test_a_drip_ends_at_the_deadline(head: bytes, byte: bytes, pool: SessionPool
         return
     assert isinstance(caught.value, DeadlineExceeded)
     assert kind_of(caught.value) is ErrorKind.DEADLINE
-    assert DEADLINE_S * 0.9 < took < 3
+    assert DEADLINE_S * 0.9 < took < PATIENCE_S  # its bytes would come for fifty seconds and longer
     assert pool.statistics().connections_open == 0
 
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -22,9 +21,6 @@ pytestmark = [
     pytest.mark.skipif(not library.is_installed(), reason="needs pycurl"),
     pytest.mark.skipif(os.name != "posix", reason="sends SIGINT to another process"),
 ]
-
-#: How soon the process is over; the requests themselves would take for ever.
-_PROMPT_S = 5.0
 
 _PROGRAM = """
 import itertools, signal, sys, threading
@@ -85,13 +81,12 @@ def test_an_interrupt_ends_the_wait(call: str) -> None:
                 until(lambda: server.connections == 2)
             else:
                 assert arrived.wait(PATIENCE_S), process.communicate()
-            begun = time.monotonic()
             process.send_signal(signal.SIGINT)
             code_out = finish(process)
-            took_s = time.monotonic() - begun
+            held = gate.held
             gate.open()
     assert code_out == (0, "interrupted True 0 []\n", "")
-    assert took_s < _PROMPT_S
+    assert held or call == "upload", "the answer came first"
 
 
 def test_an_interrupt_of_one_call_leaves_the_pool_whole() -> None:

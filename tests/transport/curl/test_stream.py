@@ -21,6 +21,7 @@ from crawlpool.transport.curl import library
 from crawlpool.transport.curl.stream import HIGH_BYTES, BodyStream
 from tests.gates import PATIENCE_S, until
 from tests.kit import RawServer, answering, read_head
+from tests.transport.curl.patience import in_a_hurry, no_patience
 
 pytestmark = pytest.mark.skipif(not library.is_installed(), reason="needs pycurl")
 
@@ -185,13 +186,14 @@ def test_the_read_timeout_runs_while_somebody_reads(pool: SessionPool) -> None:
     """A server that sends nothing while the reader waits is late; one that waits for a slow reader isn't."""
     steps = Steps(b"late")
     with SiteServer({"/": BIG, "/stalls": Answer(200, {}, steps, chunked=True)}) as server:
-        response = pool.get(server.url(), stream=True, timeout=(5, 0.2))
+        response = pool.get(server.url(), stream=True)
         pipe = pipe_of(response)
         until(lambda: pipe.is_paused)
-        begun = time.monotonic()
-        until(lambda: time.monotonic() > begun + 0.6)
+        with no_patience(transfer_of(response)):
+            assert pipe.is_paused
         assert response.content == BIG
-        stalled = pool.get(server.url("/stalls"), stream=True, timeout=(5, 0.2))
+        stalled = pool.get(server.url("/stalls"), stream=True)
+        in_a_hurry(transfer_of(stalled), 0.2)
         with pytest.raises(BodyStalled):
             stalled.raw.read()
         steps.let()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crawlpool.testing import Request
 
 #: How long a test waits for what must come; only a failing test waits it out.
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -86,8 +86,10 @@ class BacklogLaw(RuleBasedStateMachine):
         taken = self.backlog.take_any(most)
         assert len(taken) == min(most, sum(map(len, self.model.values())))
         for target in taken:
-            host = next(host for host, mine in self.model.items() if target in mine)
-            self.model[host].remove(target)
+            host, at = next(
+                (host, at) for host, mine in self.model.items() for at, one in enumerate(mine) if one.n == target.n
+            )
+            assert self.model[host].pop(at) == target
             if not self.model[host]:
                 del self.model[host]
 

@@ -15,7 +15,6 @@ from crawlpool.clock import Shutdown
 from crawlpool.errors import DeadlineExceeded, PoolClosed, TruncatedBody, UnwantedContentType
 from crawlpool.exchange import can_resend
 from crawlpool.testing import Answer, Request, SiteServer
-from tests.gates import PATIENCE_S
 from tests.kit import HandClock, RawServer, answering
 
 pytestmark = pytest.mark.transports()
@@ -158,7 +157,7 @@ def test_the_deadline_shortens_the_timeouts(pool: SessionPool) -> None:
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             pool.get(server.url(), deadline=0.2, timeout=(5, 25))
-        assert time.monotonic() - started < PATIENCE_S
+        assert time.monotonic() - started < 20
         assert server.request_count == 1
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from tests.house import ROOT
 
 #: The longest that anything here is waited for; nothing comes near it unless it hangs.
-PATIENCE_S = 30.0
+PATIENCE_S = 50.0
 #: For ``start``: a process that is stopped comes to its end, however slow the machine is, and isn't cut short.
 NO_LAST_RESORT = f"import crawlpool.cli.signals\ncrawlpool.cli.signals.LAST_RESORT_S = {PATIENCE_S}\n"
 

@@ -31,7 +31,7 @@ from urllib3.util import parse_url
 from urllib3.util.connection import is_connection_dropped
 
 from crawlpool.config import split_timeout
-from crawlpool.errors import CutHeader
+from crawlpool.errors import CutHeader, causes
 from crawlpool.models import Wire
 from crawlpool.transport.answer import HeaderCut
 from crawlpool.transport.connections import KnownHeaders, TrackedHTTPConnection, TrackedHTTPSConnection, track
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from crawlpool.transport.tls import TLSContexts
 
 _REQUESTS_SEND = HTTPAdapter.send
+# What PySocks, which may not be installed, raises where the proxy is at fault and not the host behind it.
+_SOCKS_AT_FAULT = {("socks", "ProxyConnectionError"), ("socks", "SOCKS5AuthError")}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -314,7 +316,12 @@ class Urllib3Adapter(HTTPAdapter):
         self, request: Any, stream: bool, timeout: Any, verify: Any, cert: Any, proxies: Any
     ) -> requests.Response:
         connect_s, read_s = split_timeout(timeout)
-        response = _REQUESTS_SEND(self, request, stream, (connect_s, read_s), verify, cert, proxies)
+        try:
+            response = _REQUESTS_SEND(self, request, stream, (connect_s, read_s), verify, cert, proxies)
+        except requests.ConnectionError as error:
+            if any((type(one).__module__, type(one).__name__) in _SOCKS_AT_FAULT for one in causes(error)):
+                raise requests.exceptions.ProxyError(*error.args, request=request) from error
+            raise
         chosen: Any = select_proxy(request.url, proxies)
         proxy = prepend_scheme_if_needed(chosen, "http")  # as it was used
         response.raw.wire = response.wire = Wire(None, proxy, None, None, False, ())  # type: ignore[attr-defined]

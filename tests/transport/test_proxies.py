@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import struct
 import threading
@@ -209,7 +210,33 @@ def test_socks_with_credentials(pool: SessionPool, server: SiteServer) -> None:
         with pytest.raises(requests.ConnectionError) as caught:
             pool.get(server.url(), proxies=through(proxy, "user:wrong@", "socks5h"))
     assert "wrong" not in str(caught.value)
+    assert kind_of(caught.value) is ErrorKind.PROXY
     assert server.request_count == 1
+
+
+def test_a_socks_proxy_that_is_not_there(pool: SessionPool) -> None:
+    """It is the proxy that can't be had, not the host behind it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        gone = f"socks5h://127.0.0.1:{listener.getsockname()[1]}"
+    with pytest.raises(requests.exceptions.ProxyError) as caught:
+        pool.get("http://far.example/", proxies={"http": gone})
+    assert kind_of(caught.value) is ErrorKind.PROXY
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_takes_no_connection_in_time(pool: SessionPool, scheme: str) -> None:
+    """Its backlog is full: the connect timeout is the proxy's, whatever is asked for."""
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        with pytest.raises(requests.exceptions.ProxyError) as caught:
+            pool.get(f"{scheme}://far.example/", proxies={scheme: url}, timeout=(0.2, 5))
+    assert kind_of(caught.value) is ErrorKind.PROXY
 
 
 def test_each_request_may_have_its_own(pool: SessionPool, server: SiteServer) -> None:

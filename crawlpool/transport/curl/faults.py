@@ -147,6 +147,9 @@ def _timed_out(transfer: Transfer) -> Exception:
     # libcurl counts in milliseconds from its own first look at the clock.
     if transfer.sends or (deadline.is_set and deadline.remaining_s() < 0.01):
         return late(request)
+    if transfer.way.proxy is not None and not transfer.has_connected:
+        why = f"Connection to the proxy timed out. (connect timeout={transfer.way.connect_s})"
+        return rex.ProxyError(why, request=request)  # as urllib3 has it
     return rex.ConnectTimeout(f"Connection timed out. (connect timeout={transfer.way.connect_s})", request=request)
 
 

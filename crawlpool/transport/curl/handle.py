@@ -117,6 +117,7 @@ class Handle:
         self.head.clear()
         if transfer.code:
             transfer.os_error = getinfo(pycurl.OS_ERRNO)
+            transfer.has_connected = getinfo(pycurl.CONNECT_TIME) > 0
         transfer.timings = (
             transfer.dns_s,
             # Over a connection that was open, connecting took no time.

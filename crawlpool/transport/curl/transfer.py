@@ -82,6 +82,7 @@ class Transfer:
     code = 0
     message = ""
     os_error = 0
+    has_connected = True  # looked at where it failed
     error: BaseException | None = None
     no_socket: OSError | None = None
     stopped: LegEnd | None = None

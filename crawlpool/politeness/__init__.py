@@ -3,6 +3,7 @@
 from crawlpool.politeness.blocks import Blocks, is_block
 from crawlpool.politeness.breaker import Breaker
 from crawlpool.politeness.came import ANSWERED, BLOCKED, BROKEN, REFUSALS, UNSENT, Came, How
+from crawlpool.politeness.exits import Exit, ExitProxies, Exits, Passage
 from crawlpool.politeness.host import Host
 from crawlpool.politeness.hosts import Hosts
 from crawlpool.politeness.outage import AGAIN_S, Outage
@@ -18,10 +19,14 @@ __all__ = [
     "Blocks",
     "Breaker",
     "Came",
+    "Exit",
+    "ExitProxies",
+    "Exits",
     "Host",
     "Hosts",
     "How",
     "Outage",
+    "Passage",
     "Rate",
     "Valve",
     "is_block",

@@ -47,6 +47,11 @@ class Outage:
         """Whether ``reached`` has nothing to learn from a host that has answered before."""
         return not self._failed
 
+    @property
+    def has_reached(self) -> bool:
+        """Whether the last request that tells anything reached its host."""
+        return bool(self._domains) and not self._failed
+
     def reached(self, host: str) -> bool:
         """Take it that a host was reached; return whether that ends an outage."""
         if len(self._domains) < DOMAINS:

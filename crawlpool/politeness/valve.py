@@ -1,10 +1,14 @@
-"""What holds for all hosts together: how many requests start in a second, and an outage of our own network."""
+"""What holds for all hosts together: how many requests start in a second, outages of our own network, and proxies."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from crawlpool.politeness.outage import Outage
+
+if TYPE_CHECKING:
+    from crawlpool.politeness.exits import Exit, Exits
 
 _BURST_S = 0.05  # what wasn't used for so long may be made up for: to wake a thread for each single one costs too much
 
@@ -48,31 +52,37 @@ class Valve:
 
     Args:
         rate: how many may start in a second; ``None`` for any number.
+        exits: the proxies by which they go, where there are several.
 
     Not thread-safe: its owner's lock guards it.
     """
 
-    __slots__ = ("_rate", "outage")
+    __slots__ = ("_rate", "exits", "outage")
 
-    def __init__(self, rate: Rate | None = None) -> None:
+    def __init__(self, rate: Rate | None = None, exits: Exits | None = None) -> None:
         self._rate = rate
+        self.exits = exits
         self.outage = Outage()
 
     @property
     def is_timed(self) -> bool:
         """Whether there is anything that may have to be waited for."""
-        return self._rate is not None or self.outage.is_on
+        return self._rate is not None or self.outage.is_on or (self.exits is not None and self.exits.is_shut)
 
     @property
     def opens_at(self) -> float:
-        """When the next one may start; any time up to now means at once."""
+        """When the next one may start; any time up to now means at once, infinity that one must end first."""
         at = -math.inf if self._rate is None else self._rate.next_at
+        if self.exits is not None and self.exits.is_shut:
+            at = max(at, self.exits.opens_at)
         return max(at, self.outage.probe_at) if self.outage.is_on else at
 
     def room(self, wanted: int, now: float) -> int:
         """Return how many of so many may start now."""
         if self.outage.is_on:  # one alone, to see whether it is over
             wanted = min(wanted, int(now >= self.outage.probe_at))
+        if self.exits is not None and self.exits.is_shut:  # one for each proxy that may be tried
+            wanted = min(wanted, self.exits.room(now))
         return wanted if self._rate is None else min(wanted, self._rate.room(now))
 
     def spend(self, count: int, now: float) -> None:
@@ -81,3 +91,14 @@ class Valve:
             self._rate.spend(count, now)
         if count and self.outage.is_on:
             self.outage.probe(now)
+
+    def excuses(self, excuses: int, by: Exit | None) -> bool:
+        """Tell whether a request that couldn't reach its host is to be tried again without being counted.
+
+        Args:
+            excuses: how often it was already.
+            by: the proxy by which it went, if it is one of several.
+        """
+        if self.outage.excuses(excuses):
+            return True
+        return by is not None and self.exits is not None and self.exits.excuses(by, excuses)

@@ -6,7 +6,8 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from urllib3.util import Timeout
+from urllib3.exceptions import LocationParseError
+from urllib3.util import Timeout, parse_url
 
 from crawlpool.errors import ConfigError
 
@@ -21,6 +22,7 @@ DEFAULT_DEADLINE_S = 60.0
 DEFAULT_THREADS = 16
 TRANSPORTS = ("urllib3", "curl")
 HTTP_VERSIONS = ("1.1", "2")
+PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 CRAWL_MAX_BODY_BYTES = 32 * 1024 * 1024
 
 
@@ -52,6 +54,17 @@ def check_cap(max_body_bytes: object) -> None:
     """Raise ``ConfigError`` unless ``max_body_bytes`` is a number of bytes or ``None``."""
     rule = "a whole number of bytes of at least 1, or None for no cap"
     check(max_body_bytes is None or is_count(max_body_bytes), "max_body_bytes", max_body_bytes, rule)
+
+
+def proxy_url(given: str) -> str | None:
+    """Return the URL of a proxy, ``http`` where it has no scheme; ``None`` for what can't be one."""
+    url = given if "://" in given else f"http://{given}"
+    try:
+        parts = parse_url(url)
+    except LocationParseError:
+        return None
+    is_proxy = parts.scheme in PROXY_SCHEMES and parts.host and (parts.path or "/") == "/" and not parts.query
+    return url if is_proxy else None
 
 
 def split_timeout(timeout: Any) -> tuple[float | None, float | None]:

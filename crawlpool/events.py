@@ -122,12 +122,14 @@ _NEWS = {
     "given up": "host given up: it could not be reached for long",
     "outage": "outage: no host can be reached any more; all wait, and one is tried every 10 seconds",
     "outage over": "outage over: hosts are reached again",
+    "proxy rests": "proxy rests: it fails; for a minute its hosts go by the others, then one request tries it",
+    "proxy back": "proxy back: a request came through; its hosts go by it again",
 }
 
 
-def tell(log: Any, event: str, host: str) -> None:
-    """Log a piece of the frontier's news, as a warning."""
-    log.warning(_NEWS[event], **({"host": host} if host else {}))
+def tell(log: Any, event: str, whose: str) -> None:
+    """Log a piece of the frontier's news, of a host or a proxy or of neither, as a warning."""
+    log.warning(_NEWS[event], **({"proxy" if event.startswith("proxy") else "host": whose} if whose else {}))
 
 
 def emit(log: Any, level: str, event: object) -> None:

@@ -75,7 +75,7 @@ class Evidence:
 
     def _came(self, leg: Leg, completion: Completion) -> Came:
         """Return what came of a leg whose host has no limits: nobody else has asked."""
-        if leg.verdict is not None or leg.exchange is None:
+        if leg.verdict is not None or leg.exchange is None or leg.passage.is_failure:
             return UNSENT
         return came_from(completion.response, completion.error, _UNLIMITED, self._clock.wall())
 

@@ -167,19 +167,21 @@ def _send_in_turn(session: LayeredSession, exchange: Exchange) -> requests.Respo
     turnstile = session._shared.turnstile
     if turnstile is None or session.is_working:
         return send_once(session, exchange)
-    turn = turnstile.enter(exchange.request, exchange.deadline)
-    if turn is None:
-        return send_once(session, exchange)
-    response: requests.Response | None = None
-    error: BaseException | None = None
-    try:
-        response = send_once(session, exchange)
-        return response
-    except BaseException as caught:
-        error = caught
-        raise
-    finally:
-        turnstile.leave(turn, response, error)
+    turn = None
+    while (turn := turnstile.enter(exchange, turn)) is not None:
+        request = exchange.request
+        try:
+            response = send_once(session, exchange)
+        except BaseException as error:
+            if not turnstile.leave(turn, exchange, None, error) or not can_resend(request):
+                raise
+        else:
+            if not turnstile.leave(turn, exchange, response, None) or not can_resend(request):
+                return response
+            response.close()
+        if request._body_position is not None:
+            rewind_body(request)
+    return send_once(session, exchange)
 
 
 def decide(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from crawlpool.leg import Group, Leg, Run
-    from crawlpool.politeness import Rate
+    from crawlpool.politeness import Exits, Rate
     from crawlpool.robots import Fetched, Gate
 
 
@@ -48,21 +48,26 @@ class Frontier:
         clock: where time comes from.
         running_at_most: legs that may be taken and not settled at once; ``None`` for any number.
         rate: how many may start in a second, all hosts together; ``None`` for any number.
+        exits: the proxies by which legs go, where there are several; the frontier's lock guards them.
 
     Thread-safe. ``take`` and ``put`` wait without polling.
     """
 
     def __init__(
-        self, clock: Clock = SYSTEM_CLOCK, running_at_most: int | None = None, rate: Rate | None = None
+        self,
+        clock: Clock = SYSTEM_CLOCK,
+        running_at_most: int | None = None,
+        rate: Rate | None = None,
+        exits: Exits | None = None,
     ) -> None:
         self._clock = clock
-        # Guards every field below, the schedule with all its hosts, and the counters of the legs' groups. Nothing is
-        # sent, read or written under it, and no user's code runs.
+        # Guards every field below, the schedule with all its hosts and exits, and the counters of the legs' groups.
+        # Nothing is sent, read or written under it, and no user's code runs.
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)  # waited on by workers, for legs
         self._clockwork = threading.Condition(self._lock)  # by the one of them that watches the clock for all
         self._watched = math.inf  # what it waits for
-        self._schedule = Schedule(math.inf if running_at_most is None else running_at_most, rate)
+        self._schedule = Schedule(math.inf if running_at_most is None else running_at_most, rate, exits)
         self._rooms = Rooms(self._lock, self._schedule)  # waited in by feeders
         self._turnstile: Turnstile | None = None  # waited at by those who send by themselves
         self._queued = 0

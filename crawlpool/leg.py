@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.models import Result
-from crawlpool.politeness import UNSENT, Blocks
+from crawlpool.politeness import UNSENT, Blocks, Passage
 from crawlpool.prepare import PLAIN_URL
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crawlpool.clock import Deadline
     from crawlpool.limits import HostLimits
     from crawlpool.models import Hop, Outcome, Target
+    from crawlpool.politeness import Exit
     from crawlpool.retry import RetryPolicy
     from crawlpool.robots import Robots
     from crawlpool.sites import Sites
@@ -208,6 +209,11 @@ class Leg:
     came = UNSENT  # what came of it for its host; told by the worker before it settles
     is_blocked = False  # whether its answer says that the host doesn't want us
     excuses = 0  # how often it failed and wasn't counted
+    exit: Exit | None = None  # the one of several proxies by which it goes; given by the frontier as it is taken
+    is_try = False  # whether that one rested, and is tried by it
+    passage = Passage.UNSENT  # what came of it for its exit
+    avoided: tuple[Exit, ...] = ()  # exits that failed it, and weren't counted
+    refused_by: tuple[Exit, ...] = ()  # those of them that may not be to blame
     rules: Robots | None = None  # of its origin; set by the frontier as it is taken
     robots: str | None = None  # what its record says of robots.txt
     weight_bytes = 0  # of its target, for groups that have a bound on that
@@ -267,6 +273,8 @@ class Leg:
         leg.deadline, leg.legs, leg.waited_s = self.deadline, self.legs, self.waited_s
         leg.hops, leg.history, leg.ordinal, leg.robots = self.hops, self.history, self.ordinal, self.robots
         leg.excuses = self.excuses
+        if self.avoided:
+            leg.avoided = self.avoided
         return leg
 
     def leave(self, now: float) -> None:

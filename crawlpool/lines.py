@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from crawlpool.clearance import Clearance, refusal_of
 from crawlpool.politeness import How
 from crawlpool.robots.gate import Verdict
+from crawlpool.settle import given_up, held
 
 if TYPE_CHECKING:
     from crawlpool.leg import Group, Leg
@@ -100,6 +101,32 @@ class Line:
             return False
         group, name = self.key
         return group.holds_blocked and bool(group.blocks.last) and group.blocks.has(name)
+
+    def note_low(self) -> None:
+        """Have its group hear that it should have more of the backlog, if it should."""
+        group, host = self.key or (None, "")
+        if group is not None and group.backed and host in group.backed and self.is_low:
+            group.hungry[host] = self.places - len(self.queue)
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self.queue.clear()
+        self.is_in_ring = False
+
+    def took(self, leg: Leg, now: float) -> None:
+        """Tell the host of a leg that was taken, and the leg of its host."""
+        self.running += 1
+        host = self.host
+        if host is None:
+            return
+        if self.ignores_robots:
+            leg.robots = "ignored"
+        if leg.verdict is None and host.is_given_up(now):
+            leg.verdict = given_up(leg, host.trouble)
+        if leg.verdict is None and self.is_held:
+            leg.verdict = held(leg)
+        leg.crawl_delay_s = host.crawl_delay_s  # it may grow until the leg has ended
+        host.start()
 
     def end(self, leg: Leg, now: float) -> str | None:
         """Tell the host what came of a leg; return in a word what that makes of it, if somebody should hear of it."""

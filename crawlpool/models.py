@@ -313,6 +313,8 @@ class Statistics:
         retries: retries granted so far.
         threads: worker threads that live now.
         queued: targets that wait for a worker.
+        proxies_rested: of several proxies those that had to rest: without credentials, and how often; ``None`` where
+            there are not several.
     """
 
     sessions: int
@@ -323,3 +325,4 @@ class Statistics:
     retries: int
     threads: int = 0
     queued: int = 0
+    proxies_rested: Mapping[str, int] | None = None

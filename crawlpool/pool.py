@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from requests.models import DEFAULT_REDIRECT_LIMIT
@@ -33,7 +33,7 @@ from crawlpool.models import Statistics
 from crawlpool.prepare import checked
 from crawlpool.retry import RetryPolicy
 from crawlpool.session import Session
-from crawlpool.shared import Shared, default_transport, engine_for
+from crawlpool.shared import Shared, default_transport, engine_for, proxies_of
 from crawlpool.sites import Site, declared_origin
 from crawlpool.transport.watchdog import Watchdog
 from crawlpool.verbs import Verbs
@@ -82,7 +82,7 @@ class BlockingPool(Verbs):
         retry: RetryPolicy | bool | None = None,
         cookies: CookieStore | Mapping[str, str] | None = None,
         auth: Any = None,
-        proxies: Mapping[str, str] | None = None,
+        proxies: Mapping[str, str] | Sequence[str] | None = None,
         verify: bool | str | os.PathLike[str] = True,
         cert: Any = None,
         hooks: Any = None,
@@ -99,7 +99,7 @@ class BlockingPool(Verbs):
         memory_budget_bytes: int | None = None,
         rate: float | None = None,
     ) -> None:
-        for name, value in (("headers", headers), ("params", params), ("proxies", proxies), ("resolve", resolve)):
+        for name, value in (("headers", headers), ("params", params), ("resolve", resolve)):
             check(value is None or isinstance(value, Mapping), name, type(value).__name__, "a mapping, or None")
         check(
             auth is None or callable(auth) or isinstance(auth, tuple), "auth", type(auth).__name__, "as requests has it"
@@ -122,10 +122,11 @@ class BlockingPool(Verbs):
         all_headers = default_headers()
         all_headers.update(headers or {})
         checked(all_headers)
+        by_scheme, exits = proxies_of(proxies)
         first = Snapshot(
             headers=all_headers,
             params=dict(params or {}),
-            proxies=dict(proxies or {}),
+            proxies=by_scheme,
             hooks=as_hooks(hooks),
             auth=auth,
             verify=verify,
@@ -141,6 +142,7 @@ class BlockingPool(Verbs):
             retry=policy,
             budget=policy.new_budget(),
             engine=engine_for(settings),
+            exits=exits,
         )
         # Guards _sessions, _made, _gone and _is_closed.
         self._lock = threading.Lock()
@@ -240,7 +242,7 @@ class BlockingPool(Verbs):
 
     @property
     def proxies(self) -> Any:
-        """The proxies, over those of the environment."""
+        """The proxies by scheme, over those of the environment, and over a list of proxies that the pool was given."""
         return self._shared.defaults.proxies
 
     @proxies.setter

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.models import REDIRECT_STATI
 
 from crawlpool.layers import LayeredSession
+from crawlpool.politeness import ExitProxies
 from crawlpool.redact import one_line
 
 
@@ -53,6 +55,11 @@ class RedirectingSession(LayeredSession):
 
     def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
         """Return the proxies for a redirect's target, by the environment as it was when the pool was made."""
+        exits = self._shared.exits
+        if type(proxies) is ExitProxies and exits is not None:
+            # The transport logs in at the proxy that it goes by; what another one was told is not for this one.
+            prepared_request.headers.pop("Proxy-Authorization", None)
+            return exits.of(urlsplit(str(prepared_request.url)).hostname or "").proxies
         given = dict(proxies or {})
         if self.trust_env:
             environment = self._shared.environment
@@ -68,6 +75,15 @@ class RedirectingSession(LayeredSession):
             return super().rebuild_proxies(prepared_request, given)
         finally:
             self.trust_env = trusted
+
+
+def names_proxy(url: Any, *given: Mapping[str, Any]) -> bool:
+    """Tell whether mappings of proxies say anything of a URL, be it that it goes without; as requests reads them."""
+    if not any(given):
+        return False
+    parts = urlsplit(url)
+    keys = (f"{parts.scheme}://{parts.hostname}", parts.scheme, f"all://{parts.hostname}", "all")
+    return any(key in one for one in given for key in keys)
 
 
 @contextlib.contextmanager

@@ -13,13 +13,15 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
+from crawlpool.detour import give_exit, leave_exit
 from crawlpool.lines import PLACES, Line, drop_gone
-from crawlpool.politeness import ANSWERED, Hosts, Rate, Valve
-from crawlpool.settle import given_up, held, waited_out
+from crawlpool.politeness import ANSWERED, Exits, Hosts, Rate, Valve
+from crawlpool.settle import waited_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from crawlpool.detour import Rider
     from crawlpool.leg import Group, Leg, Run
     from crawlpool.politeness import Host
     from crawlpool.robots import Fetched, Gate
@@ -34,16 +36,18 @@ class Schedule:
     Args:
         running_at_most: legs that may be taken and not ended at once; infinity for any number.
         rate: how many may start in a second; ``None`` for any number.
+        exits: the proxies by which legs go, where there are several.
 
     Not thread-safe: its owner's lock guards it.
     """
 
-    def __init__(self, running_at_most: float = math.inf, rate: Rate | None = None) -> None:
+    def __init__(self, running_at_most: float = math.inf, rate: Rate | None = None, exits: Exits | None = None) -> None:
         self.hosts = Hosts()
         self.news: list[tuple[str, str]] = []  # what somebody should hear of: the event, and the host
         self.running = 0  # legs taken and not ended
         self._most = running_at_most
-        self._valve = Valve(rate)
+        self._valve = Valve(rate, exits)
+        self.exits = exits
         self._lines: dict[tuple[Group, str], Line] = {}
         self._ring: collections.deque[Line] = collections.deque()  # each once; it may have become unready meanwhile
         # Heaps by time: legs that may not run before theirs, and lines whose hosts may not be asked before it. A line
@@ -238,7 +242,7 @@ class Schedule:
             for line in list(self._lines.values()):
                 self._look_at(line, now)
             self.news.append(("outage", ""))
-        return self._valve.outage.excuses(leg.excuses)
+        return self._valve.excuses(leg.excuses, leg.exit)
 
     def ended(self, legs: Iterable[Leg], now: float) -> None:
         """Take what came of legs: ``leg.came`` is told to their hosts."""
@@ -248,6 +252,8 @@ class Schedule:
             line: Line = leg.seat
             line.running -= 1
             self.running -= 1
+            if leg.exit is not None:
+                self.left_exit(leg, now)
             host = line.host
             if host is not None:
                 is_plain = is_calm and leg.came is ANSWERED and host.has_answered and not leg.run.group.blocks.last
@@ -267,6 +273,12 @@ class Schedule:
             self.news.append((news, host.name))
         if leg.came.has_reached and self._valve.outage.reached(host.name):
             self.news.append(("outage over", ""))
+
+    def left_exit(self, rider: Rider, now: float) -> None:
+        """Take what a request that has ended says of the proxy by which it went."""
+        assert self.exits is not None
+        for host in leave_exit(rider, self.exits, self.hosts, self.news, now):
+            self.look_at(host, now)
 
     def learn(self, gate: Gate, origin: str, host: str, fetched: Fetched, now: float) -> None:
         """Take what came of asking for an origin's robots.txt; the legs that waited for it may go on.
@@ -318,8 +330,7 @@ class Schedule:
         self._resting.clear()
         self._ring.clear()
         for line in self._lines.values():
-            line.queue.clear()
-            line.is_in_ring = False
+            line.clear()
         return left
 
     def _push_in(self, leg: Leg, line: Line, now: float) -> None:
@@ -333,25 +344,12 @@ class Schedule:
         """Take the first leg out of a line, and tell the host of it."""
         leg = heapq.heappop(line.queue)[2]
         drop_gone(line.queue)
-        self._note_low(line)
+        line.note_low()
         leg.leave(now)
-        line.running += 1
-        host = line.host
-        if host is not None:
-            if line.ignores_robots:
-                leg.robots = "ignored"
-            if leg.verdict is None and host.is_given_up(now):
-                leg.verdict = given_up(leg, host.trouble)
-            if leg.verdict is None and line.is_held:
-                leg.verdict = held(leg)
-            leg.crawl_delay_s = host.crawl_delay_s  # it may grow until the leg has ended
-            host.start()
+        line.took(leg, now)
+        if self.exits is not None and leg.verdict is None:
+            give_exit(leg, self.exits, now)
         return leg
-
-    def _note_low(self, line: Line) -> None:
-        group, host = line.key or (None, "")
-        if group is not None and group.backed and host in group.backed and line.is_low:
-            group.hungry[host] = line.places - len(line.queue)
 
     def _end_patience(self, now: float) -> None:
         """Take the legs out that have waited as long as they may. Looks at all: at most each twentieth of a second."""
@@ -382,7 +380,7 @@ class Schedule:
         """Put a line where its state asks it to be; forget one that has nothing left."""
         drop_gone(line.queue)
         if not line.queue:
-            self._note_low(line)
+            line.note_low()
             if not line.running and not line.is_in_ring and line.key is not None:
                 self._lines.pop(line.key, None)
                 if line.host is not None and line in line.host.lines:

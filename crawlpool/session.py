@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.cookies import cookiejar_from_dict, merge_cookies
@@ -15,8 +16,9 @@ from crawlpool.cookies import CookieStore, RequestCookies
 from crawlpool.exchange import receive, send_once, send_with_retries
 from crawlpool.lane import BlockingLane, EngineLane
 from crawlpool.layers import UNSET
+from crawlpool.politeness import ExitProxies
 from crawlpool.prepare import PLAIN_URL, PlainRequest, Plan, checked, merged
-from crawlpool.redirects import RedirectingSession, redirect_errors
+from crawlpool.redirects import RedirectingSession, names_proxy, redirect_errors
 from crawlpool.retry import RetryPolicy
 from crawlpool.shared import Call
 from crawlpool.transport.reading import read_body
@@ -205,15 +207,20 @@ class Session(RedirectingSession):
         """Return the settings of a request: the call's, the session's, the environment's, in this order."""
         self._sync()
         mine = self._proxies or {}
-        if self.trust_env and self._shared.environment.has_proxies:
+        exits = self._shared.exits
+        if exits is not None and not names_proxy(url, mine, proxies or {}):
+            proxies = exits.of(urlsplit(url).hostname or "").proxies  # that one's, unless a turn says another
+        elif self.trust_env and self._shared.environment.has_proxies:
             found = self._shared.environment.proxies_for(url, (proxies or {}).get("no_proxy"))
             mine = {**found, **mine} if found else mine
-        proxies = {**mine, **(proxies or {})} if proxies or mine else {}
+        if type(proxies) is not ExitProxies and (proxies or mine):
+            given = {**mine, **(proxies or {})}
+            proxies = {scheme: proxy for scheme, proxy in given.items() if proxy is not None}
         verify = self.verify if verify is None else verify
         if verify is True and self.trust_env:
             verify = self._shared.environment.ca_bundle or True
         return {
-            "proxies": {k: v for k, v in proxies.items() if v is not None} if proxies else proxies,
+            "proxies": proxies or {},
             "stream": self.stream if stream is None else stream,
             "verify": verify,
             "cert": self.cert if cert is None else cert,
@@ -225,7 +232,7 @@ class Session(RedirectingSession):
         The dict is shared: nobody changes it.
         """
         self._sync()
-        if self._proxies or (self.trust_env and self._shared.environment.has_proxies):
+        if self._proxies or self._shared.exits is not None or (self.trust_env and self._shared.environment.has_proxies):
             return None
         now = (self._synced, self._own_version, self.trust_env)
         if self._plain_of != now:

@@ -22,7 +22,7 @@ from crawlpool.worker import Workforce
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import requests
     from typing_extensions import Unpack
@@ -46,7 +46,7 @@ class PoolOptions(TypedDict, total=False):
     retry: RetryPolicy | bool | None
     cookies: CookieStore | Mapping[str, str] | None
     auth: tuple[str, str] | Callable[[requests.PreparedRequest], requests.PreparedRequest] | None
-    proxies: Mapping[str, str] | None
+    proxies: Mapping[str, str] | Sequence[str] | None
     verify: bool | str | os.PathLike[str]
     cert: str | tuple[str, str] | None
     hooks: Any
@@ -89,7 +89,8 @@ class SessionPool(BlockingPool):
         retry: a ``RetryPolicy``, or ``False`` for no retries.
         cookies: a ``CookieStore`` to use, or a mapping to begin with.
         auth: default auth as in requests; ``site`` sets that of one origin.
-        proxies: proxies by scheme, over those of the environment.
+        proxies: proxies by scheme, over those of the environment. Or a list of proxies' URLs: each host goes by one of
+            them, always the same, and by the next one while that rests for a minute after three failures in a row.
         verify: ``True``, ``False``, or the path of a CA bundle or folder; over the environment's.
         cert: client certificate as in requests.
         hooks: response hooks as in requests.
@@ -308,7 +309,12 @@ class SessionPool(BlockingPool):
     def statistics(self) -> Statistics:
         """Return a frozen snapshot of what the pool has and did."""
         found = super().statistics()
-        return dataclasses.replace(found, threads=self._workforce.threads, queued=len(self._workforce.frontier))
+        exits = self._shared.exits
+        rested = None if exits is None else {one.name: one.rests for one in exits.all if one.rests}
+        workforce = self._workforce
+        return dataclasses.replace(
+            found, threads=workforce.threads, queued=len(workforce.frontier), proxies_rested=rested
+        )
 
     def close(self, cancel: bool = False, timeout_s: float | None = None) -> None:
         """Close the pool.

@@ -22,7 +22,7 @@ from crawlpool.events import logger
 from crawlpool.exchange import decide, policy_of
 from crawlpool.leg import Leg, host_of
 from crawlpool.models import Hop, Outcome, Result, Target
-from crawlpool.politeness import AGAIN_S, ANSWERED, BLOCKED, BROKEN, REFUSALS, UNSENT, Came, is_block
+from crawlpool.politeness import AGAIN_S, ANSWERED, BLOCKED, BROKEN, REFUSALS, UNSENT, Came, ExitProxies, is_block
 from crawlpool.redact import redact_url
 from crawlpool.retry import GiveUp, retry_after_s
 from crawlpool.transport.base import Completion, Exchange
@@ -81,6 +81,8 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
                 request.url, given.get("proxies") or {}, False, given.get("verify"), given.get("cert")
             )
             settings["timeout"] = given.get("timeout", session.timeout)
+            if leg.exit is not None and type(settings["proxies"]) is ExitProxies:
+                settings["proxies"] = leg.exit.proxies
         exchange = Exchange(
             request,
             settings,
@@ -155,8 +157,8 @@ def disallowed(leg: Leg) -> Result:
 
 def came_of(leg: Leg, completion: Completion, clock: Clock) -> Came:
     """Return what came of a leg as far as it concerns its host."""
-    if leg.verdict is not None or leg.exchange is None:
-        return UNSENT
+    if leg.verdict is not None or leg.exchange is None or leg.passage.is_failure:
+        return UNSENT  # what one of several proxies failed says nothing of the host
     came = came_from(completion.response, completion.error, leg.seat.limits, clock.wall())
     leg.is_blocked = came.is_block
     return came
@@ -287,7 +289,7 @@ def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Resul
                     f"a redirect led to {redact_url(hop.url or '')!r}; only http and https can be fetched"
                 )
             again = leg.next(hop, 1, 0.0)
-            again.host = host_of(hop.url or "")
+            again.host, again.avoided = host_of(hop.url or ""), ()
             again.hops = (*leg.hops, Hop(redact_url(response.url), response.status_code))
             again.history = (*leg.history, response)
             return again

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.clock import SYSTEM_CLOCK, Clock, Deadline, Shutdown
-from crawlpool.config import TRANSPORTS, PoolSettings, check
+from crawlpool.config import TRANSPORTS, PoolSettings, check, proxy_url
 from crawlpool.cookies import CookieStore
 from crawlpool.defaults import Defaults, Snapshot
 from crawlpool.environment import Environment, LiveEnvironment
+from crawlpool.errors import ConfigError
+from crawlpool.politeness import Exits
 from crawlpool.retry import RetryBudget, RetryPolicy
 from crawlpool.sites import Sites
 from crawlpool.transport.tls import TLSContexts
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
+    from crawlpool.transport.base import Exchange
     from crawlpool.transport.curl.engine import Engine
 
 
@@ -75,14 +79,47 @@ def engine_for(settings: PoolSettings, *, is_reusable: bool = False) -> Engine |
     )
 
 
+def proxies_of(given: Any) -> tuple[dict[str, str], Exits | None]:
+    """Return the proxies by scheme that hold for all hosts, and, where there are several, those that hosts share out.
+
+    Args:
+        given: a mapping by scheme, or a sequence of URLs.
+
+    Raises:
+        ConfigError: for what is neither; no message shows a URL, which may hold a password.
+    """
+    if given is None or isinstance(given, Mapping):
+        return dict(given or {}), None
+    check(
+        isinstance(given, Sequence) and not isinstance(given, (str, bytes)),
+        "proxies",
+        type(given).__name__,
+        "a mapping by scheme, a list of proxies' URLs, or None",
+    )
+    urls: list[str] = []
+    for place, one in enumerate(given):
+        url = proxy_url(one) if isinstance(one, str) else None
+        if url is None:
+            raise ConfigError(f"proxies[{place}]: a proxy's URL is needed, such as http://127.0.0.1:3128")
+        if url in urls:
+            raise ConfigError(f"proxies[{place}]: it is there twice, first as proxies[{urls.index(url)}]")
+        urls.append(url)
+    if len(urls) < 2:
+        return {scheme: url for url in urls for scheme in ("http", "https")}, None
+    return {}, Exits(urls)
+
+
 class Turnstile(Protocol):
     """Where a thread waits until the host of a request may be asked."""
 
-    def enter(self, request: Any, deadline: Deadline) -> Any:
-        """Wait for the host's turn; return what ``leave`` takes, ``None`` where nothing limits the host."""
+    def enter(self, exchange: Exchange, before: Any = None) -> Any:
+        """Wait for the host's turn; return what ``leave`` takes, ``None`` where there is nothing to wait for.
 
-    def leave(self, turn: Any, response: Any, error: BaseException | None) -> None:
-        """Say what came of the request."""
+        ``before`` is the turn of the same request that its proxy failed.
+        """
+
+    def leave(self, turn: Any, exchange: Exchange, response: Any, error: BaseException | None) -> bool:
+        """Say what came of the request; return whether it is to be sent again by another proxy."""
 
 
 @dataclasses.dataclass
@@ -102,6 +139,7 @@ class Shared:
     clock: Clock = SYSTEM_CLOCK
     engine: Engine | None = None
     turnstile: Turnstile | None = None
+    exits: Exits | None = None  # guarded by the frontier's lock, but for `Exits.of`
 
     @classmethod
     def alone(cls) -> Shared:
@@ -123,6 +161,8 @@ class Shared:
             part._reset_after_fork()
         self.budget._reset_after_fork()
         self.cookies._reset_lock_after_fork()
+        if self.exits is not None:
+            self.exits = Exits(self.exits.urls)  # what the parent has under way by them ends there
         if not self.shutdown.is_set:
             self.shutdown = Shutdown()
 

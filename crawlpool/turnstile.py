@@ -6,8 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import LOOK_S
+from crawlpool.detour import detour, may_detour, no_exit, note_passage, ride
 from crawlpool.errors import DeadlineExceeded, HostUnreachable, PoolClosed
+from crawlpool.events import logger, tell
 from crawlpool.leg import host_of
+from crawlpool.politeness import UNSENT, ExitProxies, Passage
 from crawlpool.rooms import Waits
 from crawlpool.settle import came_from
 
@@ -16,11 +19,32 @@ if TYPE_CHECKING:
 
     import requests
 
-    from crawlpool.clock import Clock, Deadline
+    from crawlpool.clock import Clock
     from crawlpool.leg import Group
     from crawlpool.limits import HostLimits
-    from crawlpool.politeness import Host
+    from crawlpool.politeness import Exit, Host
     from crawlpool.schedule import Schedule
+    from crawlpool.transport.base import Exchange
+
+_log = logger("turnstile")
+
+
+class Turn:
+    """A turn that a thread was given: of a host that has limits, by one of several proxies, or both.
+
+    Belongs to that thread; the turnstile's lock is held where it is given and taken back.
+    """
+
+    exit: Exit | None = None
+    is_try = False
+    passage = Passage.UNSENT
+    avoided: tuple[Exit, ...] = ()
+    refused_by: tuple[Exit, ...] = ()
+
+    def __init__(self, host: str, limits: HostLimits | None) -> None:
+        self.host = host
+        self.limits = limits
+        self.at: Host | None = None
 
 
 class Turnstile:
@@ -45,49 +69,82 @@ class Turnstile:
         self._turns = Waits(lock)  # by host
         self._is_closed = False
 
-    def enter(self, request: requests.PreparedRequest, deadline: Deadline) -> tuple[Host, HostLimits] | None:
+    def enter(self, exchange: Exchange, before: Turn | None = None) -> Turn | None:
         """Wait until a request's host may be asked, and count it as being asked.
 
+        Args:
+            exchange: the request; it is told by which proxy it goes, where there are several.
+            before: the turn of the same request that its proxy failed.
+
         Returns:
-            What ``leave`` takes; ``None`` where nothing limits the host.
+            What ``leave`` takes; ``None`` where nothing limits the host, and there are not several proxies.
 
         Raises:
             DeadlineExceeded: when its turn doesn't come before the deadline; as soon as that is known.
-            HostUnreachable: when the host was given up.
+            HostUnreachable: when the host was given up, or all the proxies were.
             PoolClosed: when the pool was closed.
         """
+        request, deadline = exchange.request, exchange.deadline
         name = host_of(request.url or "")
         limits = self._group.limits_of(name)
-        if limits is None:
+        exits = self._schedule.exits if type(exchange.settings["proxies"]) is ExitProxies else None
+        if limits is None and exits is None:
             return None
+        turn = Turn(name, limits)
+        if before is not None:
+            detour(before, turn)
         with self._lock:
             while True:
                 if self._is_closed:
                     raise PoolClosed("the session pool is closed")
                 now = self._clock.monotonic()
-                host = self._schedule.hosts.of(name, now, limits.delay_s)
-                if host.is_given_up(now):
-                    raise HostUnreachable(f"the host could not be reached for long ({host.trouble})", host.trouble)
-                at = host.may_start_at(limits)
+                at = -math.inf
+                if limits is not None:
+                    turn.at = host = self._schedule.hosts.of(name, now, limits.delay_s)
+                    if host.is_given_up(now):
+                        raise HostUnreachable(f"the host could not be reached for long ({host.trouble})", host.trouble)
+                    at = host.may_start_at(limits)
+                if exits is not None and exits.is_shut:
+                    at = max(at, exits.opens_at)
                 if at <= now:
-                    host.start()
-                    return host, limits
+                    if exits is not None and not ride(turn, exits, now):
+                        raise no_exit()
+                    if turn.at is not None:
+                        turn.at.start()
+                    break
                 if now >= deadline.at or deadline.at < at < math.inf:
-                    raise DeadlineExceeded("the host's limits leave no turn before the deadline", request=request)
+                    what = "the proxies, which rest," if exits is not None and exits.is_shut else "the host's limits"
+                    raise DeadlineExceeded(f"{what} leave no turn before the deadline", request=request)
                 self._turns.wait(name, min(min(at, deadline.at) - now, LOOK_S))
+        if turn.exit is not None:
+            exchange.settings = {**exchange.settings, "proxies": turn.exit.proxies}
+        return turn
 
     def leave(
-        self, turn: tuple[Host, HostLimits], response: requests.Response | None, error: BaseException | None
-    ) -> None:
-        """Say what came of a request; the host's next turn is somebody else's."""
-        host, limits = turn
-        came = came_from(response, error, limits, self._clock.wall())  # before the lock: it may ask a user's code
+        self, turn: Turn, exchange: Exchange, response: requests.Response | None, error: BaseException | None
+    ) -> bool:
+        """Say what came of a request; the host's next turn is somebody else's.
+
+        Returns:
+            Whether its proxy failed it, and another one may do better: then it is to be sent again, uncounted.
+        """
+        exits, limits, came = self._schedule.exits, turn.limits, UNSENT
+        note_passage(turn, exchange.settings["proxies"], response, error)
+        if limits is not None and not turn.passage.is_failure:
+            came = came_from(response, error, limits, self._clock.wall())  # before the lock: it may ask a user's code
         with self._lock:
             now = self._clock.monotonic()
-            host.end(came, limits, now)
-            self._schedule.look_at(host, now)
-            self.tell((host.name,))
+            if turn.exit is not None:
+                self._schedule.left_exit(turn, now)
+            if turn.at is not None and limits is not None:
+                turn.at.end(came, limits, now)
+                self._schedule.look_at(turn.at, now)
+            self.tell((turn.host,))
             self._wake()
+            news, self._schedule.news = self._schedule.news, []
+        for event, whose in news:
+            tell(_log, event, whose)
+        return exits is not None and may_detour(turn, exits)
 
     def tell(self, hosts: Iterable[str]) -> None:
         """Wake those who wait for one of these hosts, of which a request has ended. Called under the lock."""

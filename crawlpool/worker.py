@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.attend import Attendant, tell_refusals
+from crawlpool.detour import by_another
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger, tell
 from crawlpool.evidence import Evidence
@@ -45,6 +46,7 @@ class Workforce:
             pool._shared.clock,
             settings.running_at_most if settings.is_curl else None,
             None if settings.rate is None else Rate(settings.rate),
+            pool._shared.exits,
         )
         self._attendant = None
         if settings.is_curl and has_gil() and not pool._shared.retry.asks_every_response:
@@ -251,8 +253,12 @@ class Workforce:
 
     def _verdict_on(self, leg: Leg, session: Session, completion: Completion) -> Leg | Result:
         """Return what follows on a leg that has ended, and note what came of it for its host."""
+        clock, exits = session._shared.clock, session._shared.exits
+        if exits is not None:
+            again = by_another(leg, completion, exits, clock.monotonic())
+            if again is not None:
+                return again
         if leg.seat.host is not None:
-            clock = session._shared.clock
             leg.came = came_of(leg, completion, clock)
             if leg.came.how is How.REFUSED and not leg.is_told:  # now: others ask on, as long as nobody says so
                 self.frontier.refused(leg)

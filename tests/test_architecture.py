@@ -31,8 +31,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "cookies retry decode politeness robots digests",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
-        "source backlog clearance lines schedule rooms turnstile frontier sinks worker intake crawl sessionpool leg "
-        "settle books runs attend seen plan evidence audit",
+        "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl sessionpool "
+        "leg settle books runs attend seen plan evidence audit",
         "observe testing cli",
         "__main__",
     )
@@ -58,6 +58,7 @@ ARROWS: dict[str, set[str]] = {
     "attend": {"leg", "settle"},
     "books": {"leg"},
     "clearance": {"leg"},
+    "detour": {"leg"},
     "crawl": {"books", "clearance", "intake", "leg", "seen", "settle", "sinks", "source", "worker"},
     "evidence": {"leg", "settle"},
     "frontier": {"leg", "rooms", "schedule", "turnstile"},
@@ -65,12 +66,12 @@ ARROWS: dict[str, set[str]] = {
     "rooms": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
-    "lines": {"clearance", "leg"},
-    "schedule": {"leg", "lines", "settle"},
+    "lines": {"clearance", "leg", "settle"},
+    "schedule": {"detour", "leg", "lines", "settle"},
     "seen": {"leg"},
     "settle": {"leg"},
-    "turnstile": {"leg", "rooms", "schedule", "settle"},
-    "worker": {"attend", "evidence", "frontier", "leg", "settle"},
+    "turnstile": {"detour", "leg", "rooms", "schedule", "settle"},
+    "worker": {"attend", "detour", "evidence", "frontier", "leg", "settle"},
     # floor 5
     "cli": {"observe"},
     "testing": {"cli"},

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
 from requests.adapters import HTTPAdapter
 
+from crawlpool import ConfigError
 from crawlpool.clock import Deadline
 from crawlpool.defaults import Snapshot
-from crawlpool.shared import Call, Mounts, Shared
+from crawlpool.politeness import Exits
+from crawlpool.shared import Call, Mounts, Shared, proxies_of
 
 
 def test_a_mount_replaces_the_one_of_the_same_prefix() -> None:
@@ -105,3 +108,41 @@ def test_a_call_has_only_what_it_was_given() -> None:
         False,
     )
     assert Snapshot().stream is False
+
+
+def test_proxies_are_a_mapping_or_a_list() -> None:
+    """A mapping is as requests has it, one proxy is that of both schemes, and several are shared out."""
+    one, two = "http://127.0.0.1:1", "socks5h://u:p@127.0.0.1:2"
+    assert proxies_of(None) == proxies_of(()) == ({}, None)
+    assert proxies_of({"http": one, "http://a.example": two}) == ({"http": one, "http://a.example": two}, None)
+    assert proxies_of(["127.0.0.1:1"]) == ({"http": one, "https": one}, None)
+    by_scheme, exits = proxies_of((one, two))
+    assert by_scheme == {}
+    assert exits is not None and exits.urls == (one, two)
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ("http://u:s3cr3t@127.0.0.1:1", "proxies='str'"),
+        (7, "proxies='int'"),
+        (["http://127.0.0.1:1", "ftp://u:s3cr3t@127.0.0.1:1"], r"proxies\[1\]: a proxy's URL"),
+        ([None], r"proxies\[0\]: a proxy's URL"),
+        (["http://u:s3cr3t@127.0.0.1:1"] * 2, r"proxies\[1\]: it is there twice, first as proxies\[0\]"),
+    ],
+)
+def test_what_is_no_list_of_proxies_is_refused(given: Any, place: str) -> None:
+    """The message names the place, and shows no URL."""
+    with pytest.raises(ConfigError, match=place) as caught:
+        proxies_of(given)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_forked_child_has_exits_of_its_own() -> None:
+    """What the parent has under way by them never ends in the child: an exit that is tried there would be for ever."""
+    shared = Shared.alone()
+    shared.exits = before = Exits(["http://127.0.0.1:1", "http://127.0.0.1:2"])
+    before.all[0].is_resting = before.all[0].is_tried = True
+    shared.reset_after_fork()
+    assert shared.exits is not before and shared.exits.urls == before.urls
+    assert not shared.exits.all[0].is_resting

@@ -101,6 +101,7 @@ def settings(path: pathlib.Path) -> SessionPool:
         resolve={("example.org", 443): "127.0.0.1"},
     )
     SessionPool(retry=False, timeout=None, deadline=None, cookies={"a": "b"})
+    SessionPool(proxies=["http://127.0.0.1:3128", "http://127.0.0.1:3129"])
     SessionPool(threads="many")  # type: ignore[arg-type]
     SessionPool(thread=16)  # type: ignore[call-arg]
     SessionPool(limits=2)  # type: ignore[arg-type]

@@ -85,7 +85,7 @@ def make_pool(settings: RunSettings) -> SessionPool:
         deadline=settings.max_time_s,
         retry=settings.retry,
         cookies=CookieStore.load(settings.cookies) if settings.cookies is not None else None,
-        proxies=None if settings.proxy is None else {"http": settings.proxy, "https": settings.proxy},
+        proxies=settings.proxies,
         verify=False if settings.insecure else settings.ca_bundle or True,
         netrc=False,
         resolve=settings.resolve,

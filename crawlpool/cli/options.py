@@ -91,8 +91,9 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     option(group, "--cookies", type=click.Path(), metavar="FILE", help="Begin with the cookies of a cookies.txt.")
     option(group, "--save-cookies", type=click.Path(), metavar="FILE",
            help="Write all cookies there at the end, also of an interrupted run.")
-    option(group, "--proxy", type=Lines(), metavar="URL",
-           help="A proxy for all requests; @FILE and env:NAME work.  [default: as in the environment]")
+    option(group, "--proxy", type=Lines(), multiple=True, metavar="URL",
+           help="A proxy for all requests; @FILE and env:NAME work. Repeated, or with a FILE of several lines: each "
+           "host goes by one of them, and by the next one while that fails.  [default: as in the environment]")
     option(group, "--resolve", type=Resolve(), multiple=True,
            help="Connect to this address for a host and port instead of asking DNS. Repeat it for more.")
     option(group, "--ca-bundle", type=click.Path(), metavar="PATH",

@@ -178,10 +178,11 @@ class _Conductor:
         outputs = " and ".join("standard output" if output == STDOUT else output for output in settings.outputs)
         if not outputs:
             outputs = "the terminal, short lines" if is_terminal() else "standard output"
+        proxies = f"; by {len(settings.proxies)} proxies, one for each host" if len(settings.proxies) > 1 else ""
         unsafe = "; TLS certificates are NOT verified" if settings.insecure else ""
         self._telling.say(
             "started",
-            f"{__version__}: {transport}; {settings.pace}; "
+            f"{__version__}: {transport}; {settings.pace}{proxies}; "
             f"{settings.retry.attempts - 1} retries; output to {outputs}{unsafe}",
             version=__version__,
             threads=transport.threads,
@@ -191,6 +192,7 @@ class _Conductor:
             **settings.pace.fields(),
             outputs=list(settings.outputs) or [STDOUT],
             verify=not settings.insecure,
+            proxies=len(settings.proxies),
             total=self._total,
         )
 
@@ -218,8 +220,12 @@ class _Conductor:
         if isinstance(trouble, InputFileError) or saving is not None:
             code = Exit.FILES
             self._telling.fail("files", str(trouble or saving))
-        text = summary_of(self._settings, progress, self._watch, self._ending, is_work_left=is_work_left, code=code)
-        self._telling.say("finished", text, books=books_of(progress.report), **fields_of(progress, self._ending, code))
+        rested = self._pool.statistics().proxies_rested or {}
+        text = summary_of(
+            self._settings, progress, self._watch, self._ending, is_work_left=is_work_left, code=code, rested=rested
+        )
+        fields = fields_of(progress, self._ending, code)
+        self._telling.say("finished", text, books=books_of(progress.report), **fields, proxies_rested=dict(rested))
         return code
 
     def _is_work_left(self) -> bool:

@@ -13,6 +13,7 @@ import idna
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
+from crawlpool.config import proxy_url
 from crawlpool.errors import CrawlPoolError
 from crawlpool.redact import one_line
 
@@ -23,7 +24,6 @@ _VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _LONGEST_FILE = 65536
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _BAD_IN_VALUE = re.compile(r"[\r\n\0]")
-_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
 class BadSecret(ValueError):
@@ -57,6 +57,13 @@ def resolve(value: str, environment: Mapping[str, str] | None = None) -> str:
 
 
 def _from_file(path: str) -> str:
+    text = _content_of(path)
+    if _BAD_IN_VALUE.search(text):
+        raise SecretFileError(f"{one_line(path)}: a secret's file holds one line of UTF-8 text, this one doesn't")
+    return text
+
+
+def _content_of(path: str) -> str:
     shown = one_line(path)
     try:
         with open(os.path.expanduser(path), "rb") as file:
@@ -68,7 +75,7 @@ def _from_file(path: str) -> str:
         text = content.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         text = ""
-    if not text or len(content) > _LONGEST_FILE or _BAD_IN_VALUE.search(text):
+    if not text or len(content) > _LONGEST_FILE:
         raise SecretFileError(f"{shown}: a secret's file holds one line of UTF-8 text, this one doesn't")
     return text
 
@@ -135,25 +142,35 @@ def login_of(given: str) -> tuple[str, str]:
     return user, password
 
 
-def proxy_of(given: str) -> str:
-    """Return the URL of a proxy; the whole may be ``@FILE`` or ``env:NAME``; without a scheme it is ``http``.
+def proxies_of(given: str) -> list[str]:
+    """Return the URLs of proxies; without a scheme one is ``http``.
+
+    Args:
+        given: one URL; ``env:NAME``, a variable that holds one; or ``@FILE``, a file with one in each line. Its blank
+            lines, and those that begin with ``#``, are skipped.
 
     Raises:
-        BadSecret: when it is no proxy's URL.
-        SecretFileError: as ``resolve`` does.
+        BadSecret: when one is no proxy's URL; it names the line of a file.
+        SecretFileError: when the file can't be read, is empty, or isn't text in UTF-8.
     """
-    url = resolve(given)
-    full = url if "://" in url else f"http://{url}"
-    try:
-        parts = parse_url(full)
-    except LocationParseError:
-        parts = parse_url("")
-    if parts.scheme not in _PROXY_SCHEMES or not parts.host or (parts.path or "/") != "/" or parts.query:
+    if not given.startswith("@") or len(given) == 1:
+        return [_proxy(resolve(given), "")]
+    lines = [(number, line.strip()) for number, line in enumerate(_content_of(given[1:]).splitlines(), 1)]
+    shown = one_line(given[1:])
+    found = [_proxy(line, f"{shown}, line {number}: ") for number, line in lines if line and not line.startswith("#")]
+    if not found:
+        raise SecretFileError(f"{shown}: it holds no proxy's URL")
+    return found
+
+
+def _proxy(given: str, place: str) -> str:
+    url = proxy_url(given)
+    if url is None:
         raise BadSecret(
-            "a proxy is http://HOST:PORT, with USER:PASS@ before the host where it wants a login; https and socks5h "
-            "work, too (what was given isn't shown)"
+            f"{place}a proxy is http://HOST:PORT, with USER:PASS@ before the host where it wants a login; https and "
+            "socks5h work, too (what was given isn't shown)"
         )
-    return full
+    return url
 
 
 def _is_host(text: str) -> bool:

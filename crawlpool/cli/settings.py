@@ -11,10 +11,10 @@ import click
 from crawlpool._version import __version__
 from crawlpool.cli.config_file import SITES, SiteSettings, place_of
 from crawlpool.cli.pace import Pace, pace_of
-from crawlpool.cli.secrets import BadSecret, auth_of, header_of, header_value, proxy_of
+from crawlpool.cli.secrets import BadSecret, auth_of, header_of, header_value, proxies_of
 from crawlpool.cli.transport import Transport, transport_of
 from crawlpool.errors import ConfigError, MissingExtra
-from crawlpool.redact import one_line
+from crawlpool.redact import one_line, redact_url
 from crawlpool.retry import RetryPolicy
 from crawlpool.sites import origin_of
 from crawlpool.source.settings import SourceSettings
@@ -38,7 +38,7 @@ class RunSettings:
     pace: Pace
     headers: Mapping[str, str] = dataclasses.field(repr=False)
     sites: Mapping[str, SiteSettings] = dataclasses.field(repr=False)
-    proxy: str | None = dataclasses.field(repr=False)
+    proxies: tuple[str, ...] = dataclasses.field(repr=False)
     cookies: str | None
     save_cookies: str | None
     resolve: Mapping[tuple[str, int], str]
@@ -94,7 +94,7 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         pace=pace_of(ctx, given),
         headers=_headers(ctx, given),
         sites=_sites(ctx, given),
-        proxy=_proxy(ctx, given["proxy"], transport) if given["proxy"] else None,
+        proxies=_proxies(ctx, given["proxy"], transport),
         cookies=given["cookies"],
         save_cookies=given["save_cookies"],
         resolve={(host, port): address for host, port, address in given["resolve"]},
@@ -151,13 +151,16 @@ def _secret(ctx: click.Context, name: str, read: Callable[[str], Any], value: st
         raise click.UsageError(f"{place_of(ctx, name)}: {error}", ctx) from None
 
 
-def _proxy(ctx: click.Context, value: str, transport: Transport) -> str:
-    url: str = _secret(ctx, "proxy", proxy_of, value)
-    # libcurl speaks SOCKS itself.
-    if url.startswith("socks") and transport.name == "urllib3" and importlib.util.find_spec("socks") is None:
-        missing = MissingExtra("a SOCKS proxy with the urllib3 transport", "socks")
-        raise click.UsageError(f"{place_of(ctx, 'proxy')}: {missing}", ctx)
-    return url
+def _proxies(ctx: click.Context, given: tuple[str, ...], transport: Transport) -> tuple[str, ...]:
+    urls: list[str] = [url for value in given if value for url in _secret(ctx, "proxy", proxies_of, value)]
+    for place, url in enumerate(urls):
+        # libcurl speaks SOCKS itself.
+        if url.startswith("socks") and transport.name == "urllib3" and importlib.util.find_spec("socks") is None:
+            missing = MissingExtra("a SOCKS proxy with the urllib3 transport", "socks")
+            raise click.UsageError(f"{place_of(ctx, 'proxy')}: {missing}", ctx)
+        if url in urls[:place]:
+            raise click.UsageError(f"{place_of(ctx, 'proxy')}: {one_line(redact_url(url))} is there twice", ctx)
+    return tuple(urls)
 
 
 def _headers(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, str]:

@@ -10,6 +10,8 @@ from crawlpool.observe.pace import duration
 from crawlpool.sinks.human import in_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from crawlpool.books import Progress
     from crawlpool.cli.exits import Exit
     from crawlpool.cli.settings import RunSettings
@@ -64,7 +66,14 @@ def books_of(report: Report) -> str:
 
 
 def summary_of(
-    settings: RunSettings, progress: Progress, watch: Watch, ending: Ending, *, is_work_left: bool, code: Exit
+    settings: RunSettings,
+    progress: Progress,
+    watch: Watch,
+    ending: Ending,
+    *,
+    is_work_left: bool,
+    code: Exit,
+    rested: Mapping[str, int],
 ) -> str:
     """Return the text of the summary.
 
@@ -75,6 +84,7 @@ def summary_of(
         ending: why the run took no further input.
         is_work_left: whether it left some.
         code: what the command ends with.
+        rested: proxies that failed and rested, and how often.
     """
     report = progress.report
     elapsed_s = max(report.elapsed_s, 1e-9)
@@ -93,6 +103,8 @@ def summary_of(
         lines.append(f"errors: {_counts(progress.kinds)}")
     for reason, hosts in sorted(progress.left_alone.items()):
         lines.append(f"hosts {LEFT_ALONE[reason]}: {_counts(hosts)}")
+    if rested:
+        lines.append(f"proxies that failed, and rested: {_counts(rested)}")
     if progress.slowest and report.elapsed_s >= 1:
         lines.append("slowest hosts: " + ", ".join(f"{h.host} {h.mean_s:.2f} s" for h in progress.slowest[:3]))
     lines += [f"next: {advice}" for advice in advice_of(settings, progress, watch, is_work_left=is_work_left)]
@@ -148,7 +160,7 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_wor
     return advice
 
 
-def _counts(found: dict[Any, int]) -> str:
+def _counts(found: Mapping[Any, int]) -> str:
     ranked = sorted(found.items(), key=lambda item: (-item[1], str(item[0])))
     shown = ", ".join(f"{what} ×{count:,}" for what, count in ranked[:SHOWN])
     rest = sum(count for _, count in ranked[SHOWN:])

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crawlpool.cli import main
-from crawlpool.cli.secrets import BadSecret, SecretFileError, auth_of, header_of, login_of, proxy_of, resolve
+from crawlpool.cli.secrets import BadSecret, SecretFileError, auth_of, header_of, login_of, proxies_of, resolve
 from crawlpool.redact import one_line
 from crawlpool.testing import Answer, Request, SiteServer
 
@@ -46,8 +46,8 @@ def test_what_is_given_is_taken_apart() -> None:
     assert auth_of("u:p:q@r@host:81") == ("host:81", ("u", "p:q@r"))
     assert login_of("u:") == ("u", "")
     assert header_of("X-A:b: c") == ("X-A", "b: c")
-    assert proxy_of("host:3128") == "http://host:3128"
-    assert proxy_of("socks5h://u:p@host:1") == "socks5h://u:p@host:1"
+    assert proxies_of("host:3128") == ["http://host:3128"]
+    assert proxies_of("socks5h://u:p@host:1") == ["socks5h://u:p@host:1"]
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=20))
@@ -59,7 +59,7 @@ def test_what_is_given_is_taken_apart() -> None:
 def test_no_message_repeats_what_was_given(noise: str) -> None:
     """Whatever is wrong with a header, a login or a proxy, its error shows nothing but the file or variable named."""
     text = f"{noise}{SECRET}"
-    for read in (header_of, auth_of, login_of, proxy_of):
+    for read in (header_of, auth_of, login_of, proxies_of):
         value = text.partition(":")[2].strip() if read is header_of else text
         try:
             read(text)

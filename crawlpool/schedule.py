@@ -1,8 +1,7 @@
-"""Which leg may go next: queues of hosts, whose turn it is, and when the others may. No lock, no thread; time is given.
+"""Which leg may go next, and what the end of one means for the others. No lock, no thread; time is given.
 
-Legs that may run wait in **lines**, one for each host and group. A line is in the **ring** when its host may be asked,
-and has its turn there; it **rests** until a time when the host's delay or cooldown says so; else only the end of a leg
-that runs can let it go on. Legs with a time of their own (a retry's back-off) wait aside until then.
+Legs that may run wait in **lines**, one for each host and group, which have their **turns**. Legs with a time of their
+own (a retry's back-off) wait aside until then.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from crawlpool.detour import give_exit, leave_exit
 from crawlpool.lines import PLACES, Line, drop_gone
 from crawlpool.politeness import ANSWERED, Exits, Hosts, Rate, Valve
 from crawlpool.settle import waited_out
+from crawlpool.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,12 +48,9 @@ class Schedule:
         self._most = running_at_most
         self._valve = Valve(rate, exits)
         self.exits = exits
-        self._lines: dict[tuple[Group, str], Line] = {}
-        self._ring: collections.deque[Line] = collections.deque()  # each once; it may have become unready meanwhile
-        # Heaps by time: legs that may not run before theirs, and lines whose hosts may not be asked before it. A line
-        # whose time has changed stands there twice; only the entry with its `rests_until` counts.
-        self._later: list[tuple[float, int, Leg]] = []
-        self._resting: list[tuple[float, int, Line]] = []
+        self._turns = Turns()
+        self._lines, self._ring = self._turns.lines, self._turns.ring
+        self._later: list[tuple[float, int, Leg]] = []  # a heap: legs that may not run before their time
         # Legs that have waited as long as they may: nothing holds them back any more. When to look for such.
         self._leaving: collections.deque[Leg] = collections.deque()
         self._look_at_patience = math.inf
@@ -92,25 +89,20 @@ class Schedule:
     @property
     def has_timed(self) -> bool:
         """Whether something becomes ready by the clock alone."""
-        if self._later or self._resting or self._look_at_patience != math.inf:
+        if self._later or self._turns.due_at != math.inf or self._look_at_patience != math.inf:
             return True
         return self._valve.is_timed and bool(self._ring)
 
     @property
     def breadth(self) -> int:
         """How many takers could probably be served at once."""
-        if len(self._ring) != 1:
-            return len(self._ring) + len(self._leaving)
-        return self._ring[0].turns
+        return self._turns.breadth + len(self._leaving)
 
     def has_turns(self, wanted: float) -> bool:
         """Tell whether none may run, or so many beside those that may and don't could probably be taken now."""
         if not self.may_start_more:
             return True
-        wanted += self._most - self.running if self._most != math.inf else 0
-        # A few are looked at: each that is there has one turn at least.
-        more = (line.turns - 1 for line in itertools.islice(self._ring, 16))
-        return len(self._ring) >= wanted or len(self._ring) + sum(more) >= wanted
+        return self._turns.has(wanted + (self._most - self.running if self._most != math.inf else 0))
 
     def has_place(self, leg: Leg) -> bool:
         """Tell whether a leg may wait here; where not, more of its host are to lie in the backlog of its group."""
@@ -144,27 +136,18 @@ class Schedule:
         self._now = now
         if now >= self._look_at_patience:
             self._end_patience(now)
-        later, resting = self._later, self._resting
+        later = self._later
         while later and later[0][0] <= now:
             leg = heapq.heappop(later)[2]
             if leg.is_waiting:
                 self._make_ready(leg, now)
-        while resting:
-            at, _, line = resting[0]
-            if line.rests_until == at and at > now:
-                break
-            heapq.heappop(resting)
-            if line.rests_until == at:
-                line.rests_until = -math.inf
-                self._look_at(line, now)
+        self._turns.promote(now)
         due_at = self.due_at()
         return None if due_at == math.inf else due_at
 
     def due_at(self) -> float:
         """Return when something may become ready by the clock alone; infinity when nothing does."""
-        due_at = min(self._later[0][0] if self._later else math.inf, self._look_at_patience)
-        if self._resting and self._resting[0][0] < due_at:
-            due_at = self._resting[0][0]
+        due_at = min(self._later[0][0] if self._later else math.inf, self._look_at_patience, self._turns.due_at)
         if self._ring and self._now < self._valve.opens_at < due_at:
             due_at = self._valve.opens_at
         return due_at
@@ -178,7 +161,7 @@ class Schedule:
             is_wanted: asked for each; a line whose first leg isn't wanted is passed over.
         """
         legs: list[Leg] = []
-        ring, valve = self._ring, self._valve
+        turns, ring, valve = self._turns, self._ring, self._valve
         n = int(min(n, self._most - self.running))
         while self._leaving and len(legs) < n and is_wanted is None:
             leg = self._leaving.popleft()
@@ -190,17 +173,15 @@ class Schedule:
         if valve.is_timed:
             n = leaving + valve.room(n - leaving, now)
         while len(legs) < n and len(ring) > passed_over:
-            line = ring.popleft()
-            line.is_in_ring = False
+            line = turns.pop()
             queue, host = line.queue, line.host
             drop_gone(queue)
             if not queue or (host is not None and line.may_start_at(now) > now):
-                self._look_at(line, now)
+                turns.look_at(line, now)
                 continue
             first = line.cleared(queue[0][2], now)
             if is_wanted is not None and not is_wanted(first):
-                line.is_in_ring = True
-                ring.append(line)
+                turns.pass_over(line)
                 passed_over += 1
                 continue
             if first is not queue[0][2]:
@@ -217,7 +198,7 @@ class Schedule:
                     or (is_wanted is not None and not is_wanted(queue[0][2]))
                 ):
                     break
-            self._look_at(line, now)  # to the ring's end, behind the others
+            turns.look_at(line, now)  # to the ring's end, behind the others
         self.running += len(legs)
         if valve.is_timed:
             valve.spend(len(legs) - leaving, now)
@@ -240,7 +221,7 @@ class Schedule:
             for each in self.hosts:
                 each.forgive()
             for line in list(self._lines.values()):
-                self._look_at(line, now)
+                self._turns.look_at(line, now)
             self.news.append(("outage", ""))
         return self._valve.excuses(leg.excuses, leg.exit)
 
@@ -265,7 +246,7 @@ class Schedule:
                     touched.update(dict.fromkeys(host.lines))
             touched[line] = None
         for line in touched:
-            self._look_at(line, now)
+            self._turns.look_at(line, now)
 
     def _ended(self, leg: Leg, line: Line, host: Host, now: float) -> None:
         news = line.end(leg, now)
@@ -299,8 +280,7 @@ class Schedule:
 
     def look_at(self, host: Host, now: float) -> None:
         """Take it that a host's state has changed: its lines go where that asks them to be."""
-        for line in list(host.lines):
-            self._look_at(line, now)
+        self._turns.look_at_host(host, now)
 
     def take_back(self, run: Run, now: float) -> list[Leg]:
         """Return every leg of a run that waits; they wait no more."""
@@ -317,7 +297,7 @@ class Schedule:
                 line.queue = [entry for entry in line.queue if entry[2].run is not run]
                 heapq.heapify(line.queue)
                 legs.extend(leg for _, _, leg in sorted(mine, key=lambda entry: entry[:2]) if leg.is_waiting)
-                self._look_at(line, now)
+                self._turns.look_at(line, now)
         for leg in legs:
             leg.leave(now)
         return left + legs
@@ -327,10 +307,7 @@ class Schedule:
         left = list(self)
         self._leaving.clear()
         self._later.clear()
-        self._resting.clear()
-        self._ring.clear()
-        for line in self._lines.values():
-            line.clear()
+        self._turns.clear()
         return left
 
     def _push_in(self, leg: Leg, line: Line, now: float) -> None:
@@ -374,25 +351,4 @@ class Schedule:
         leg.seat = line
         heapq.heappush(line.queue, (-leg.target.priority, next(self._order), leg))
         if not line.is_in_ring and line.rests_until <= now:
-            self._look_at(line, now)
-
-    def _look_at(self, line: Line, now: float) -> None:
-        """Put a line where its state asks it to be; forget one that has nothing left."""
-        drop_gone(line.queue)
-        if not line.queue:
-            line.note_low()
-            if not line.running and not line.is_in_ring and line.key is not None:
-                self._lines.pop(line.key, None)
-                if line.host is not None and line in line.host.lines:
-                    line.host.lines.remove(line)
-            return
-        if line.is_in_ring:
-            return
-        at = -math.inf if line.host is None else line.may_start_at(now)
-        if at <= now:
-            line.is_in_ring = True
-            line.rests_until = -math.inf
-            self._ring.append(line)
-        elif at != math.inf and line.rests_until != at:
-            line.rests_until = at
-            heapq.heappush(self._resting, (at, next(self._order), line))
+            self._turns.look_at(line, now)

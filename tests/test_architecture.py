@@ -32,7 +32,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
         "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl sessionpool "
-        "leg settle books runs attend seen plan evidence audit",
+        "leg settle books runs attend seen plan evidence audit turns",
         "observe testing cli",
         "__main__",
     )
@@ -67,9 +67,10 @@ ARROWS: dict[str, set[str]] = {
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
     "lines": {"clearance", "leg", "settle"},
-    "schedule": {"detour", "leg", "lines", "settle"},
+    "schedule": {"detour", "leg", "lines", "settle", "turns"},
     "seen": {"leg"},
     "settle": {"leg"},
+    "turns": {"leg", "lines"},
     "turnstile": {"detour", "leg", "rooms", "schedule", "settle"},
     "worker": {"attend", "detour", "evidence", "frontier", "leg", "settle"},
     # floor 5

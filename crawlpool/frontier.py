@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from crawlpool.clock import SYSTEM_CLOCK, Clock
+from crawlpool.idlers import Idlers
 from crawlpool.leg import host_of
 from crawlpool.rooms import Rooms
 from crawlpool.schedule import Schedule
@@ -21,11 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from crawlpool.leg import Group, Leg, Run
+    from crawlpool.names import Found, Names
     from crawlpool.politeness import Exits, Rate
     from crawlpool.robots import Fetched, Gate
-
-
-_LONGEST_S = 3600.0  # of a wait: what is due later is looked at again
 
 
 class Offered(enum.Enum):
@@ -49,6 +48,7 @@ class Frontier:
         running_at_most: legs that may be taken and not settled at once; ``None`` for any number.
         rate: how many may start in a second, all hosts together; ``None`` for any number.
         exits: the proxies by which legs go, where there are several; the frontier's lock guards them.
+        names: finds the addresses of hosts, for limits that are per address, too; ``None`` where they can't be found.
 
     Thread-safe. ``take`` and ``put`` wait without polling.
     """
@@ -59,20 +59,18 @@ class Frontier:
         running_at_most: int | None = None,
         rate: Rate | None = None,
         exits: Exits | None = None,
+        names: Names | None = None,
     ) -> None:
         self._clock = clock
+        self._names = names
         # Guards every field below, the schedule with all its hosts and exits, and the counters of the legs' groups.
         # Nothing is sent, read or written under it, and no user's code runs.
         self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)  # waited on by workers, for legs
-        self._clockwork = threading.Condition(self._lock)  # by the one of them that watches the clock for all
-        self._watched = math.inf  # what it waits for
         self._schedule = Schedule(math.inf if running_at_most is None else running_at_most, rate, exits)
+        self._idlers = Idlers(self._lock, self._schedule, clock)  # workers that wait for legs
         self._rooms = Rooms(self._lock, self._schedule)  # waited in by feeders
         self._turnstile: Turnstile | None = None  # waited at by those who send by themselves
         self._queued = 0
-        self._idle = 0
-        self._has_timekeeper = False
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -82,11 +80,11 @@ class Frontier:
     @property
     def idle(self) -> int:
         """How many workers wait for a leg."""
-        return self._idle
+        return self._idlers.count
 
     def turnstile_of(self, group: Group) -> Turnstile:
         """Return where threads wait for the turns of hosts that they ask by themselves; called once."""
-        self._turnstile = Turnstile(self._lock, self._schedule, self._clock, self._wake, group)
+        self._turnstile = Turnstile(self._lock, self._schedule, self._clock, self._idlers.wake, group, self._names)
         return self._turnstile
 
     def put(self, leg: Leg, *, block: bool = True) -> bool:
@@ -118,15 +116,16 @@ class Frontier:
                 if not (anyway or self._schedule.has_place(leg)):
                     group.backed.add(leg.host)
                     return Offered.HOST_FULL
-                if not self._rooms.has_enough(group, self._idle):
+                if not self._rooms.has_enough(group, self._idlers.count):
                     break
                 if not block:
                     return Offered.FULL
                 self._rooms.wait(group)
             self._put(leg, self._clock.monotonic())
             self._rooms.put(group)
-            self._wake()
-            return Offered.QUEUED
+            self._idlers.wake()
+        self._look_up()
+        return Offered.QUEUED
 
     def back(self, group: Group, host: str) -> None:
         """Note that more of a host lies in a group's backlog; ``hungry_of`` names it when it should have some of it."""
@@ -161,8 +160,9 @@ class Frontier:
                 self._put(leg, now)
             if has_more_of is not None:
                 self._schedule.back(group, has_more_of)
-            self._wake()
-            return True
+            self._idlers.wake()
+        self._look_up()
+        return True
 
     def take(self, n: int = 1, has_news: Callable[[], bool] = _never) -> list[Leg] | None:
         """Return up to ``n`` legs to be started now, waiting until there is one.
@@ -176,21 +176,10 @@ class Frontier:
             The legs; none when there is something else to do; ``None`` when the frontier is closed and all that was
             taken is settled.
         """
-        schedule = self._schedule
         with self._lock:
-            while True:
-                if has_news():
-                    return [] if self._is_closed else self._take(n)
-                if self._is_closed:
-                    if not schedule.running:
-                        return None
-                    self._wait_for_work(None)
-                    continue
-                legs = self._take(n)
-                if legs:
-                    self._wake(1)  # each who takes wakes the next, as long as there is something to do
-                    return legs
-                self._wait_for_work(schedule.promote(self._clock.monotonic()))
+            legs = self._take_or_wait(n, has_news)
+        self._look_up()
+        return legs
 
     def take_now(self, n: int, is_wanted: Callable[[Leg], bool]) -> list[Leg]:
         """Return up to ``n`` legs that can be started now and that the caller wants; waits for none.
@@ -201,13 +190,14 @@ class Frontier:
             if self._is_closed:
                 return []
             legs = self._take(n, is_wanted)
-            self._wake(1)
-            return legs
+            self._idlers.wake(1)
+        self._look_up()
+        return legs
 
     def call(self) -> None:
         """Have one waiting worker ask its ``has_news``."""
         with self._lock:
-            self._call(1)
+            self._idlers.call(1)
 
     def settle(self, ended: Iterable[tuple[Leg, Leg | None]], *, wakes: bool = True) -> list[Leg]:
         """Say that legs have ended, and queue those that follow on them (a retry, a redirect) whatever the bound.
@@ -224,7 +214,7 @@ class Frontier:
             now = self._clock.monotonic()
             self._schedule.ended((leg for leg, _ in ended), now)
             if self._turnstile is not None:
-                self._turnstile.tell(leg.host for leg, _ in ended)
+                self._turnstile.tell(leg for leg, _ in ended)
             for _, again in ended:
                 if again is None:
                     continue
@@ -232,18 +222,25 @@ class Frontier:
                     refused.append(again)
                 else:
                     self._put(again, now)
-            self._rooms.settled(self._idle)
+            self._rooms.settled(self._idlers.count)
             if self._is_closed:
-                self._call(self._idle)  # the last one settled lets them end
+                self._idlers.call(self._idlers.count)  # the last one settled lets them end
             elif wakes:
-                self._wake()
+                self._idlers.wake()
+        self._look_up()
         return refused
+
+    def locate(self, host: str, found: Found) -> None:
+        """Take the addresses of a host; the legs that waited for them may go on."""
+        with self._lock:
+            self._schedule.locate(host, found, self._clock.monotonic())
+            self._idlers.wake()
 
     def learn(self, gate: Gate, origin: str, fetched: Fetched) -> None:
         """Take what came of asking for an origin's robots.txt; the legs that waited for it may go on."""
         with self._lock:
             self._schedule.learn(gate, origin, host_of(origin), fetched, self._clock.monotonic())
-            self._wake()
+            self._idlers.wake()
 
     def refused(self, leg: Leg) -> None:
         """Say at once that a leg's host refused, by ``leg.came``; ``settle`` says what follows on it."""
@@ -254,7 +251,7 @@ class Frontier:
         """Say that a leg couldn't reach its host; tell whether it is to be tried again without being counted."""
         with self._lock:
             excuses = self._schedule.excuses(leg, self._clock.monotonic())
-            self._wake()
+            self._idlers.wake()
             return excuses
 
     def news(self) -> list[tuple[str, str]]:
@@ -286,11 +283,23 @@ class Frontier:
             self._is_closed = True
             left = self._schedule.clear()
             self._count_out(left)
-            self._call(self._idle)
+            self._idlers.call(self._idlers.count)
             self._rooms.wake_all()
             if self._turnstile is not None:
                 self._turnstile.close()
             return left
+
+    def _look_up(self) -> None:
+        """Have the addresses of hosts found that are sought. Under no lock: an answer that is known comes at once."""
+        hosts = self._schedule.hosts
+        while hosts.sought:  # nearly never; who adds to it comes here afterwards
+            with self._lock:
+                sought, hosts.sought = hosts.sought, []
+            for leg in sought:
+                if self._names is None:
+                    self.locate(leg.host, None)
+                else:
+                    self._names.seek(leg, self.locate)
 
     # Under the lock ----------------------------------------------------------------------------------------------
 
@@ -319,46 +328,23 @@ class Frontier:
         self._count_out(legs)
         return legs
 
-    def _wait_for_work(self, due_at: float | None) -> None:
-        # One waiting worker watches the clock for all: sixteen that wake for one leg are fifteen too many.
-        self._idle += 1
-        if due_at is None or self._has_timekeeper:
-            if due_at is not None and due_at < self._watched:
-                self._clockwork.notify()  # it watches for a later moment
-            try:
-                self._work.wait()
-            finally:
-                self._idle -= 1
-            return
-        self._has_timekeeper, self._watched = True, due_at
-        try:
-            self._clockwork.wait(min(max(due_at - self._clock.monotonic(), 0.0), _LONGEST_S))
-        finally:
-            self._idle -= 1
-            self._has_timekeeper, self._watched = False, math.inf
-            if self._schedule.has_timed:
-                self._call(1)  # somebody else must watch the clock while this one works
-
-    def _call(self, count: int) -> None:
-        """Wake so many of those who wait for work; the one that watches the clock last."""
-        waiting = self._idle - self._has_timekeeper
-        if waiting:
-            self._work.notify(min(count, waiting))
-        if count > waiting and self._has_timekeeper:
-            self._clockwork.notify()
-
-    def _wake(self, most: int | None = None) -> None:
-        """Wake who is idle for what can be taken now, and see that somebody watches the clock for the rest."""
+    def _take_or_wait(self, n: int, has_news: Callable[[], bool]) -> list[Leg] | None:
         schedule = self._schedule
-        if not self._idle:
-            return
-        if schedule.has_ready:
-            self._call(most or schedule.breadth)
-        if schedule.has_timed and schedule.may_start_more:
-            if not self._has_timekeeper:
-                self._call(1)
-            elif schedule.due_at() < self._watched:
-                self._clockwork.notify()
+        while True:
+            if has_news() or schedule.hosts.sought:
+                return [] if self._is_closed else self._take(n)
+            if self._is_closed:
+                if not schedule.running:
+                    return None
+                self._idlers.wait(None)
+                continue
+            legs = self._take(n)
+            if legs:
+                self._idlers.wake(1)  # each who takes wakes the next, as long as there is something to do
+                return legs
+            due_at = schedule.promote(self._clock.monotonic())
+            if not schedule.hosts.sought:
+                self._idlers.wait(due_at)
 
     def _count_out(self, legs: Iterable[Leg]) -> None:
         for leg in legs:
@@ -369,4 +355,4 @@ class Frontier:
             self._queued -= 1
             group.queued -= 1
             group.queued_bytes -= leg.weight_bytes
-            self._rooms.took(group, self._idle)
+            self._rooms.took(group, self._idlers.count)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crawlpool.clock import Deadline
     from crawlpool.limits import HostLimits
     from crawlpool.models import Hop, Outcome, Target
-    from crawlpool.politeness import Exit
+    from crawlpool.politeness import Address, Exit
     from crawlpool.retry import RetryPolicy
     from crawlpool.robots import Robots
     from crawlpool.sites import Sites
@@ -207,6 +207,7 @@ class Leg:
     verdict: Result | None = None
     seat: Any = None  # the frontier's: where it waits or runs
     came = UNSENT  # what came of it for its host; told by the worker before it settles
+    address: Address | None = None  # which it counts for, beside its host; the frontier's
     is_blocked = False  # whether its answer says that the host doesn't want us
     excuses = 0  # how often it failed and wasn't counted
     exit: Exit | None = None  # the one of several proxies by which it goes; given by the frontier as it is taken

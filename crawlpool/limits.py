@@ -37,8 +37,11 @@ class HostLimits:
             logged, and the answer is no block.
         adaptive: whether ``concurrency`` is found out for each host, from one at a time up to that number: a little
             more with each answer, half with a refusal or failure.
+        per_ip: whether hosts whose names resolve to the same address share ``concurrency`` and ``delay_s``: then the
+            address, too, has at most so many requests at once, and the delay is kept between any two of its hosts. All
+            else stays each host's own. Where a request goes through a proxy, which finds the address, it is as without.
         loopback_exempt: whether hosts on the loopback interface (``localhost``, 127.0.0.0/8, ``[::1]``) have no limits
-            at all.
+            at all, and with ``per_ip`` neither have its addresses.
 
     Raises:
         ConfigError: for a value that can't be, or a delay together with a concurrency other than 1.
@@ -50,6 +53,7 @@ class HostLimits:
     connect_failures: int = 5
     is_block: Callable[[Any], bool] | None = None
     adaptive: bool = False
+    per_ip: bool = False
     loopback_exempt: bool = False
 
     def __post_init__(self) -> None:
@@ -75,6 +79,7 @@ class HostLimits:
             "a whole number of at least 1",
         )
         check(isinstance(self.adaptive, bool), "adaptive", self.adaptive, "True or False")
+        check(isinstance(self.per_ip, bool), "per_ip", self.per_ip, "True or False")
         check(
             not self.adaptive or (self.concurrency is not None and self.concurrency > 1),
             "adaptive",

@@ -14,7 +14,7 @@ from crawlpool.settle import given_up, held
 if TYPE_CHECKING:
     from crawlpool.leg import Group, Leg
     from crawlpool.limits import HostLimits
-    from crawlpool.politeness import Host, Hosts
+    from crawlpool.politeness import Address, Host, Hosts
 
 
 #: Legs of a host that may wait in a line at least; what is more lies in the group's backlog, where it has one.
@@ -36,8 +36,8 @@ class Line:
     """
 
     __slots__ = (
-        *("clearance", "host", "ignores_robots", "is_bound", "is_in_ring", "key", "limits", "places", "queue"),
-        *("rests_until", "running"),
+        *("address", "clearance", "host", "ignores_robots", "is_bound", "is_in_ring", "is_parked", "is_shared", "key"),
+        *("let_in_by", "limits", "places", "queue", "rests_until", "running"),
     )
 
     def __init__(self, key: tuple[Group, str] | None = None) -> None:
@@ -49,6 +49,10 @@ class Line:
         self.queue: list[tuple[int, int, Leg]] = []  # a heap: higher priority first, then order of arrival
         self.running = 0
         self.is_in_ring = False
+        self.is_shared = False  # whether its limits are those of its host's address, too
+        self.address: Address | None = None  # that one, as soon as it is known
+        self.is_parked = False  # until there is room at that address
+        self.let_in_by: Address | None = None  # as long as it is in the ring
         self.rests_until = -math.inf
         self.is_bound = False  # whether its host may have fewer at once than there may be in all
         self.places = _MANY_PLACES
@@ -71,6 +75,8 @@ class Line:
             line.ignores_robots = group.ignores_robots
             line.host = hosts.of(name, now, limits.delay_s)
             line.host.lines.append(line)
+            line.is_shared = limits.per_ip
+            line.address = line.host.address_for(limits)
             most = limits.concurrency
             if most is not None and (most < running_at_most or limits.delay_s):
                 line.is_bound, line.places = True, max(PLACES, 4 * most)
@@ -88,11 +94,14 @@ class Line:
 
     @property
     def turns(self) -> int:
-        """How many of its legs could go at once, by the number that its host may have at once alone."""
+        """How many of its legs could go at once, by the number alone that its host, or address, may have at once."""
         host, limits = self.host, self.limits
         if not self.is_bound or host is None or limits is None or limits.concurrency is None:
             return len(self.queue)
-        return max(1, min(len(self.queue), limits.concurrency - host.running))
+        free = limits.concurrency - host.running
+        if self.let_in_by is not None:  # its own place there is taken, for one
+            free = min(free, limits.concurrency - self.let_in_by.running - self.let_in_by.let_in + 1)
+        return max(1, min(len(self.queue), free))
 
     @property
     def is_held(self) -> bool:
@@ -127,6 +136,9 @@ class Line:
             leg.verdict = held(leg)
         leg.crawl_delay_s = host.crawl_delay_s  # it may grow until the leg has ended
         host.start()
+        if host.address is not None and leg.verdict is None:
+            leg.address = host.address
+            leg.address.start()
 
     def end(self, leg: Leg, now: float) -> str | None:
         """Tell the host what came of a leg; return in a word what that makes of it, if somebody should hear of it."""
@@ -142,11 +154,30 @@ class Line:
             return None
         return "given up" if host.is_given_up(now) else "held" if self.is_held else None
 
+    def ends_unsent(self, now: float) -> bool:
+        """Tell whether its next leg is to end without having asked for anything."""
+        host, clearance = self.host, self.clearance
+        if host is None or host.is_given_up(now) or self.is_held:
+            return host is not None
+        if clearance is None or not self.queue or not self._needs_clearance(self.queue[0][2]):
+            return False
+        return clearance.gate.ask(self.queue[0][2].origin, now).verdict.ends
+
+    def has_room(self, now: float) -> bool:
+        """Tell whether its next leg may start as far as the address is concerned that its host shares."""
+        address, limits = self.address, self.limits
+        return address is None or limits is None or address.may_start_at(limits) <= now or self.ends_unsent(now)
+
     def may_start_at(self, now: float) -> float:
-        """Return when its next leg may start: any time up to now means at once, infinity that a leg must end first."""
+        """Return when its host lets its next leg start: any time up to now means at once, infinity that it can't tell.
+
+        Then a leg must end first, or its address must be found.
+        """
         host, limits = self.host, self.limits
         if host is None or limits is None or host.is_given_up(now) or self.is_held:
             return -math.inf
+        if self.is_shared and host.whereabouts.is_open:
+            return math.inf
         clearance = self.clearance
         if clearance is None or not self.queue or not self._needs_clearance(self.queue[0][2]):
             return host.may_start_at(limits)

@@ -35,6 +35,7 @@ from crawlpool.retry import RetryPolicy
 from crawlpool.session import Session
 from crawlpool.shared import Shared, default_transport, engine_for, proxies_of
 from crawlpool.sites import Site, declared_origin
+from crawlpool.transport.resolver import Resolver
 from crawlpool.transport.watchdog import Watchdog
 from crawlpool.verbs import Verbs
 
@@ -134,6 +135,7 @@ class BlockingPool(Verbs):
             max_redirects=max_redirects,
             timeout=timeout,
         )
+        resolver = Resolver(overrides=settings.resolve)
         self._shared = Shared(
             settings=settings,
             defaults=Defaults(first),
@@ -141,7 +143,8 @@ class BlockingPool(Verbs):
             environment=Environment.read(with_netrc=netrc) if trust_env else Environment.empty(),
             retry=policy,
             budget=policy.new_budget(),
-            engine=engine_for(settings),
+            engine=engine_for(settings, resolver),
+            resolver=resolver,
             exits=exits,
         )
         # Guards _sessions, _made, _gone and _is_closed.
@@ -354,6 +357,8 @@ class BlockingPool(Verbs):
         self._close_sessions()
         if self._shared.engine is not None:
             self._shared.engine.close()
+        if self._shared.resolver is not None:
+            self._shared.resolver.close()
         self._watchdog.stop()
         self._close_sessions()
         fork.unregister(self)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from crawlpool.detour import give_exit, leave_exit
 from crawlpool.lines import PLACES, Line, drop_gone
-from crawlpool.politeness import ANSWERED, Exits, Hosts, Rate, Valve
+from crawlpool.politeness import ANSWERED, Exits, Hosts, How, Rate, Valve, Whereabouts
 from crawlpool.settle import waited_out
 from crawlpool.turns import Turns
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from crawlpool.detour import Rider
     from crawlpool.leg import Group, Leg, Run
-    from crawlpool.politeness import Host
+    from crawlpool.politeness import Address, Host
     from crawlpool.robots import Fetched, Gate
 
 
@@ -176,8 +176,12 @@ class Schedule:
             line = turns.pop()
             queue, host = line.queue, line.host
             drop_gone(queue)
-            if not queue or (host is not None and line.may_start_at(now) > now):
-                turns.look_at(line, now)
+            if (
+                not queue
+                or (host is not None and line.may_start_at(now) > now)
+                or (line.address is not None and not line.has_room(now))
+            ):
+                turns.had_turn(line, now)
                 continue
             first = line.cleared(queue[0][2], now)
             if is_wanted is not None and not is_wanted(first):
@@ -195,10 +199,11 @@ class Schedule:
                     not queue
                     or not most
                     or (host is not None and line.may_start_at(now) > now)
+                    or (line.address is not None and not line.has_room(now))
                     or (is_wanted is not None and not is_wanted(queue[0][2]))
                 ):
                     break
-            turns.look_at(line, now)  # to the ring's end, behind the others
+            turns.had_turn(line, now)
         self.running += len(legs)
         if valve.is_timed:
             valve.spend(len(legs) - leaving, now)
@@ -228,6 +233,7 @@ class Schedule:
     def ended(self, legs: Iterable[Leg], now: float) -> None:
         """Take what came of legs: ``leg.came`` is told to their hosts."""
         touched: dict[Line, None] = {}
+        freed: dict[Address, None] = {}
         is_calm = self._valve.outage.is_calm
         for leg in legs:
             line: Line = leg.seat
@@ -242,11 +248,18 @@ class Schedule:
                     host.end(ANSWERED, line.limits, now)
                 else:
                     self._ended(leg, line, host, now)
+                if leg.address is not None:
+                    leg.address.end(leg.came, now)
+                    freed[leg.address] = None
+                elif host.whereabouts is Whereabouts.LOST and line.is_shared and leg.came.how is not How.UNSENT:
+                    self.hosts.seek(host, leg)
                 if len(host.lines) > 1:
                     touched.update(dict.fromkeys(host.lines))
             touched[line] = None
         for line in touched:
             self._turns.look_at(line, now)
+        for address in freed:
+            self._turns.let_in(address, now)
 
     def _ended(self, leg: Leg, line: Line, host: Host, now: float) -> None:
         news = line.end(leg, now)
@@ -278,9 +291,25 @@ class Schedule:
                 found.crawl_delay_s = max(found.crawl_delay_s, fetched.rules.crawl_delay_s)
             self.look_at(found, now)
 
+    def locate(self, name: str, found: Iterable[str] | None, now: float) -> None:
+        """Take the addresses of a host that was sought; the legs that waited for it may go on.
+
+        Args:
+            name: the host's.
+            found: its addresses; none where its name can't be resolved, ``None`` where it isn't for us to resolve it.
+            now: the time.
+        """
+        host = self.hosts.locate(name, found)
+        if host is not None:
+            for line in host.lines:
+                line.address = host.address_for(line.limits)
+            self.look_at(host, now)
+
     def look_at(self, host: Host, now: float) -> None:
-        """Take it that a host's state has changed: its lines go where that asks them to be."""
+        """Take it that a host's state has changed, or its address's: lines go where that asks them to be."""
         self._turns.look_at_host(host, now)
+        if host.address is not None:
+            self._turns.let_in(host.address, now)
 
     def take_back(self, run: Run, now: float) -> list[Leg]:
         """Return every leg of a run that waits; they wait no more."""
@@ -308,6 +337,7 @@ class Schedule:
         self._leaving.clear()
         self._later.clear()
         self._turns.clear()
+        self.hosts.sought.clear()
         return left
 
     def _push_in(self, leg: Leg, line: Line, now: float) -> None:
@@ -348,6 +378,8 @@ class Schedule:
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = Line.of(key, self.hosts, now, self._most)
+            if line.is_shared and line.host is not None:
+                self.hosts.seek(line.host, leg)
         leg.seat = line
         heapq.heappush(line.queue, (-leg.target.priority, next(self._order), leg))
         if not line.is_in_ring and line.rests_until <= now:

@@ -20,12 +20,13 @@ from crawlpool.sites import Sites
 from crawlpool.transport.tls import TLSContexts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from requests.adapters import BaseAdapter
 
     from crawlpool.transport.base import Exchange
     from crawlpool.transport.curl.engine import Engine
+    from crawlpool.transport.resolver import Resolver
 
 
 class Mounts:
@@ -62,8 +63,13 @@ def default_transport() -> str:
     return named
 
 
-def engine_for(settings: PoolSettings, *, is_reusable: bool = False) -> Engine | None:
+def engine_for(settings: PoolSettings, resolver: Resolver | None = None, *, is_reusable: bool = False) -> Engine | None:
     """Return the engine of the curl transport, or ``None`` for the other.
+
+    Args:
+        settings: the pool's.
+        resolver: the pool's, which the engine closes; one of its own unless given.
+        is_reusable: as for the engine.
 
     Raises:
         MissingExtra: when pycurl isn't installed.
@@ -75,6 +81,7 @@ def engine_for(settings: PoolSettings, *, is_reusable: bool = False) -> Engine |
 
     return Engine(
         EngineSettings(settings.http, settings.connections, settings.memory_budget_bytes, settings.resolve),
+        resolver,
         is_reusable=is_reusable,
     )
 
@@ -138,6 +145,7 @@ class Shared:
     shutdown: Shutdown = dataclasses.field(default_factory=Shutdown)
     clock: Clock = SYSTEM_CLOCK
     engine: Engine | None = None
+    resolver: Resolver | None = None
     turnstile: Turnstile | None = None
     exits: Exits | None = None  # guarded by the frontier's lock, but for `Exits.of`
 
@@ -163,6 +171,8 @@ class Shared:
         self.cookies._reset_lock_after_fork()
         if self.exits is not None:
             self.exits = Exits(self.exits.urls)  # what the parent has under way by them ends there
+        if self.resolver is not None:
+            self.resolver._reset_after_fork()
         if not self.shutdown.is_set:
             self.shutdown = Shutdown()
 

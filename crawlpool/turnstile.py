@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     import requests
 
     from crawlpool.clock import Clock
-    from crawlpool.leg import Group
+    from crawlpool.leg import Group, Leg
     from crawlpool.limits import HostLimits
-    from crawlpool.politeness import Exit, Host
+    from crawlpool.names import Names
+    from crawlpool.politeness import Address, Exit, Exits, Host
     from crawlpool.schedule import Schedule
     from crawlpool.transport.base import Exchange
 
@@ -45,6 +46,7 @@ class Turn:
         self.host = host
         self.limits = limits
         self.at: Host | None = None
+        self.address: Address | None = None  # which it counts for, beside the host
 
 
 class Turnstile:
@@ -56,17 +58,27 @@ class Turnstile:
         clock: where time comes from.
         wake: called under the lock, when legs of a host may go on.
         group: says which limits hold.
+        names: finds the addresses of hosts.
 
     Thread-safe.
     """
 
-    def __init__(self, lock: Any, schedule: Schedule, clock: Clock, wake: Callable[[], None], group: Group) -> None:
+    def __init__(
+        self,
+        lock: Any,
+        schedule: Schedule,
+        clock: Clock,
+        wake: Callable[[], None],
+        group: Group,
+        names: Names | None = None,
+    ) -> None:
         self._lock = lock
         self._schedule = schedule
         self._clock = clock
         self._wake = wake
         self._group = group
-        self._turns = Waits(lock)  # by host
+        self._names = names
+        self._turns = Waits(lock)  # by host, or by the address that it shares with others
         self._is_closed = False
 
     def enter(self, exchange: Exchange, before: Turn | None = None) -> Turn | None:
@@ -84,8 +96,7 @@ class Turnstile:
             HostUnreachable: when the host was given up, or all the proxies were.
             PoolClosed: when the pool was closed.
         """
-        request, deadline = exchange.request, exchange.deadline
-        name = host_of(request.url or "")
+        name = host_of(exchange.request.url or "")
         limits = self._group.limits_of(name)
         exits = self._schedule.exits if type(exchange.settings["proxies"]) is ExitProxies else None
         if limits is None and exits is None:
@@ -93,17 +104,33 @@ class Turnstile:
         turn = Turn(name, limits)
         if before is not None:
             detour(before, turn)
+        while not self._wait(turn, exits, exchange):
+            found = None if self._names is None else self._names.find(exchange)
+            with self._lock:
+                self._schedule.locate(name, found, self._clock.monotonic())
+                self._wake()
+        if turn.exit is not None:
+            exchange.settings = {**exchange.settings, "proxies": turn.exit.proxies}
+        return turn
+
+    def _wait(self, turn: Turn, exits: Exits | None, exchange: Exchange) -> bool:
+        """Wait for a turn, and take it; return whether there was one: first the address of the host must be known."""
+        deadline, limits = exchange.deadline, turn.limits
         with self._lock:
             while True:
                 if self._is_closed:
                     raise PoolClosed("the session pool is closed")
                 now = self._clock.monotonic()
-                at = -math.inf
+                at, shared = -math.inf, None
                 if limits is not None:
-                    turn.at = host = self._schedule.hosts.of(name, now, limits.delay_s)
+                    turn.at = host = self._schedule.hosts.of(turn.host, now, limits.delay_s)
                     if host.is_given_up(now):
                         raise HostUnreachable(f"the host could not be reached for long ({host.trouble})", host.trouble)
-                    at = host.may_start_at(limits)
+                    if limits.per_ip and host.whereabouts.is_open:
+                        return False
+                    at, shared = host.may_start_at(limits), host.address_for(limits)
+                    if shared is not None:
+                        at = max(at, shared.may_start_at(limits))
                 if exits is not None and exits.is_shut:
                     at = max(at, exits.opens_at)
                 if at <= now:
@@ -111,14 +138,14 @@ class Turnstile:
                         raise no_exit()
                     if turn.at is not None:
                         turn.at.start()
-                    break
+                        turn.address = turn.at.address
+                    if turn.address is not None:
+                        turn.address.start()
+                    return True
                 if now >= deadline.at or deadline.at < at < math.inf:
                     what = "the proxies, which rest," if exits is not None and exits.is_shut else "the host's limits"
-                    raise DeadlineExceeded(f"{what} leave no turn before the deadline", request=request)
-                self._turns.wait(name, min(min(at, deadline.at) - now, LOOK_S))
-        if turn.exit is not None:
-            exchange.settings = {**exchange.settings, "proxies": turn.exit.proxies}
-        return turn
+                    raise DeadlineExceeded(f"{what} leave no turn before the deadline", request=exchange.request)
+                self._turns.wait(turn.host if shared is None else shared, min(min(at, deadline.at) - now, LOOK_S))
 
     def leave(
         self, turn: Turn, exchange: Exchange, response: requests.Response | None, error: BaseException | None
@@ -138,20 +165,24 @@ class Turnstile:
                 self._schedule.left_exit(turn, now)
             if turn.at is not None and limits is not None:
                 turn.at.end(came, limits, now)
+                if turn.address is not None:
+                    turn.address.end(came, now)
                 self._schedule.look_at(turn.at, now)
-            self.tell((turn.host,))
+            self.tell((turn,))
             self._wake()
             news, self._schedule.news = self._schedule.news, []
         for event, whose in news:
             tell(_log, event, whose)
         return exits is not None and may_detour(turn, exits)
 
-    def tell(self, hosts: Iterable[str]) -> None:
-        """Wake those who wait for one of these hosts, of which a request has ended. Called under the lock."""
+    def tell(self, ended: Iterable[Turn | Leg]) -> None:
+        """Wake those who wait for the hosts of requests that have ended, or for their addresses. Under the lock."""
         if self._turns:
-            for name in hosts:
-                if name in self._turns:
-                    self._turns[name].notify()
+            for one in ended:
+                if one.host in self._turns:
+                    self._turns[one.host].notify()
+                if one.address is not None and one.address in self._turns:
+                    self._turns[one.address].notify_all()  # the first may wait for its host's sake, too
 
     def close(self) -> None:
         """End all waits. Called under the lock."""

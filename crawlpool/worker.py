@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from crawlpool.events import logger, tell
 from crawlpool.evidence import Evidence
 from crawlpool.frontier import Frontier, Offered
 from crawlpool.leg import Leg
+from crawlpool.names import Names, goes_by_proxy
 from crawlpool.politeness import UNSENT, How, Rate
 from crawlpool.settle import begin, came_of, conclude, dropped, excused
 from crawlpool.transport.base import Completion
@@ -41,12 +43,14 @@ class Workforce:
     def __init__(self, pool: BlockingPool, size: int) -> None:
         self._pool = pool
         self._size = size
-        settings = pool._shared.settings
+        shared = pool._shared
+        settings = shared.settings
         self.frontier = Frontier(
             pool._shared.clock,
             settings.running_at_most if settings.is_curl else None,
             None if settings.rate is None else Rate(settings.rate),
-            pool._shared.exits,
+            shared.exits,
+            None if shared.resolver is None else Names(shared.resolver, functools.partial(goes_by_proxy, shared)),
         )
         self._attendant = None
         if settings.is_curl and has_gil() and not pool._shared.retry.asks_every_response:

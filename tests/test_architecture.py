@@ -32,7 +32,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
         "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl sessionpool "
-        "leg settle books runs attend seen plan evidence audit turns",
+        "leg settle books runs attend seen plan evidence audit turns names idlers findings",
         "observe testing cli",
         "__main__",
     )
@@ -56,13 +56,16 @@ ARROWS: dict[str, set[str]] = {
     "sites": {"prepare"},
     # floor 4
     "attend": {"leg", "settle"},
+    "audit": {"findings"},
     "books": {"leg"},
     "clearance": {"leg"},
     "detour": {"leg"},
     "crawl": {"books", "clearance", "intake", "leg", "seen", "settle", "sinks", "source", "worker"},
     "evidence": {"leg", "settle"},
-    "frontier": {"leg", "rooms", "schedule", "turnstile"},
+    "frontier": {"idlers", "leg", "names", "rooms", "schedule", "turnstile"},
+    "idlers": {"rooms", "schedule"},
     "intake": {"backlog", "frontier", "leg", "lines", "seen", "settle", "source", "worker"},
+    "names": {"leg"},
     "rooms": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
@@ -71,8 +74,8 @@ ARROWS: dict[str, set[str]] = {
     "seen": {"leg"},
     "settle": {"leg"},
     "turns": {"leg", "lines"},
-    "turnstile": {"detour", "leg", "rooms", "schedule", "settle"},
-    "worker": {"attend", "detour", "evidence", "frontier", "leg", "settle"},
+    "turnstile": {"detour", "leg", "names", "rooms", "schedule", "settle"},
+    "worker": {"attend", "detour", "evidence", "frontier", "leg", "names", "settle"},
     # floor 5
     "cli": {"observe"},
     "testing": {"cli"},

@@ -65,10 +65,10 @@ def test_put_wakes_nobody_who_could_not_run_it() -> None:
         threads.start(frontier.take)
         until(lambda: frontier.idle == 1)
         woken: list[int] = []
-        frontier._work.notify = lambda n=1: woken.append(n)  # type: ignore[method-assign]
+        frontier._idlers._work.notify = lambda n=1: woken.append(n)  # type: ignore[method-assign]
         frontier.put(run.leg("http://other/"))
         assert woken == []
-        del frontier._work.notify
+        del frontier._idlers._work.notify
         frontier.settle([(running, None)])
 
 
@@ -82,12 +82,12 @@ def test_who_settles_and_comes_back_wakes_nobody() -> None:
         threads.start(frontier.take)
         until(lambda: frontier.idle == 1)
         woken: list[int] = []
-        frontier._work.notify = lambda n=1: woken.append(n)  # type: ignore[method-assign]
+        frontier._idlers._work.notify = lambda n=1: woken.append(n)  # type: ignore[method-assign]
         frontier.settle([(first, None)], wakes=False)
         assert woken == []
         (second,) = frontier.take() or []
         assert second.target.url == "http://h/2"
-        del frontier._work.notify
+        del frontier._idlers._work.notify
         frontier.settle([(second, run.leg("http://h/3"))])
 
 

@@ -46,6 +46,7 @@ def test_a_bad_concurrency_is_named(concurrency: object) -> None:
         ("connect_failures", 2.5),
         ("adaptive", 1),
         ("adaptive", True),
+        ("per_ip", "yes"),
         ("is_block", "403"),
     ],
 )

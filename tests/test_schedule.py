@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from crawlpool.errors import ErrorKind
 from crawlpool.leg import Leg
 from crawlpool.limits import HostLimits
+from crawlpool.names import Found
 from crawlpool.politeness import AGAIN_S, ANSWERED, BLOCKED, BROKEN, UNSENT, Came, How, Rate
 from crawlpool.politeness.breaker import PROBES_S
 from crawlpool.schedule import Schedule
@@ -26,12 +27,13 @@ CAP_S = 60.0
 
 @dataclasses.dataclass
 class Asked:
-    """One request as its host saw it."""
+    """One request as its host saw it; ``address`` is what its host had been found to share by then."""
 
     host: str
     start: float
     end: float
     came: Came
+    address: str | None = None
 
 
 class World:
@@ -40,10 +42,21 @@ class World:
     Args:
         workers: how many legs may run at once.
         answers: for each host, what it answers in turn (the last one for ever) and how long that takes.
+        rate: how many may start in a second.
+        names: for each host, what its name is resolved to in turn (the last one for ever), and how long that takes.
     """
 
-    def __init__(self, workers: int, answers: dict[str, list[tuple[float, Came]]], rate: Rate | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        answers: dict[str, list[tuple[float, Came]]],
+        rate: Rate | None = None,
+        names: dict[str, list[tuple[float, Found]]] | None = None,
+    ) -> None:
         self.schedule = Schedule(rate=rate)
+        self._names = {host: collections.deque(given) for host, given in (names or {}).items()}
+        self._sought: list[tuple[float, int, str, Found]] = []
+        self._where: dict[str, str] = {}
         self.workers = workers
         self.now = 0.0
         self.asked: list[Asked] = []
@@ -56,13 +69,13 @@ class World:
         """Go on until nothing waits and nothing runs; bounded in events."""
         for _ in range(100_000):
             due_at = self.schedule.promote(self.now)
+            self._seek()
             while len(self._running) < self.workers and self._start():
                 pass
             self._check_idle()
             due_at = self.schedule.promote(self.now)
             events = [math.inf if due_at is None else due_at]
-            if self._running:
-                events.append(self._running[0][0])
+            events += [at for at, *_ in (*self._running[:1], *self._sought[:1])]
             at = min(events)
             if at == math.inf:
                 assert not list(self.schedule), "legs wait, and nothing will ever let them go"
@@ -70,7 +83,22 @@ class World:
             assert at >= self.now
             self.now = at
             self._end()
+            self._locate()
         raise AssertionError("it has no end")
+
+    def _seek(self) -> None:
+        sought, self.schedule.hosts.sought = self.schedule.hosts.sought, []
+        for leg in sought:
+            given = self._names[leg.host]
+            takes_s, found = given[0] if len(given) == 1 else given.popleft()
+            heapq.heappush(self._sought, (self.now + takes_s, next(self._order), leg.host, found))
+
+    def _locate(self) -> None:
+        while self._sought and self._sought[0][0] <= self.now:
+            _, _, host, found = heapq.heappop(self._sought)
+            if found:
+                self._where[host] = min(found)
+            self.schedule.locate(host, found, self.now)
 
     def _start(self) -> bool:
         legs = self.schedule.take(1, self.now)
@@ -80,7 +108,7 @@ class World:
                 continue
             given = self._answers[leg.host]
             takes_s, came = given[0] if len(given) == 1 else given.popleft()
-            self.asked.append(Asked(leg.host, self.now, self.now + takes_s, came))
+            self.asked.append(Asked(leg.host, self.now, self.now + takes_s, came, self._where.get(leg.host)))
             heapq.heappush(self._running, (self.now + takes_s, next(self._order), leg, came))
         return bool(legs)
 
@@ -96,7 +124,8 @@ class World:
         if len(self._running) >= self.workers or not self.schedule._valve.room(1, self.now):
             return
         for line in self.schedule._lines.values():
-            assert not line.queue or line.may_start_at(self.now) > self.now, f"{line.key[1]} is ready, a worker idle"
+            is_ready = line.may_start_at(self.now) <= self.now and (not line.is_shared or line.has_room(self.now))
+            assert not line.queue or not is_ready, f"{line.key[1]} is ready, a worker idle"
 
 
 def check_politeness(asked: list[Asked], limits_of: dict[str, HostLimits]) -> None:
@@ -114,6 +143,18 @@ def check_politeness(asked: list[Asked], limits_of: dict[str, HostLimits]) -> No
                 if before.came.how is How.REFUSED:
                     asked_s = 1.0 if before.came.retry_after_s is None else before.came.retry_after_s
                     assert one.start >= before.end + min(asked_s, limits.max_cooldown_s), f"{host}: not left alone"
+
+
+def check_shared(asked: list[Asked], limits_of: dict[str, HostLimits]) -> None:
+    """Hold every request, too, against all that started before it at the address that its host shares."""
+    for number, one in enumerate(asked):
+        limits = limits_of[one.host]
+        before = [other for other in asked[:number] if other.address == one.address is not None]
+        running = sum(one.start < other.end for other in before)
+        assert limits.concurrency is None or running < limits.concurrency, f"{one.address}: {running + 1} at once"
+        for other in before:
+            if limits.delay_s:
+                assert one.start >= other.end + limits.delay_s, f"{one.address}: too early at {one.start}"
 
 
 limits = st.sampled_from(
@@ -148,26 +189,43 @@ answers = st.lists(
 )
 
 
-@settings(max_examples=150)
+#: Names that are resolved to one of three addresses, to several, to none, to none at first; and those that aren't ours.
+names = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.25, 5.0]),
+        st.sampled_from([("10.0.0.1",), ("10.0.0.2", "10.0.0.1"), ("10.0.0.2",), ("10.0.0.3",), (), None]),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=300)
 @given(
-    st.lists(st.tuples(limits, answers, st.integers(1, 30)), min_size=1, max_size=6),
+    st.lists(st.tuples(limits, answers, st.integers(1, 30), st.none() | names), min_size=1, max_size=6),
     st.integers(1, 9),
     st.sampled_from([None, 0.5, 20.0]),
     st.sampled_from([None, 4.0]),
     st.booleans(),
 )
 def test_politeness_holds_and_everything_ends(
-    plan: list[tuple[HostLimits, list[tuple[float, Came]], int]],
+    plan: list[tuple[HostLimits, list[tuple[float, Came]], int, list[tuple[float, Found]] | None]],
     workers: int,
     per_s: float | None,
     patience_s: float | None,
     holds_blocked: bool,
 ) -> None:
-    """For any targets, hosts, latencies and answers: no limit is broken, each target ends, no ready host waits idly."""
+    """For any targets, hosts, latencies and answers: no limit is broken, each target ends, no ready host waits idly.
+
+    Neither are those of addresses that hosts share, wherever their names lead.
+    """
     rate = None if per_s is None else Rate(per_s)
-    world = World(workers, {f"h{number}": given for number, (_, given, _) in enumerate(plan)}, rate)
+    found = {f"h{number}": given for number, (_, _, _, given) in enumerate(plan) if given is not None}
+    world = World(workers, {f"h{number}": given for number, (_, given, _, _) in enumerate(plan)}, rate, found)
     legs = []
-    for number, (of_host, _, count) in enumerate(plan):
+    limits_of = {}
+    for number, (of_host, _, count, _) in enumerate(plan):
+        of_host = limits_of[f"h{number}"] = dataclasses.replace(of_host, per_ip=f"h{number}" in found)
         run = ListRun(limits=of_host, max_wait_s=patience_s)
         run.group.holds_blocked = holds_blocked
         legs += [run.leg(f"http://h{number}/{one}", priority=one % 3) for one in range(count)]
@@ -178,7 +236,8 @@ def test_politeness_holds_and_everything_ends(
     assert world.schedule.running == 0
     world.schedule.promote(world.now + 1e6)
     assert not world.schedule._lines
-    check_politeness(world.asked, {f"h{number}": of_host for number, (of_host, _, _) in enumerate(plan)})
+    check_politeness(world.asked, limits_of)
+    check_shared(world.asked, limits_of)
     if rate is not None and per_s is not None:
         starts = sorted(one.start for one in world.asked)
         for first, start in enumerate(starts):

@@ -1,5 +1,6 @@
 """When a host may be asked: its state machine. Pure: no network, no threads, no locks; the time is given."""
 
+from crawlpool.politeness.address import Address, Addresses, Whereabouts
 from crawlpool.politeness.blocks import Blocks, is_block
 from crawlpool.politeness.breaker import Breaker
 from crawlpool.politeness.came import ANSWERED, BLOCKED, BROKEN, REFUSALS, UNSENT, Came, How
@@ -16,6 +17,8 @@ __all__ = [
     "BROKEN",
     "REFUSALS",
     "UNSENT",
+    "Address",
+    "Addresses",
     "Blocks",
     "Breaker",
     "Came",
@@ -29,5 +32,6 @@ __all__ = [
     "Passage",
     "Rate",
     "Valve",
+    "Whereabouts",
     "is_block",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from crawlpool.politeness.address import Address, Whereabouts
 from crawlpool.politeness.breaker import Breaker
 from crawlpool.politeness.came import Came, How
 from crawlpool.politeness.window import Window
@@ -33,6 +34,7 @@ class Host:
         "_is_probing",
         "_refusals",
         "_window",
+        "address",
         "cooled_until",
         "crawl_delay_s",
         "ended_at",
@@ -40,6 +42,7 @@ class Host:
         "lines",
         "name",
         "running",
+        "whereabouts",
     )
 
     def __init__(self, name: str) -> None:
@@ -50,6 +53,8 @@ class Host:
         self.crawl_delay_s = 0.0
         self.lines: list[Any] = []  # the schedule's own: what waits for this host
         self.has_answered = False
+        self.whereabouts = Whereabouts.UNKNOWN  # looked for only where limits are per address, too
+        self.address: Address | None = None
         self._refusals = 0
         self._breaker: Breaker | None = None  # nearly no host needs one
         self._is_probing = False
@@ -76,6 +81,11 @@ class Host:
         if limits.adaptive:
             return 1 if self._window is None else self._window.size
         return math.inf if limits.concurrency is None else limits.concurrency
+
+    def address_for(self, limits: HostLimits) -> Address | None:
+        """Return the address that ``limits`` hold for as well; ``None`` where they hold for the host alone."""
+        address = self.address
+        return address if address is not None and address.is_bound_by(limits) else None
 
     def is_given_up(self, now: float) -> bool:
         """Tell whether what waits for it shall end unsent: it couldn't be reached for long."""

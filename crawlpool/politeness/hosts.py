@@ -1,13 +1,14 @@
-"""The hosts of a pool, each once, and as few of them as have something to be remembered."""
+"""The hosts of a pool, each once, as few of them as have something to be remembered, and where they are."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from crawlpool.politeness.address import Addresses, Whereabouts
 from crawlpool.politeness.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _FEW = 1024
 
@@ -24,6 +25,8 @@ class Hosts:
     def __init__(self, kept_s: float = 60.0) -> None:
         self._kept_s = kept_s
         self._hosts: dict[str, Host] = {}
+        self.sought: list[Any] = []  # by whom hosts are sought, one for each host; taken by who finds them
+        self._addresses = Addresses()
         self._look_at = _FEW  # so many hosts have the forgettable ones looked for
 
     def __len__(self) -> int:
@@ -51,6 +54,29 @@ class Hosts:
     def find(self, name: str) -> Host | None:
         """Return a host if it is known."""
         return self._hosts.get(name)
+
+    def seek(self, host: Host, by: object) -> None:
+        """Have a host's address found, unless it is or is going to be; ``by`` tells those who find it how."""
+        if host.whereabouts in (Whereabouts.UNKNOWN, Whereabouts.LOST):
+            host.whereabouts = Whereabouts.SOUGHT
+            self.sought.append(by)
+
+    def locate(self, name: str, found: Iterable[str] | None) -> Host | None:
+        """Take the addresses of a host; return the host if that is news. It counts as long as the host is remembered.
+
+        Args:
+            name: the host's.
+            found: its addresses; none where its name can't be resolved, ``None`` where it isn't for us to resolve it.
+        """
+        host = self._hosts.get(name)
+        if host is None or host.whereabouts is Whereabouts.FOUND:
+            return None
+        host.address = None if found is None else self._addresses.of(found)
+        if host.address is not None:
+            host.whereabouts = Whereabouts.FOUND
+        else:
+            host.whereabouts = Whereabouts.FOREIGN if found is None else Whereabouts.LOST
+        return host
 
     def _forget(self, now: float) -> None:
         # Looked for when they have doubled since the last time: a constant cost for each host.

@@ -27,15 +27,19 @@ class Engine:
 
     Args:
         settings: what is fixed.
+        resolver: looks names up, and is closed with the engine; one of its own unless given.
         is_reusable: whether it may be used again after ``close``, with a new thread: a session that stands alone can.
 
     Raises:
         MissingExtra: when pycurl isn't installed.
     """
 
-    def __init__(self, settings: EngineSettings, *, is_reusable: bool = False) -> None:
+    def __init__(
+        self, settings: EngineSettings, resolver: Resolver | None = None, *, is_reusable: bool = False
+    ) -> None:
         self._pycurl = require()
         self.settings = settings
+        self._resolver = resolver
         self.is_reusable = is_reusable
         # Guards _loop, _lingering, _is_closed and _opened_before.
         self._lock = threading.Lock()
@@ -134,7 +138,8 @@ class Engine:
             return loop
         with self._lock:
             if self._loop is None and not self._is_closed:
-                self._loop = Loop(self._pycurl, self.settings, Resolver(overrides=self.settings.resolve))
+                resolver = self._resolver or Resolver(overrides=self.settings.resolve)
+                self._loop = Loop(self._pycurl, self.settings, resolver)
             return self._loop
 
     # Fork --------------------------------------------------------------------------------------------------------

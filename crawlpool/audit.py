@@ -8,21 +8,22 @@ For each leg, in the order in which a host's legs were started, three rules:
 - **cooldown**: after a refusal that ended at *t* no leg may start before *t* + min(``Retry-After`` or 1 second,
   ``max_cooldown_s``). Where several may run, those that were taken before everybody knew of it are under way.
 
-A leg is judged by its own limits, against all legs of its host and run that had some. The judge keeps some 36 bytes and
-the URL of each leg of the run that it reads, and sorts the legs of one host at a time: legs are logged at their ends,
-and one that took an hour may collide with any that was logged meanwhile, so a window would let some breaches through.
+A leg is judged by its own limits, against all legs of its host and run that had some; and where these were those of its
+host's address, too, by the first two rules against all such legs of that address. The judge keeps some 36 bytes and the
+URL of each leg of the run that it reads, twice where addresses are judged, and sorts the legs of one host at a time:
+legs are logged at their ends, and one that took an hour may collide with any that was logged meanwhile, so a window
+would let some breaches through.
 """
 
 from __future__ import annotations
 
 import bisect
-import dataclasses
-import enum
 import heapq
 import math
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crawlpool.findings import Breach, Findings, Kind, Request
 from crawlpool.politeness import How
 from crawlpool.politeness.host import FIRST_COOLDOWN_S
 from crawlpool.redact import redact_url
@@ -32,14 +33,6 @@ if TYPE_CHECKING:
 
 #: What rounding may make of two moments that are the same; far less than any limit that makes sense.
 TOLERANCE_S = 0.001
-
-
-class Kind(enum.Enum):
-    """The three rules."""
-
-    DELAY = "delay"
-    AT_ONCE = "at_once"
-    COOLDOWN = "cooldown"
 
 
 class Allowed(NamedTuple):
@@ -59,6 +52,7 @@ class RecordedLeg(NamedTuple):
     """A leg as the log tells of it. Times are seconds of one monotonic clock.
 
     ``allowed`` is what held for it, ``None`` for nothing; ``known_s`` is when a refusal had been told to everybody.
+    ``address`` is the one for which its limits held as well, with ``address_delay_s``.
     """
 
     host: str
@@ -71,6 +65,8 @@ class RecordedLeg(NamedTuple):
     retry_after_s: float | None = None
     known_s: float | None = None
     line: int = 0
+    address: str | None = None
+    address_delay_s: float | None = None
 
     @classmethod
     def of(cls, fields: Mapping[str, Any], line: int = 0) -> RecordedLeg:
@@ -81,6 +77,7 @@ class RecordedLeg(NamedTuple):
         """
         host, url, status = fields.get("host"), fields.get("url"), fields.get("status")
         start_s, end_s = _seconds(fields, "start_s"), _seconds(fields, "end_s")
+        address = fields.get("address")
         if not isinstance(host, str) or not isinstance(url, str) or start_s is None or end_s is None or end_s < start_s:
             raise ValueError("a leg has a host, a URL, a start and an end")
         delay_s, per_host = _seconds(fields, "delay_s"), fields.get("per_host")
@@ -99,67 +96,9 @@ class RecordedLeg(NamedTuple):
             _seconds(fields, "retry_after_s"),
             _seconds(fields, "known_s"),
             line,
+            address if isinstance(address, str) else None,
+            _seconds(fields, "address_delay_s"),
         )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Breach:
-    """A leg that started too early, by ``by_s`` seconds, and the one that it should have waited for.
-
-    ``allowed`` is what the rule asks for: the seconds of the delay or the cooldown, or the legs at once.
-    """
-
-    kind: Kind
-    host: str
-    url: str
-    place: str
-    by_s: float
-    allowed: float
-    other_url: str
-    other_place: str
-
-
-@dataclasses.dataclass(slots=True)
-class Tally:
-    """How often a rule was asked, and the leg that kept it most closely: ``slack_s`` later than it had to start."""
-
-    asked: int = 0
-    slack_s: float = math.inf
-    host: str = ""
-    place: str = ""
-
-
-class Request(NamedTuple):
-    """One request of a host that is looked at: ``gap_s`` counts from the latest end of an earlier one's answer.
-
-    A negative gap says that another one was under way. ``run`` counts from 1.
-    """
-
-    run: int
-    start_s: float
-    end_s: float
-    gap_s: float | None
-    status: int | None
-    url: str
-    place: str
-
-
-@dataclasses.dataclass(slots=True)
-class Findings:
-    """What a judge has found: all counts, and the first breaches."""
-
-    legs: int = 0
-    without_limits: int = 0
-    runs: int = 0
-    hosts: int = 0
-    breach_count: int = 0
-    breaches: list[Breach] = dataclasses.field(default_factory=list)
-    tallies: dict[Kind, Tally] = dataclasses.field(default_factory=lambda: {kind: Tally() for kind in Kind})
-
-    @property
-    def judged(self) -> int:
-        """How many legs had limits to be judged by."""
-        return self.legs - self.without_limits
 
 
 class Judge:
@@ -185,6 +124,7 @@ class Judge:
         self._on_request = on_request
         self._found = Findings()
         self._hosts: dict[str, _Legs] = {}
+        self._addresses: dict[str, _Legs] = {}
         self._names: set[str] = set()
         self._source = ""
         # What legs have in common, each once: few differ in it.
@@ -214,16 +154,22 @@ class Judge:
             self._names.add(leg.host)
         if allowed is None and self._on_request is None:
             return
-        sort = allowed, leg.status
-        number = self._numbers.get(sort)
-        if number is None:
-            number = self._numbers[sort] = len(self._sorts)
-            self._sorts.append(sort)
         if leg.is_refusal and allowed is not None:
             asked_s = FIRST_COOLDOWN_S if leg.retry_after_s is None else leg.retry_after_s
             known_s = leg.end_s if leg.known_s is None else leg.known_s
             legs.refusals[len(legs.starts)] = min(asked_s, allowed.max_cooldown_s), known_s
-        legs.add(leg, number)
+        legs.add(leg, self._number_of(allowed, leg.status))
+        if leg.address is not None and leg.address_delay_s is not None and allowed is not None:
+            shared = allowed._replace(delay_s=leg.address_delay_s) if self._allowed is None else allowed
+            self._addresses.setdefault(leg.address, _Legs()).add(leg, self._number_of(shared, leg.status))
+
+    def _number_of(self, allowed: Allowed | None, status: int | None) -> int:
+        sort = allowed, status
+        number = self._numbers.get(sort)
+        if number is None:
+            number = self._numbers[sort] = len(self._sorts)
+            self._sorts.append(sort)
+        return number
 
     def findings(self) -> Findings:
         """Judge the legs so far, and return all that was found."""
@@ -236,9 +182,14 @@ class Judge:
             self._found.runs += 1
             while self._hosts:  # each host's legs are given back as soon as they are judged
                 host = next(iter(self._hosts))
-                self._judge_host(host, self._hosts.pop(host))
+                self._judge_legs(host, self._hosts.pop(host), Kind.DELAY, Kind.AT_ONCE, self._on_request)
+            while self._addresses:
+                address, legs = self._addresses.popitem()
+                self._judge_legs(address, legs, Kind.ADDRESS_DELAY, Kind.ADDRESS_AT_ONCE, None)
 
-    def _judge_host(self, host: str, legs: _Legs) -> None:
+    def _judge_legs(
+        self, host: str, legs: _Legs, delay: Kind, at_once: Kind, on_request: Callable[[Request], object] | None
+    ) -> None:
         sorts, starts, ends = self._sorts, legs.starts, legs.ends
         bounds = {number: (sorts[number][0] or _UNLIMITED).at_once or math.inf for number in set(legs.sorts)}
         most = max((bound for bound in bounds.values() if bound != math.inf), default=1)
@@ -247,12 +198,12 @@ class Judge:
         last_end = -math.inf
         for leg in legs.in_order(bounds):
             start, end = starts[leg], ends[leg]
-            if self._on_request is not None:
+            if on_request is not None:
                 gap_s = None if last_end == -math.inf else start - last_end
                 last_end = max(last_end, end)
                 status = sorts[legs.sorts[leg]][1]
                 place = self._place(legs, leg)
-                self._on_request(Request(self._found.runs, start, end, gap_s, status, legs.url(leg), place))
+                on_request(Request(self._found.runs, start, end, gap_s, status, legs.url(leg), place))
             allowed = sorts[legs.sorts[leg]][0]
             if allowed is None:
                 continue
@@ -260,9 +211,9 @@ class Judge:
             if len(latest) >= bound:
                 before, other = latest[-int(bound)]
                 if allowed.delay_s:
-                    self._rule(Kind.DELAY, start - before - allowed.delay_s, allowed.delay_s, host, legs, leg, other)
+                    self._rule(delay, start - before - allowed.delay_s, allowed.delay_s, host, legs, leg, other)
                 else:
-                    self._rule(Kind.AT_ONCE, start - before, bound, host, legs, leg, other)
+                    self._rule(at_once, start - before, bound, host, legs, leg, other)
             cooling = closed if bound == 1 else noted
             if cooling.is_so(start):
                 slack_s, other = start - cooling.until, cooling.leg

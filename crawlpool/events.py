@@ -99,7 +99,8 @@ class LegEnded:
     ``start_s`` and ``end_s`` are seconds of the process's monotonic clock, ``started_at`` is the time of the start.
     ``how`` is a ``crawlpool.politeness.How``; ``known_s`` is when a refusal had been told to everybody. ``delay_s``
     (with a ``Crawl-delay`` taken in), ``per_host`` (``None``: any number) and ``max_cooldown_s`` are the limits that
-    held for this request, all three ``None`` where none did.
+    held for this request, all three ``None`` where none did; ``address`` is the one for which they held as well, with
+    ``address_delay_s``, both ``None`` where they held for the host alone.
     """
 
     url: str
@@ -114,6 +115,8 @@ class LegEnded:
     delay_s: float | None
     per_host: int | None
     max_cooldown_s: float | None
+    address: str | None = None
+    address_delay_s: float | None = None
 
 
 #: What is said, by what ``Frontier.news`` calls it.

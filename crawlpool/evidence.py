@@ -83,6 +83,9 @@ class Evidence:
         response = completion.response
         url = completion.exchange.request.url or ""
         known_at = leg.known_at if came.how is How.REFUSED else None
+        address = leg.address
+        if address is not None and (limits is None or not address.is_bound_by(limits)):
+            address = None  # it counted for it, and wasn't held to it
         end_s = self._end_s if known_at is None else min(self._end_s, known_at)
         return LegEnded(
             url=redact_url(url),
@@ -98,4 +101,6 @@ class Evidence:
             delay_s=None if limits is None else max(limits.delay_s, min(leg.crawl_delay_s, limits.max_cooldown_s)),
             per_host=None if limits is None else limits.concurrency,
             max_cooldown_s=None if limits is None else limits.max_cooldown_s,
+            address=None if address is None else address.name,
+            address_delay_s=None if address is None or limits is None else limits.delay_s,
         )

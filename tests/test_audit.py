@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from crawlpool.audit import TOLERANCE_S, Allowed, Judge, Kind, RecordedLeg, Request, judge
+from crawlpool.audit import TOLERANCE_S, Allowed, Judge, RecordedLeg, judge
+from crawlpool.findings import Kind, Request
 
 DELAYED, ONE, TWO = Allowed(1.0), Allowed(), Allowed(per_host=2)
 
@@ -259,3 +260,28 @@ def test_what_is_no_leg_is_refused(wrong: dict[str, Any]) -> None:
     """Nothing is judged by half."""
     with pytest.raises(ValueError, match=r"leg|seconds"):
         RecordedLeg.of({**GOOD, **wrong})
+
+
+def shared(leg: RecordedLeg, host: str, address: str = "10.0.0.1", delay_s: float = 1.0) -> RecordedLeg:
+    """Return the leg as one of a host that shares an address."""
+    return leg._replace(host=host, address=address, address_delay_s=delay_s)
+
+
+def test_an_address_is_judged_by_the_legs_of_all_its_hosts() -> None:
+    """By the delay without a Crawl-delay, and by so many at once; a host's own rules are as ever."""
+    spans = [(0.0, 1.0), (1.5, 2.0), (3.0, 4.0)]
+    delayed = legs(spans, DELAYED._replace(delay_s=3.0))
+    found = judge([shared(leg, f"h{n}") for n, leg in enumerate(delayed)])
+    assert told(found) == [(Kind.ADDRESS_DELAY, ":2", ":1", 0.5)]
+    assert (found.breaches[0].host, found.breaches[0].allowed) == ("10.0.0.1", 1.0)
+    assert told(judge([shared(leg, f"h{n}", address=f"10.0.0.{n}") for n, leg in enumerate(delayed)])) == []
+    crowd = legs([(0.0, 5.0), (1.0, 5.0), (2.0, 5.0)], TWO)
+    found = judge([shared(leg, f"h{n}", delay_s=0.0) for n, leg in enumerate(crowd)])
+    assert told(found) == [(Kind.ADDRESS_AT_ONCE, ":3", ":1", 3.0)]
+
+
+def test_other_limits_are_those_of_the_address_too() -> None:
+    """Would it have borne twice the delay?"""
+    made = [shared(leg, f"h{n}") for n, leg in enumerate(legs([(0.0, 1.0), (2.0, 3.0)]))]
+    assert told(judge(made)) == []
+    assert told(judge(made, Allowed(2.0))) == [(Kind.ADDRESS_DELAY, ":2", ":1", 1.0)]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.audit import Kind
+from crawlpool.findings import Kind
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from crawlpool.audit import Allowed, Breach, Findings, Request
+    from crawlpool.audit import Allowed
+    from crawlpool.findings import Breach, Findings, Request
 
 _RULES = {
     Kind.DELAY: ("delay", "starts with a delay"),
     Kind.AT_ONCE: ("at once", "starts that needed a place"),
     Kind.COOLDOWN: ("cooldown", "starts after a refusal"),
+    Kind.ADDRESS_DELAY: ("address", "starts with a delay at an address"),
+    Kind.ADDRESS_AT_ONCE: ("address", "starts that needed a place at an address"),
 }
 
 
@@ -108,10 +111,10 @@ def _limits(allowed: Allowed) -> str:
 def _told(breach: Breach) -> str:
     url, other = one_line(breach.url), f"{one_line(breach.other_url)} ({breach.other_place})"
     where = f"{breach.place}: {one_line(breach.host)}:"
-    if breach.kind is Kind.DELAY:
+    if breach.kind in (Kind.DELAY, Kind.ADDRESS_DELAY):
         why = f"the delay of {breach.allowed:g} s after the end of {other}"
         return f"{where} too early by {breach.by_s:.6f} s: {url} did not wait for {why}"
-    if breach.kind is Kind.AT_ONCE:
+    if breach.kind in (Kind.AT_ONCE, Kind.ADDRESS_AT_ONCE):
         why = f"{other}, which ended so much later; {breach.allowed:g} at once are allowed"
         return f"{where} too many at once for {breach.by_s:.6f} s: {url} did not wait for the end of {why}"
     why = f"the {breach.allowed:g} s after the refusal of {other}"

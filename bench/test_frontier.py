@@ -6,6 +6,8 @@ asked for, no host twice while it may be asked once.
 
 from __future__ import annotations
 
+import dataclasses
+import ipaddress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,8 @@ from crawlpool.models import Target
 from crawlpool.politeness import ANSWERED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_benchmark.fixture import BenchmarkFixture
 
 LEGS = 2048  # of a round
@@ -50,6 +54,17 @@ class Waiting:
         self.options = RunOptions()
 
 
+class Book:
+    """Finds hosts at so many addresses, in turn."""
+
+    def __init__(self, addresses: int) -> None:
+        self._addresses = addresses
+
+    def seek(self, leg: Leg, tell: Callable[[str, tuple[str, ...]], None]) -> None:
+        number = int(leg.host[1:]) % self._addresses
+        tell(leg.host, (str(ipaddress.IPv4Address(0x0A000000 + number)),))
+
+
 @pytest.mark.parametrize("kind", LIMITS)
 @pytest.mark.parametrize("hosts", [10, 1_000, 100_000, 1_000_000])
 def test_a_leg_through_the_frontier(benchmark: BenchmarkFixture, hosts: int, kind: str) -> None:
@@ -61,6 +76,28 @@ def test_a_leg_through_the_frontier(benchmark: BenchmarkFixture, hosts: int, kin
     targets = [Target(f"http://h{number}/") for number in range(hosts)]
     for target in targets:
         frontier.put(Leg.first(run, target))  # type: ignore[arg-type]
+
+    measure(benchmark, frontier, clock, batch)
+    assert len(frontier) == hosts
+
+
+@pytest.mark.parametrize("kind", ["concurrency", "delay"])
+@pytest.mark.parametrize("addresses", [10, None])
+@pytest.mark.parametrize("hosts", [1_000, 100_000])
+def test_a_leg_through_an_address(benchmark: BenchmarkFixture, hosts: int, addresses: int | None, kind: str) -> None:
+    """With limits that hold for addresses, too: one for each host (``None``), or ten that all hosts share."""
+    batch = min(AT_ONCE, addresses or hosts)
+    clock = Ticking(0.6 * batch / (addresses or hosts))
+    limits = dataclasses.replace(LIMITS[kind] or HostLimits(), per_ip=True)
+    frontier, run = Frontier(clock, names=Book(addresses or hosts)), Waiting(limits)  # type: ignore[arg-type]
+    for number in range(hosts):
+        frontier.put(Leg.first(run, Target(f"http://h{number}/")))  # type: ignore[arg-type]
+    measure(benchmark, frontier, clock, batch)
+    assert len(frontier) == hosts
+
+
+def measure(benchmark: BenchmarkFixture, frontier: Frontier, clock: Ticking, batch: int) -> None:
+    """Take and settle legs, in batches."""
 
     def one_round() -> int:
         count = 0
@@ -76,5 +113,4 @@ def test_a_leg_through_the_frontier(benchmark: BenchmarkFixture, hosts: int, kin
 
     moved: Any = benchmark.pedantic(one_round, rounds=15, warmup_rounds=2)
     assert LEGS <= moved < LEGS + batch
-    assert len(frontier) == hosts
     benchmark.extra_info["us_per_leg"] = benchmark.stats.stats.median / moved * 1e6

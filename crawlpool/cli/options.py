@@ -72,6 +72,8 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            help="Requests that a host gets at once, without a delay.")
     option(group, "--adaptive", is_flag=True,
            help="Find out how many at once a host bears, from one up to --per-host N.")
+    option(group, "--per-ip", is_flag=True,
+           help="Hold --delay or --per-host for each address, too: for hosts that share a server.")
     option(group, "--rate", type=PerSecond(),
            help="Requests in all, over all hosts: 5/s, 300/m or 10000/h.  [default: no limit]")
     option(group, "--ignore-robots", is_flag=True,

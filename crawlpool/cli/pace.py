@@ -32,11 +32,12 @@ class Pace:
 
     def __str__(self) -> str:
         limits = self.limits
+        host = "host, and per address" if limits.per_ip else "host"
         if limits.delay_s:
-            said = f"one request at a time per host, the next {limits.delay_s:g} s after the last ended"
+            said = f"one request at a time per {host}, the next {limits.delay_s:g} s after the last ended"
         else:
             found_out = ", as many as it bears" if limits.adaptive else ""
-            said = f"at most {limits.concurrency} at once per host{found_out}"
+            said = f"at most {limits.concurrency} at once per {host}{found_out}"
         if limits.loopback_exempt:
             said += " (loopback hosts: no limit)"
         if self.rate is not None:
@@ -49,6 +50,7 @@ class Pace:
             "delay_s": self.limits.delay_s,
             "per_host": self.limits.concurrency,
             "adaptive": self.limits.adaptive,
+            "per_ip": self.limits.per_ip,
             "rate": self.rate,
             "loopback_exempt": self.limits.loopback_exempt,
             "ignore_robots": self.ignores_robots,
@@ -57,15 +59,15 @@ class Pace:
 
     def advice(self) -> str:
         """Say what to change where the limits, and not the machine, were what the run waited for."""
+        hosts = "addresses" if self.limits.per_ip else "hosts"
         if self.limits.delay_s:
             return (
-                f"--delay {self.limits.delay_s:g} sets the pace; more hosts side by side, or a lower --delay for hosts "
-                "that allow it, go faster, more threads don't"
+                f"--delay {self.limits.delay_s:g} sets the pace; more {hosts} side by side, or a lower --delay for "
+                "hosts that allow it, go faster, more threads don't"
             )
         if self.limits.adaptive:
-            return (
-                "what the hosts bear (--adaptive), and their refusals, set the pace; more hosts side by side go faster"
-            )
+            said = "what the hosts bear (--adaptive), and their refusals, set the pace"
+            return f"{said}; more {hosts} side by side go faster"
         return f"--per-host {self.limits.concurrency} sets the pace; raise it for hosts that allow more"
 
 
@@ -90,7 +92,8 @@ def pace_of(ctx: click.Context, given: Mapping[str, Any]) -> Pace:
         )
     if given.get("adaptive") and (per_host is None or per_host < 2):
         raise click.UsageError(f"{place_of(ctx, 'adaptive')} needs --per-host N, with N of 2 or more", ctx)
-    limits = HostLimits(per_host or 1, delay_s or 0.0, cap_s, adaptive=bool(given.get("adaptive")))
+    per_ip = bool(given.get("per_ip"))
+    limits = HostLimits(per_host or 1, delay_s or 0.0, cap_s, adaptive=bool(given.get("adaptive")), per_ip=per_ip)
     if delay_s is None and per_host is None:
-        limits = dataclasses.replace(POLITE, max_cooldown_s=cap_s)
+        limits = dataclasses.replace(POLITE, max_cooldown_s=cap_s, per_ip=per_ip)
     return Pace(limits, rate, ignores, given.get("on_block") != "record")

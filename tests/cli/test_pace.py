@@ -36,6 +36,8 @@ def pace(**given: Any) -> Pace:
         ({"per_host": 4}, HostLimits(concurrency=4)),
         ({"delay": 0.0, "per_host": 4}, HostLimits(concurrency=4)),
         ({"per_host": 4, "adaptive": True}, HostLimits(concurrency=4, adaptive=True)),
+        ({"per_host": 4, "per_ip": True}, HostLimits(concurrency=4, per_ip=True)),
+        ({"per_ip": True}, HostLimits(delay_s=0.5, per_ip=True, loopback_exempt=True)),
         ({"max_retry_after": 7.0, "per_host": 1}, HostLimits(max_cooldown_s=7.0)),
     ],
 )
@@ -79,6 +81,8 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
         ({"delay": 2.0, "rate": 5.0}, "the next 2 s after the last ended; at most 5 requests/s in all"),
         ({"per_host": 4}, "at most 4 at once per host"),
         ({"per_host": 4, "adaptive": True}, "at most 4 at once per host, as many as it bears"),
+        ({"per_host": 4, "per_ip": True}, "at most 4 at once per host, and per address"),
+        ({"delay": 2.0, "per_ip": True}, "at a time per host, and per address, the next 2 s after the last ended"),
     ],
 )
 def test_the_start_says_which_limits_hold(given: dict[str, Any], says: str) -> None:

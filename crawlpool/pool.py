@@ -355,10 +355,7 @@ class BlockingPool(Verbs):
             self._is_closed = True
         self._shared.shutdown.set()
         self._close_sessions()
-        if self._shared.engine is not None:
-            self._shared.engine.close()
-        if self._shared.resolver is not None:
-            self._shared.resolver.close()
+        self._shared.close()
         self._watchdog.stop()
         self._close_sessions()
         fork.unregister(self)

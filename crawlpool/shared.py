@@ -163,6 +163,13 @@ class Shared:
             budget=RetryBudget(None, 0),
         )
 
+    def close(self) -> None:
+        """End what moves bytes and looks names up for all sessions; may be called again."""
+        if self.engine is not None:
+            self.engine.close()
+        if self.resolver is not None:
+            self.resolver.close()
+
     def reset_after_fork(self) -> None:
         """Make fresh locks and flags in a forked child: another thread of the parent may have held the old ones."""
         for part in (self.defaults, self.sites, self.mounts, self.tls):

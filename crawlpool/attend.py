@@ -101,7 +101,7 @@ def tell_refusals(ended: Sequence[Any], clock: Clock, tell: Callable[[Leg], None
     """
     for transfer in ended:
         leg: Leg = transfer.exchange.token
-        if leg.seat.host is None or not transfer.head:
+        if leg.seat.limits is None or not transfer.head:
             continue
         line = transfer.head[0]  # HTTP/1.1 429, or HTTP/2 429
         if line[9:12] in _REFUSED or line[7:10] in _REFUSED:

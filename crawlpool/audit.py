@@ -6,7 +6,8 @@ For each leg, in the order in which a host's legs were started, three rules:
   that started before it has come. With one at a time that is the end of the last answer;
 - **delay**: then it is one at a time, and the leg may start so much later;
 - **cooldown**: after a refusal that ended at *t* no leg may start before *t* + min(``Retry-After`` or 1 second,
-  ``max_cooldown_s``). Where several may run, those that were taken before everybody knew of it are under way.
+  ``max_cooldown_s``). Where several may run, those that were taken before everybody knew of it are under way. When
+  an operator has released the host, refusals from before count no more.
 
 A leg is judged by its own limits, against all legs of its host and run that had some; and where these were those of its
 host's address, too, by the first two rules against all such legs of that address. The judge keeps some 36 bytes and the
@@ -18,6 +19,7 @@ would let some breaches through.
 from __future__ import annotations
 
 import bisect
+import collections
 import heapq
 import math
 from array import array
@@ -51,8 +53,9 @@ class Allowed(NamedTuple):
 class RecordedLeg(NamedTuple):
     """A leg as the log tells of it. Times are seconds of one monotonic clock.
 
-    ``allowed`` is what held for it, ``None`` for nothing; ``known_s`` is when a refusal had been told to everybody.
-    ``address`` is the one for which its limits held as well, with ``address_delay_s``.
+    ``allowed`` is what held for it, ``None`` for nothing; ``known_s`` is when a refusal had been told to everybody, and
+    ``lifted_s`` since when an operator had earlier ones count no more. ``address`` is the one for which its limits held
+    as well, with ``address_delay_s`` and ``address_per_host``.
     """
 
     host: str
@@ -67,6 +70,8 @@ class RecordedLeg(NamedTuple):
     line: int = 0
     address: str | None = None
     address_delay_s: float | None = None
+    address_per_host: int | None = None
+    lifted_s: float | None = None
 
     @classmethod
     def of(cls, fields: Mapping[str, Any], line: int = 0) -> RecordedLeg:
@@ -80,10 +85,10 @@ class RecordedLeg(NamedTuple):
         address = fields.get("address")
         if not isinstance(host, str) or not isinstance(url, str) or start_s is None or end_s is None or end_s < start_s:
             raise ValueError("a leg has a host, a URL, a start and an end")
-        delay_s, per_host = _seconds(fields, "delay_s"), fields.get("per_host")
-        cap_s = _seconds(fields, "max_cooldown_s")
-        is_count = isinstance(per_host, int) and per_host > 0
-        if (delay_s is None) != (cap_s is None) or not (per_host is None or is_count):
+        delay_s, cap_s = _seconds(fields, "delay_s"), _seconds(fields, "max_cooldown_s")
+        per_host, at_address = fields.get("per_host"), fields.get("address_per_host")
+        are_counts = all(one is None or (isinstance(one, int) and one > 0) for one in (per_host, at_address))
+        if (delay_s is None) != (cap_s is None) or not are_counts:
             raise ValueError("the limits of a leg are all there or all null")
         return cls(
             host,
@@ -98,6 +103,8 @@ class RecordedLeg(NamedTuple):
             line,
             address if isinstance(address, str) else None,
             _seconds(fields, "address_delay_s"),
+            at_address,
+            _seconds(fields, "lifted_s"),
         )
 
 
@@ -158,9 +165,13 @@ class Judge:
             asked_s = FIRST_COOLDOWN_S if leg.retry_after_s is None else leg.retry_after_s
             known_s = leg.end_s if leg.known_s is None else leg.known_s
             legs.refusals[len(legs.starts)] = min(asked_s, allowed.max_cooldown_s), known_s
+        if leg.lifted_s is not None:
+            legs.lifts.add(leg.lifted_s)
         legs.add(leg, self._number_of(allowed, leg.status))
         if leg.address is not None and leg.address_delay_s is not None and allowed is not None:
-            shared = allowed._replace(delay_s=leg.address_delay_s) if self._allowed is None else allowed
+            shared = allowed
+            if self._allowed is None:
+                shared = allowed._replace(delay_s=leg.address_delay_s, per_host=leg.address_per_host)
             self._addresses.setdefault(leg.address, _Legs()).add(leg, self._number_of(shared, leg.status))
 
     def _number_of(self, allowed: Allowed | None, status: int | None) -> int:
@@ -195,6 +206,7 @@ class Judge:
         most = max((bound for bound in bounds.values() if bound != math.inf), default=1)
         latest: list[tuple[float, int]] = []  # ends, and whose: as many as any rule asks for, in order
         closed, noted = _Closed(), _Closed(after=True)  # from a refusal's end on; after everybody knew of it
+        lifts = collections.deque(sorted(legs.lifts))
         last_end = -math.inf
         for leg in legs.in_order(bounds):
             start, end = starts[leg], ends[leg]
@@ -214,6 +226,9 @@ class Judge:
                     self._rule(delay, start - before - allowed.delay_s, allowed.delay_s, host, legs, leg, other)
                 else:
                     self._rule(at_once, start - before, bound, host, legs, leg, other)
+            while lifts and lifts[0] <= start:
+                closed.lift(lifts[0])
+                noted.lift(lifts.popleft())
             cooling = closed if bound == 1 else noted
             if cooling.is_so(start):
                 slack_s, other = start - cooling.until, cooling.leg
@@ -259,7 +274,7 @@ def judge(
 class _Legs:
     """The legs of one host and run, in columns: as objects they would take ten times the memory."""
 
-    __slots__ = ("ends", "lines", "refusals", "sorts", "starts", "texts", "urls_end")
+    __slots__ = ("ends", "lifts", "lines", "refusals", "sorts", "starts", "texts", "urls_end")
 
     def __init__(self) -> None:
         self.starts = array("d")
@@ -269,6 +284,7 @@ class _Legs:
         self.texts = bytearray()
         self.urls_end = array("Q")
         self.refusals: dict[int, tuple[float, float]] = {}  # the cooldown in seconds, and when it was known
+        self.lifts: set[float] = set()
 
     def add(self, leg: RecordedLeg, sort: int) -> None:
         self.starts.append(leg.start_s)
@@ -307,6 +323,12 @@ class _Closed:
 
     def add(self, begin: float, until: float, leg: int) -> None:
         heapq.heappush(self._coming, (begin, until, leg))
+
+    def lift(self, at: float) -> None:
+        """Forget the refusals up to then."""
+        self._coming = [one for one in self._coming if one[0] > at]
+        heapq.heapify(self._coming)
+        self.until, self.leg = -math.inf, -1
 
     def is_so(self, now: float) -> bool:
         """Tell whether there was a refusal up to ``now``, which never goes back: see ``until`` and ``leg``."""

@@ -183,6 +183,19 @@ class Backlog:
         names = (key.decode("utf-8", "surrogatepass") for key in keys)
         return [name for name in names if name not in without][:most]
 
+    def count(self, host: str, most: int) -> int:
+        """Return how many targets of a host lie here; ``most`` where there are more: so many are counted.
+
+        Raises:
+            CrawlPoolError: when the temporary file can't be read.
+        """
+        key = _key(host)
+        with self._lock:
+            fresh = sum(row[0] == key for row in self._fresh)
+            query = "SELECT COUNT(*) FROM (SELECT 1 FROM line WHERE host = ? LIMIT ?)"
+            rows = self._read(query, (key, most))
+        return min(fresh + (rows[0][0] if rows else 0), most)
+
     def take_any(self, most: int) -> list[Target]:
         """Take targets out, of whichever host; none when none is left.
 

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from crawlpool.models import Outcome, Report, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from crawlpool.clock import Clock
     from crawlpool.leg import Leg
+    from crawlpool.politeness import Told
 
 # Hosts whose times are kept; a crawl of more forgets the ones that were seen least.
 _KEPT_HOSTS = 4096
 #: Why a target ends unsent for its host's sake.
-_LEFT_ALONE = frozenset({"held", "host_unreachable", "robots_unreachable"})
+_LEFT_ALONE = frozenset({"held", "host_skipped", "host_unreachable", "robots_unreachable"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Progress:
         kinds: how often each kind of error ended a target.
         statuses: how often each HTTP error status ended one.
         left_alone: hosts of which targets ended unsent, by the reason in their records: the host, and how many.
+        told: hosts of which an operator has said something, and what.
     """
 
     report: Report
@@ -48,6 +52,7 @@ class Progress:
     kinds: dict[str, int]
     statuses: dict[int, int]
     left_alone: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    told: dict[str, Told] = dataclasses.field(default_factory=dict)
 
 
 class Books:
@@ -135,7 +140,7 @@ class Books:
         with self._lock:
             return self._report()
 
-    def progress(self, queued: int, running: int) -> Progress:
+    def progress(self, queued: int, running: int, told: Mapping[str, Told] | None = None) -> Progress:
         """Return how far the crawl is."""
         with self._lock:
             slow = sorted(((total / n, n, host) for host, (n, total) in self._hosts.items()), reverse=True)[:5]
@@ -147,7 +152,18 @@ class Books:
                 dict(self._kinds),
                 dict(self._statuses),
                 {reason: dict(hosts) for reason, hosts in self._left_alone.items()},
+                dict(told or {}),
             )
+
+    def knows(self, host: str) -> bool:
+        """Tell whether a host has answered, as far as is remembered."""
+        with self._lock:
+            return host in self._hosts
+
+    def unreachable(self) -> list[str]:
+        """Return hosts of which targets ended unsent, as they couldn't be reached."""
+        with self._lock:
+            return list(self._left_alone.get("host_unreachable", ()))
 
     def _report(self) -> Report:
         elapsed = 0.0 if self._started_at is None else self._clock.monotonic() - self._started_at

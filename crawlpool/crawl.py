@@ -18,6 +18,7 @@ from crawlpool.models import Outcome, Report, Result, Target
 from crawlpool.redact import redact_url
 from crawlpool.seen import Seen
 from crawlpool.settle import dropped
+from crawlpool.steering import Steered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _log = logger("crawl")
 
 
-class Crawl:
+class Crawl(Steered):
     """One crawl over a pool's workers; it runs once.
 
     Args:
@@ -47,7 +48,8 @@ class Crawl:
         token: the product token by which robots.txt is asked, for hosts that have limits; ``None`` not to ask it.
         clock: where time comes from.
 
-    Thread-safe: ``add``, ``emit``, ``drain``, ``stop`` and ``progress`` may be called from any thread.
+    Thread-safe: ``add``, ``emit``, ``drain``, ``stop``, ``progress`` and what an operator has (``Steered``) may be
+    called from any thread.
     """
 
     #: Legs of one crawl that wait in the frontier where enough of them may go; and where too few may: as many hosts at
@@ -89,7 +91,8 @@ class Crawl:
             and all(getattr(sink, "is_quick", False) for sink in sinks)
         )
         self._clock = clock
-        self._intake = Intake(self, workforce, Seen(max_per_host, remembers=dedupe))
+        self._control = workforce.frontier.control_of(group)
+        self._intake = Intake(self, workforce, Seen(max_per_host, remembers=dedupe), self._end_holds)
         self._books = Books(clock)
         if token is not None:
             group.clearance = Clearance(self, token, workforce.frontier.learn, self._books.asked_robots)
@@ -147,6 +150,7 @@ class Crawl:
                     self._is_over = True  # under the same hold of the lock: what is added now isn't taken
                     return self._failure
             self._refill()  # the workers see to that; should it ever be left to nobody, it is left to us
+            self._end_holds()
 
     def add(self, target: str | Target, *, parent: Result | None = None) -> bool:
         """Add a target that a handler found; never blocks: what doesn't fit in memory goes to disk.
@@ -212,7 +216,9 @@ class Crawl:
 
     def progress(self) -> Progress:
         """Return a frozen snapshot of how far the crawl is."""
-        return self._books.progress(queued=self.group.queued + len(self._intake), running=self._workforce.running(self))
+        told = self.group.told
+        queued = self.group.queued + len(self._intake) + (self._control.on_hold() if told else 0)
+        return self._books.progress(queued, self._workforce.running(self), told)
 
     @property
     def is_draining(self) -> bool:

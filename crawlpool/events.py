@@ -100,7 +100,8 @@ class LegEnded:
     ``how`` is a ``crawlpool.politeness.How``; ``known_s`` is when a refusal had been told to everybody. ``delay_s``
     (with a ``Crawl-delay`` taken in), ``per_host`` (``None``: any number) and ``max_cooldown_s`` are the limits that
     held for this request, all three ``None`` where none did; ``address`` is the one for which they held as well, with
-    ``address_delay_s``, both ``None`` where they held for the host alone.
+    ``address_delay_s`` and ``address_per_host``, all ``None`` where they held for the host alone. ``lifted_s`` is when
+    an operator last released the host: no refusal from before counts; ``None`` where nobody did.
     """
 
     url: str
@@ -117,6 +118,22 @@ class LegEnded:
     max_cooldown_s: float | None
     address: str | None = None
     address_delay_s: float | None = None
+    address_per_host: int | None = None
+    lifted_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class HostOrdered:
+    """An operator has said something of a host.
+
+    ``action`` is ``hold``, ``release``, ``skip`` or ``delay``; ``delay_s`` is the delay that they gave to the host now,
+    ``waiting`` how many of its targets wait.
+    """
+
+    host: str
+    action: str
+    delay_s: float | None
+    waiting: int
 
 
 #: What is said, by what ``Frontier.news`` calls it.

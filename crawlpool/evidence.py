@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from crawlpool.clock import Clock, iso_utc
@@ -68,7 +69,7 @@ class Evidence:
         with contextlib.suppress(Exception):
             for completion in ended:
                 leg: Leg = completion.exchange.token
-                limits = None if leg.seat.host is None else leg.seat.limits
+                limits = leg.seat.limits
                 came = self._came(leg, completion) if limits is None else leg.came
                 if came.how is not How.UNSENT:  # what the host was told never to have had, it is not judged by
                     emit(_log, "debug", self._of(leg, limits, came, completion))
@@ -83,8 +84,8 @@ class Evidence:
         response = completion.response
         url = completion.exchange.request.url or ""
         known_at = leg.known_at if came.how is How.REFUSED else None
-        address = leg.address
-        if address is not None and (limits is None or not address.is_bound_by(limits)):
+        address, shared = leg.address, leg.seat.shared
+        if shared is None or (address is not None and not address.is_bound_by(shared)):
             address = None  # it counted for it, and wasn't held to it
         end_s = self._end_s if known_at is None else min(self._end_s, known_at)
         return LegEnded(
@@ -102,5 +103,7 @@ class Evidence:
             per_host=None if limits is None else limits.concurrency,
             max_cooldown_s=None if limits is None else limits.max_cooldown_s,
             address=None if address is None else address.name,
-            address_delay_s=None if address is None or limits is None else limits.delay_s,
+            address_delay_s=None if address is None else shared.delay_s,
+            address_per_host=None if address is None else shared.concurrency,
+            lifted_s=None if limits is None or leg.seat.lifted_at == -math.inf else round(leg.seat.lifted_at, 6),
         )

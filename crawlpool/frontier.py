@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from crawlpool.clock import SYSTEM_CLOCK, Clock
+from crawlpool.control import Control
 from crawlpool.idlers import Idlers
 from crawlpool.leg import host_of
 from crawlpool.rooms import Rooms
@@ -86,6 +87,10 @@ class Frontier:
         """Return where threads wait for the turns of hosts that they ask by themselves; called once."""
         self._turnstile = Turnstile(self._lock, self._schedule, self._clock, self._idlers.wake, group, self._names)
         return self._turnstile
+
+    def control_of(self, group: Group) -> Control:
+        """Return by what an operator has a say in which hosts of a group are asked."""
+        return Control(self._lock, self._schedule, self._clock, group, self._recount, self._heed)
 
     def put(self, leg: Leg, *, block: bool = True) -> bool:
         """Queue a leg, waiting while its group has as many waiting as it may.
@@ -312,10 +317,24 @@ class Frontier:
 
     def _put(self, leg: Leg, now: float) -> None:
         group = leg.run.group
-        self._queued += 1
-        group.queued += 1
-        group.queued_bytes += leg.weight_bytes
+        if group.told and group.keeps_waiting(leg.host):
+            leg.is_counted = False
+        else:
+            self._queued += 1
+            group.queued += 1
+            group.queued_bytes += leg.weight_bytes
         self._schedule.put(leg, now)
+
+    def _recount(self, leg: Leg, counts: bool) -> None:
+        if leg.is_counted is not counts:
+            leg.is_counted, by, group = counts, 1 if counts else -1, leg.run.group
+            self._queued += by
+            group.queued += by
+            group.queued_bytes += by * leg.weight_bytes
+
+    def _heed(self) -> None:
+        self._rooms.settled(self._idlers.count)
+        self._idlers.wake()
 
     def _take(self, n: int, is_wanted: Callable[[Leg], bool] | None = None) -> list[Leg]:
         schedule = self._schedule

@@ -12,10 +12,13 @@ from crawlpool.frontier import Offered
 from crawlpool.leg import Leg
 from crawlpool.lines import PLACES
 from crawlpool.models import Outcome, Result, Target
+from crawlpool.politeness import on_hold
 from crawlpool.settle import first_leg
 from crawlpool.source import BadLine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crawlpool.leg import Run
     from crawlpool.seen import Seen
     from crawlpool.worker import Workforce
@@ -33,6 +36,7 @@ class Intake:
         run: the crawl, whose group has a backlog.
         workforce: who does the work.
         seen: what was met before.
+        look: called now and then while the feeder waits for room in the backlog.
 
     Thread-safe.
     """
@@ -40,10 +44,11 @@ class Intake:
     #: Targets that may lie in the backlog before no more input is read. Those that handlers add always go there.
     AHEAD = 1_000_000
 
-    def __init__(self, run: Run, workforce: Workforce, seen: Seen) -> None:
+    def __init__(self, run: Run, workforce: Workforce, seen: Seen, look: Callable[[], None] = lambda: None) -> None:
         self._run = run
         self._group = run.group
         self._workforce = workforce
+        self._look = look
         # Guards _seen and _has_strangers. _read_on is waited on by the feeder, for room in the backlog.
         self._lock = threading.Lock()
         self._read_on = threading.Condition(self._lock)
@@ -54,6 +59,18 @@ class Intake:
     def __len__(self) -> int:
         """How many targets lie in the backlog."""
         return len(self._backlog)
+
+    def count_of(self, host: str, most: int) -> int:
+        """Return how many targets of a host lie in the backlog; so many are counted at most.
+
+        Raises:
+            CrawlPoolError: when the backlog can't be read.
+        """
+        return self._backlog.count(host, most) if self._backlog else 0
+
+    def holds_only_held(self) -> bool:
+        """Tell whether the backlog holds nothing but targets of hosts that an operator holds."""
+        return not self._backlog or not self._backlog.hosts(1, without=on_hold(self._group.told))
 
     def leg_of(self, seed: object, ordinal: int) -> Leg:
         """Return the first leg of a seed; with its verdict where it is none that can be fetched, or not a new one.
@@ -134,7 +151,9 @@ class Intake:
         while (self._has_strangers or is_dry) and not group.is_full and not group.is_stopped:
             with self._lock:
                 self._has_strangers = False  # first: what comes from now on sets it again
-            strangers = self._backlog.hosts(_BATCH, without=() if is_dry else frontier.backed(group))
+            # What is held comes out when it is released.
+            without = on_hold(group.told) if is_dry else on_hold(group.told) | frontier.backed(group)
+            strangers = self._backlog.hosts(_BATCH, without)
             is_dry = False
             for host in strangers:
                 if group.is_full:
@@ -187,11 +206,11 @@ class Intake:
                 self._has_strangers = True
 
     def _wait_for_room(self) -> None:
-        if len(self._backlog) < self.AHEAD:
-            return
-        with self._lock:
-            while len(self._backlog) >= self.AHEAD and not self._group.is_stopped and not self._workforce.is_closed:
-                self._read_on.wait(LOOK_S)
+        while len(self._backlog) >= self.AHEAD and not self._group.is_stopped and not self._workforce.is_closed:
+            with self._lock:
+                if len(self._backlog) >= self.AHEAD:
+                    self._read_on.wait(LOOK_S)
+            self._look()
 
 
 def _packed(target: Target) -> bytes | None:

@@ -12,14 +12,14 @@ from crawlpool.politeness import UNSENT, Blocks, Passage
 from crawlpool.prepare import PLAIN_URL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import requests
 
     from crawlpool.clock import Deadline
     from crawlpool.limits import HostLimits
     from crawlpool.models import Hop, Outcome, Target
-    from crawlpool.politeness import Address, Exit
+    from crawlpool.politeness import Address, Exit, Told
     from crawlpool.retry import RetryPolicy
     from crawlpool.robots import Robots
     from crawlpool.sites import Sites
@@ -136,7 +136,7 @@ class Group:
 
     __slots__ = (
         *("backed", "blocks", "capacity", "clearance", "holds_blocked", "hungry", "ignores_robots", "is_stopped"),
-        *("limits", "most", "queued", "queued_bytes", "sites"),
+        *("limits", "most", "queued", "queued_bytes", "sites", "told"),
     )
 
     def __init__(
@@ -159,6 +159,8 @@ class Group:
         self.ignores_robots = False  # on purpose, which its records say
         self.holds_blocked = holds_blocked
         self.queued = 0
+        # What an operator says of hosts, those few of which they say anything. Replaced as a whole: it is read without.
+        self.told: Mapping[str, Told] = {}
         self.is_stopped = False
 
     @property
@@ -170,6 +172,11 @@ class Group:
     def has_much_room(self) -> bool:
         """Whether a feeder that waits should go on: woken for each single place, it would be woken all the time."""
         return self.capacity is None or self.queued <= self.capacity - max(1, min(64, self.capacity // 4))
+
+    def keeps_waiting(self, host: str) -> bool:
+        """Whether an operator holds ``host``: its legs wait, and take nobody's place."""
+        told = self.told.get(host)
+        return told is not None and told.waits
 
     def limits_of(self, host: str) -> HostLimits | None:
         """Return how hard ``host`` may be asked by this group; ``None`` for as hard as may be."""
@@ -219,7 +226,7 @@ class Leg:
     robots: str | None = None  # what its record says of robots.txt
     weight_bytes = 0  # of its target, for groups that have a bound on that
     is_waiting = False  # in the frontier
-    is_counted = True  # among those of its group that wait; robots.txt's own isn't
+    is_counted = True  # among those of its group that wait; robots.txt's own isn't, nor one of a host on hold
     _is_plain: bool | None = None
     _origin: str | None = None
 

@@ -7,9 +7,9 @@ import math
 from typing import TYPE_CHECKING
 
 from crawlpool.clearance import Clearance, refusal_of
-from crawlpool.politeness import How
+from crawlpool.politeness import How, Told
 from crawlpool.robots.gate import Verdict
-from crawlpool.settle import given_up, held
+from crawlpool.settle import dropped, given_up
 
 if TYPE_CHECKING:
     from crawlpool.leg import Group, Leg
@@ -32,27 +32,31 @@ class Line:
     """The legs of one group for one host that may run as soon as the host may be asked.
 
     ``host`` and ``limits`` are ``None`` where nothing limits how the host is asked, and ``clearance`` where robots.txt
-    doesn't count.
+    doesn't count. ``limits`` and ``told`` never change, so the line that a leg has started from says what held for it:
+    where they would, another line takes its place, and of this one those legs are left that run.
     """
 
     __slots__ = (
-        *("address", "clearance", "host", "ignores_robots", "is_bound", "is_in_ring", "is_parked", "is_shared", "key"),
-        *("let_in_by", "limits", "places", "queue", "rests_until", "running"),
+        *("address", "clearance", "host", "ignores_robots", "is_bound", "is_in_ring", "is_parked", "is_replaced"),
+        *("key", "let_in_by", "lifted_at", "limits", "places", "queue", "rests_until", "running", "shared", "told"),
     )
 
     def __init__(self, key: tuple[Group, str] | None = None) -> None:
         self.key = key
         self.limits: HostLimits | None = None
         self.host: Host | None = None
+        self.told: Told | None = None  # what an operator says of the host
+        self.lifted_at = -math.inf  # when they last released it
         self.clearance: Clearance | None = None
         self.ignores_robots = False
         self.queue: list[tuple[int, int, Leg]] = []  # a heap: higher priority first, then order of arrival
         self.running = 0
         self.is_in_ring = False
-        self.is_shared = False  # whether its limits are those of its host's address, too
+        self.shared: HostLimits | None = None  # those that are its host's address's, too: not what an operator says
         self.address: Address | None = None  # that one, as soon as it is known
         self.is_parked = False  # until there is room at that address
         self.let_in_by: Address | None = None  # as long as it is in the ring
+        self.is_replaced = False  # whether another line has its place
         self.rests_until = -math.inf
         self.is_bound = False  # whether its host may have fewer at once than there may be in all
         self.places = _MANY_PLACES
@@ -69,18 +73,41 @@ class Line:
         """
         line = cls(key)
         group, name = key
-        limits = line.limits = group.limits_of(name)
+        limits = group.limits_of(name)
         if limits is not None:
+            line.shared = limits if limits.per_ip else None
             line.clearance = group.clearance
             line.ignores_robots = group.ignores_robots
+        if group.told and (told := group.told.get(name)) is not None:
+            line.told = told
+            limits = told.limits(limits, group.limits)
+        if limits is not None:
+            line.limits = limits
             line.host = hosts.of(name, now, limits.delay_s)
             line.host.lines.append(line)
-            line.is_shared = limits.per_ip
-            line.address = line.host.address_for(limits)
+            line.address = line.host.address_for(line.shared)
+            line.lifted_at = line.host.lifted_at
             most = limits.concurrency
             if most is not None and (most < running_at_most or limits.delay_s):
                 line.is_bound, line.places = True, max(PLACES, 4 * most)
+            elif line.told is not None and line.told.waits:
+                line.places = PLACES
         return line
+
+    def take_over(self, old: Line) -> None:
+        """Take over what waits in the line whose place this one takes; its legs that run are waited for where one must.
+
+        Args:
+            old: the line; it has none but these from now on.
+        """
+        old.is_replaced = True
+        self.queue, old.queue = old.queue, []
+        for _, _, leg in self.queue:
+            leg.seat = self
+        if old.host is None and self.host is not None and old.running:
+            old.host = self.host
+            old.host.running += old.running
+            old.host.lines.append(old)
 
     @property
     def asks_user(self) -> bool:
@@ -90,7 +117,7 @@ class Line:
     @property
     def is_low(self) -> bool:
         """Whether it should have more of the backlog."""
-        return len(self.queue) <= self.places // 4
+        return len(self.queue) <= self.places // 4 and not self.is_replaced
 
     @property
     def turns(self) -> int:
@@ -99,8 +126,9 @@ class Line:
         if not self.is_bound or host is None or limits is None or limits.concurrency is None:
             return len(self.queue)
         free = limits.concurrency - host.running
-        if self.let_in_by is not None:  # its own place there is taken, for one
-            free = min(free, limits.concurrency - self.let_in_by.running - self.let_in_by.let_in + 1)
+        address, shared = self.let_in_by, self.shared
+        if address is not None and shared is not None and shared.concurrency is not None:
+            free = min(free, shared.concurrency - address.running - address.let_in + 1)  # one place is taken by itself
         return max(1, min(len(self.queue), free))
 
     @property
@@ -123,17 +151,20 @@ class Line:
         self.is_in_ring = False
 
     def took(self, leg: Leg, now: float) -> None:
-        """Tell the host of a leg that was taken, and the leg of its host."""
+        """Tell the host of a leg that was taken, and the leg of its host; one not to be sent gets its verdict."""
         self.running += 1
         host = self.host
         if host is None:
             return
         if self.ignores_robots:
             leg.robots = "ignored"
-        if leg.verdict is None and host.is_given_up(now):
-            leg.verdict = given_up(leg, host.trouble)
-        if leg.verdict is None and self.is_held:
-            leg.verdict = held(leg)
+        if leg.verdict is None:
+            if self.told is not None and self.told.ends is not None:
+                leg.verdict = dropped(leg, self.told.ends)
+            elif host.is_given_up(now):
+                leg.verdict = given_up(leg, host.trouble)
+            elif self.is_held:
+                leg.verdict = dropped(leg, "held")
         leg.crawl_delay_s = host.crawl_delay_s  # it may grow until the leg has ended
         host.start()
         if host.address is not None and leg.verdict is None:
@@ -144,7 +175,9 @@ class Line:
         """Tell the host what came of a leg; return in a word what that makes of it, if somebody should hear of it."""
         host, limits, came = self.host, self.limits, leg.came
         assert host is not None
-        assert limits is not None
+        if limits is None:
+            host.left(now)
+            return None
         may_be_left = came.is_block or came.how is How.UNREACHABLE
         was_left = may_be_left and (self.is_held or host.is_given_up(now))
         host.end(came, limits, now, is_told=leg.is_told)
@@ -156,8 +189,8 @@ class Line:
 
     def ends_unsent(self, now: float) -> bool:
         """Tell whether its next leg is to end without having asked for anything."""
-        host, clearance = self.host, self.clearance
-        if host is None or host.is_given_up(now) or self.is_held:
+        host, clearance, told = self.host, self.clearance, self.told
+        if host is None or host.is_given_up(now) or self.is_held or (told is not None and told.ends is not None):
             return host is not None
         if clearance is None or not self.queue or not self._needs_clearance(self.queue[0][2]):
             return False
@@ -165,8 +198,8 @@ class Line:
 
     def has_room(self, now: float) -> bool:
         """Tell whether its next leg may start as far as the address is concerned that its host shares."""
-        address, limits = self.address, self.limits
-        return address is None or limits is None or address.may_start_at(limits) <= now or self.ends_unsent(now)
+        address, shared = self.address, self.shared
+        return address is None or shared is None or address.may_start_at(shared) <= now or self.ends_unsent(now)
 
     def may_start_at(self, now: float) -> float:
         """Return when its host lets its next leg start: any time up to now means at once, infinity that it can't tell.
@@ -174,9 +207,13 @@ class Line:
         Then a leg must end first, or its address must be found.
         """
         host, limits = self.host, self.limits
-        if host is None or limits is None or host.is_given_up(now) or self.is_held:
+        if host is None or limits is None:
             return -math.inf
-        if self.is_shared and host.whereabouts.is_open:
+        if self.told is not None and (self.told.waits or self.told.ends):
+            return math.inf if self.told.waits else -math.inf
+        if host.is_given_up(now) or self.is_held:
+            return -math.inf
+        if self.shared is not None and host.whereabouts.is_open:
             return math.inf
         clearance = self.clearance
         if clearance is None or not self.queue or not self._needs_clearance(self.queue[0][2]):
@@ -189,7 +226,9 @@ class Line:
     def cleared(self, leg: Leg, now: float) -> Leg:
         """Return the leg that is to go in place of ``leg``: itself, with the rules for it, or robots.txt before it."""
         clearance = self.clearance
-        if clearance is None or leg.verdict is not None or self.is_held or not self._needs_clearance(leg):
+        if clearance is None or leg.verdict is not None or not self._needs_clearance(leg):
+            return leg
+        if self.is_held or (self.told is not None and self.told.ends):
             return leg
         answer = clearance.gate.ask(leg.origin, now)
         if answer.verdict is Verdict.FETCH:

@@ -13,8 +13,9 @@ import math
 from typing import TYPE_CHECKING
 
 from crawlpool.detour import give_exit, leave_exit
+from crawlpool.later import Later
 from crawlpool.lines import PLACES, Line, drop_gone
-from crawlpool.politeness import ANSWERED, Exits, Hosts, How, Rate, Valve, Whereabouts
+from crawlpool.politeness import ANSWERED, Exits, Hosts, How, Rate, Valve
 from crawlpool.settle import waited_out
 from crawlpool.turns import Turns
 
@@ -50,7 +51,7 @@ class Schedule:
         self.exits = exits
         self._turns = Turns()
         self._lines, self._ring = self._turns.lines, self._turns.ring
-        self._later: list[tuple[float, int, Leg]] = []  # a heap: legs that may not run before their time
+        self._later = Later()
         # Legs that have waited as long as they may: nothing holds them back any more. When to look for such.
         self._leaving: collections.deque[Leg] = collections.deque()
         self._look_at_patience = math.inf
@@ -61,9 +62,7 @@ class Schedule:
     def __iter__(self) -> Iterator[Leg]:
         """Go through all legs that wait."""
         yield from self._leaving
-        for _, _, leg in self._later:
-            if leg.is_waiting:
-                yield leg
+        yield from self._later
         for line in self._lines.values():
             for _, _, leg in line.queue:
                 if leg.is_waiting:
@@ -89,7 +88,7 @@ class Schedule:
     @property
     def has_timed(self) -> bool:
         """Whether something becomes ready by the clock alone."""
-        if self._later or self._turns.due_at != math.inf or self._look_at_patience != math.inf:
+        if min(self._later.due_at, self._turns.due_at, self._look_at_patience) != math.inf:
             return True
         return self._valve.is_timed and bool(self._ring)
 
@@ -127,7 +126,7 @@ class Schedule:
         if leg.run.options.max_wait_s is not None:
             self._look_at_patience = min(self._look_at_patience, leg.patience_ends_at)
         if leg.not_before > now:
-            heapq.heappush(self._later, (leg.not_before, next(self._order), leg))
+            self._later.put(leg)
         else:
             self._make_ready(leg, now)
 
@@ -136,18 +135,15 @@ class Schedule:
         self._now = now
         if now >= self._look_at_patience:
             self._end_patience(now)
-        later = self._later
-        while later and later[0][0] <= now:
-            leg = heapq.heappop(later)[2]
-            if leg.is_waiting:
-                self._make_ready(leg, now)
+        while (leg := self._later.pop_due(now)) is not None:
+            self._make_ready(leg, now)
         self._turns.promote(now)
         due_at = self.due_at()
         return None if due_at == math.inf else due_at
 
     def due_at(self) -> float:
         """Return when something may become ready by the clock alone; infinity when nothing does."""
-        due_at = min(self._later[0][0] if self._later else math.inf, self._look_at_patience, self._turns.due_at)
+        due_at = min(self._later.due_at, self._look_at_patience, self._turns.due_at)
         if self._ring and self._now < self._valve.opens_at < due_at:
             due_at = self._valve.opens_at
         return due_at
@@ -251,7 +247,7 @@ class Schedule:
                 if leg.address is not None:
                     leg.address.end(leg.came, now)
                     freed[leg.address] = None
-                elif host.whereabouts is Whereabouts.LOST and line.is_shared and leg.came.how is not How.UNSENT:
+                elif host.is_lost and line.shared is not None and leg.came.how is not How.UNSENT:
                     self.hosts.seek(host, leg)
                 if len(host.lines) > 1:
                     touched.update(dict.fromkeys(host.lines))
@@ -302,7 +298,7 @@ class Schedule:
         host = self.hosts.locate(name, found)
         if host is not None:
             for line in host.lines:
-                line.address = host.address_for(line.limits)
+                line.address = host.address_for(line.shared)
             self.look_at(host, now)
 
     def look_at(self, host: Host, now: float) -> None:
@@ -311,15 +307,32 @@ class Schedule:
         if host.address is not None:
             self._turns.let_in(host.address, now)
 
+    def renew(self, group: Group, host: str, now: float) -> None:
+        """Take it that what a group is told of a host has changed: a line in its place takes what waits."""
+        key = (group, host)
+        told = group.told.get(host)
+        if told is not None and told.ends is not None:  # what backs off needn't wait for its end
+            for leg in self._later.take_out(lambda leg: leg.host == host and leg.run.group is group):
+                self._make_ready(leg, now)
+        old = self._lines.get(key)
+        if old is None:
+            return
+        line = Line.of(key, self.hosts, now, self._most)
+        if line.host is not None or old.host is not None:  # else nothing limits it, now as before
+            self._turns.replace(old, line, now)
+
+    def resting(self) -> Iterator[tuple[Group, str, float]]:
+        """Go through the hosts that may be asked at a known time and not before, each with its group and that time."""
+        for at, line in self._turns.resting():
+            if line.key is not None:
+                yield (*line.key, at)
+
     def take_back(self, run: Run, now: float) -> list[Leg]:
         """Return every leg of a run that waits; they wait no more."""
         left = [leg for leg in self._leaving if leg.run is run]
         if left:
             self._leaving = collections.deque(leg for leg in self._leaving if leg.run is not run)
-        legs = [leg for _, _, leg in self._later if leg.run is run and leg.is_waiting]
-        if legs:
-            self._later = [entry for entry in self._later if entry[2].run is not run]
-            heapq.heapify(self._later)
+        legs = self._later.take_out(lambda leg: leg.run is run)
         for line in list(self._lines.values()):
             mine = [entry for entry in line.queue if entry[2].run is run]
             if mine:
@@ -378,7 +391,7 @@ class Schedule:
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = Line.of(key, self.hosts, now, self._most)
-            if line.is_shared and line.host is not None:
+            if line.shared is not None and line.host is not None:
                 self.hosts.seek(line.host, leg)
         leg.seat = line
         heapq.heappush(line.queue, (-leg.target.priority, next(self._order), leg))

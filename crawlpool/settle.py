@@ -126,7 +126,7 @@ def conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Result
 
 
 def dropped(leg: Leg, reason: str) -> Result:
-    """Return the result of a target that was given up before it was done."""
+    """Return the result of a target that was given up before it was done, or whose host is left alone."""
     return leg.unsent(Outcome.SKIPPED, reason)
 
 
@@ -142,11 +142,6 @@ def given_up(leg: Leg, kind: ErrorKind) -> Result:
     tried = "this was not tried again" if leg.legs else "this was not tried"
     error = HostUnreachable(f"the host could not be reached for long; {tried} ({kind})", kind)
     return leg.unsent(Outcome.FAILED, "host_unreachable", error)
-
-
-def held(leg: Leg) -> Result:
-    """Return the result of a target whose host doesn't want us."""
-    return leg.unsent(Outcome.SKIPPED, "held")
 
 
 def disallowed(leg: Leg) -> Result:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from crawlpool.lines import Line, drop_gone
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from crawlpool.leg import Group
     from crawlpool.politeness import Address, Host
 
@@ -91,7 +93,8 @@ class Turns:
         if not line.queue:
             line.note_low()
             if not line.running and not line.is_in_ring and line.key is not None:
-                self.lines.pop(line.key, None)
+                if not line.is_replaced:
+                    self.lines.pop(line.key, None)
                 if line.host is not None and line in line.host.lines:
                     line.host.lines.remove(line)
             return
@@ -109,20 +112,32 @@ class Turns:
 
     def let_in(self, address: Address, now: float) -> None:
         """Have as many of the lines that are parked at an address go into the ring as it has room for."""
-        for kind, parked in list(
-            address.parked.items()
-        ):  # of one kind nearly always: few hosts have limits of their own
+        for kind, parked in list(address.parked.items()):  # of one kind as a rule: few hosts have limits of their own
             while parked:
                 line = parked[0]
                 if line.is_parked:
-                    if address.room(line.limits, now) < 1:
-                        self._rest(address, address.may_start_at(line.limits), now)
+                    if address.room(line.shared, now) < 1:
+                        self._rest(address, address.may_start_at(line.shared), now)
                         break
                     line.is_parked = False
                     self._let_in(line, address, now)
                 parked.popleft()
             else:
                 del address.parked[kind]
+
+    def replace(self, old: Line, line: Line, now: float) -> None:
+        """Put a line into the place of another, which keeps what of its legs runs."""
+        assert line.key is not None
+        self.lines[line.key] = line
+        line.take_over(old)
+        self.look_at(old, now)
+        self.look_at(line, now)
+
+    def resting(self) -> Iterator[tuple[float, Line]]:
+        """Go through the lines that rest until a time."""
+        for at, _, line in self._resting:
+            if isinstance(line, Line) and line.rests_until == at and line.queue:
+                yield at, line
 
     def look_at_host(self, host: Host, now: float) -> None:
         """Look at all lines of a host, whose state has changed."""
@@ -142,8 +157,8 @@ class Turns:
             heapq.heappush(self._resting, (at, next(self._order), one))
 
     def _park(self, line: Line, address: Address, now: float) -> None:
-        assert line.limits is not None
-        kind = line.limits.delay_s, line.limits.concurrency
+        assert line.shared is not None
+        kind = line.shared.delay_s, line.shared.concurrency
         address.parked.setdefault(kind, collections.deque()).append(line)
         line.is_parked = True
         self.let_in(address, now)

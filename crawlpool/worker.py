@@ -262,7 +262,7 @@ class Workforce:
             again = by_another(leg, completion, exits, clock.monotonic())
             if again is not None:
                 return again
-        if leg.seat.host is not None:
+        if leg.seat.limits is not None:
             leg.came = came_of(leg, completion, clock)
             if leg.came.how is How.REFUSED and not leg.is_told:  # now: others ask on, as long as nobody says so
                 self.frontier.refused(leg)

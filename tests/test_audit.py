@@ -264,7 +264,8 @@ def test_what_is_no_leg_is_refused(wrong: dict[str, Any]) -> None:
 
 def shared(leg: RecordedLeg, host: str, address: str = "10.0.0.1", delay_s: float = 1.0) -> RecordedLeg:
     """Return the leg as one of a host that shares an address."""
-    return leg._replace(host=host, address=address, address_delay_s=delay_s)
+    per_host = None if leg.allowed is None else leg.allowed.per_host
+    return leg._replace(host=host, address=address, address_delay_s=delay_s, address_per_host=per_host)
 
 
 def test_an_address_is_judged_by_the_legs_of_all_its_hosts() -> None:

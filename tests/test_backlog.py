@@ -265,3 +265,15 @@ def test_threads_lose_and_double_nothing() -> None:
         out.extend(target.url for target in targets)
     assert sorted(out) == sorted(f"http://h/{number}/{n}" for number in range(8) for n in range(300))
     backlog.close()
+
+
+def test_the_targets_of_a_host_are_counted() -> None:
+    """Those in memory and those that are written; no further than is asked for."""
+    backlog = Backlog()
+    for number in range(300):
+        backlog.put("ab"[number % 2], pack(Target(f"http://h/{number}")))
+    assert (backlog.count("a", 1000), backlog.count("b", 100), backlog.count("c", 10)) == (150, 100, 0)
+    backlog.take("a", 50)
+    assert backlog.count("a", 1000) == 100
+    backlog.close()
+    assert backlog.count("a", 1000) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import heapq
 import itertools
@@ -16,146 +15,14 @@ from crawlpool.errors import ErrorKind
 from crawlpool.leg import Leg
 from crawlpool.limits import HostLimits
 from crawlpool.names import Found
-from crawlpool.politeness import AGAIN_S, ANSWERED, BLOCKED, BROKEN, UNSENT, Came, How, Rate
+from crawlpool.politeness import AGAIN_S, ANSWERED, BLOCKED, BROKEN, UNSENT, Came, Rate
 from crawlpool.politeness.breaker import PROBES_S
 from crawlpool.schedule import Schedule
 from tests.gates import ListRun
+from tests.world import Said, World, check_politeness, check_shared
 
 LOST = Came.unreachable(ErrorKind.CONNECT)
 CAP_S = 60.0
-
-
-@dataclasses.dataclass
-class Asked:
-    """One request as its host saw it; ``address`` is what its host had been found to share by then."""
-
-    host: str
-    start: float
-    end: float
-    came: Came
-    address: str | None = None
-
-
-class World:
-    """Hosts that answer, workers that ask, and a clock that jumps from event to event.
-
-    Args:
-        workers: how many legs may run at once.
-        answers: for each host, what it answers in turn (the last one for ever) and how long that takes.
-        rate: how many may start in a second.
-        names: for each host, what its name is resolved to in turn (the last one for ever), and how long that takes.
-    """
-
-    def __init__(
-        self,
-        workers: int,
-        answers: dict[str, list[tuple[float, Came]]],
-        rate: Rate | None = None,
-        names: dict[str, list[tuple[float, Found]]] | None = None,
-    ) -> None:
-        self.schedule = Schedule(rate=rate)
-        self._names = {host: collections.deque(given) for host, given in (names or {}).items()}
-        self._sought: list[tuple[float, int, str, Found]] = []
-        self._where: dict[str, str] = {}
-        self.workers = workers
-        self.now = 0.0
-        self.asked: list[Asked] = []
-        self.ended: list[Leg] = []
-        self._answers = {host: collections.deque(given) for host, given in answers.items()}
-        self._running: list[tuple[float, int, Leg, Came]] = []
-        self._order = itertools.count()
-
-    def run(self) -> None:
-        """Go on until nothing waits and nothing runs; bounded in events."""
-        for _ in range(100_000):
-            due_at = self.schedule.promote(self.now)
-            self._seek()
-            while len(self._running) < self.workers and self._start():
-                pass
-            self._check_idle()
-            due_at = self.schedule.promote(self.now)
-            events = [math.inf if due_at is None else due_at]
-            events += [at for at, *_ in (*self._running[:1], *self._sought[:1])]
-            at = min(events)
-            if at == math.inf:
-                assert not list(self.schedule), "legs wait, and nothing will ever let them go"
-                return
-            assert at >= self.now
-            self.now = at
-            self._end()
-            self._locate()
-        raise AssertionError("it has no end")
-
-    def _seek(self) -> None:
-        sought, self.schedule.hosts.sought = self.schedule.hosts.sought, []
-        for leg in sought:
-            given = self._names[leg.host]
-            takes_s, found = given[0] if len(given) == 1 else given.popleft()
-            heapq.heappush(self._sought, (self.now + takes_s, next(self._order), leg.host, found))
-
-    def _locate(self) -> None:
-        while self._sought and self._sought[0][0] <= self.now:
-            _, _, host, found = heapq.heappop(self._sought)
-            if found:
-                self._where[host] = min(found)
-            self.schedule.locate(host, found, self.now)
-
-    def _start(self) -> bool:
-        legs = self.schedule.take(1, self.now)
-        for leg in legs:
-            if leg.verdict is not None:  # given up: it ends at once, unsent
-                heapq.heappush(self._running, (self.now, next(self._order), leg, leg.came))
-                continue
-            given = self._answers[leg.host]
-            takes_s, came = given[0] if len(given) == 1 else given.popleft()
-            self.asked.append(Asked(leg.host, self.now, self.now + takes_s, came, self._where.get(leg.host)))
-            heapq.heappush(self._running, (self.now + takes_s, next(self._order), leg, came))
-        return bool(legs)
-
-    def _end(self) -> None:
-        while self._running and self._running[0][0] <= self.now:
-            _, _, leg, came = heapq.heappop(self._running)
-            leg.came = came
-            self.schedule.ended([leg], self.now)
-            self.ended.append(leg)
-
-    def _check_idle(self) -> None:
-        """With a worker free, no host with work may be one that could be asked now."""
-        if len(self._running) >= self.workers or not self.schedule._valve.room(1, self.now):
-            return
-        for line in self.schedule._lines.values():
-            is_ready = line.may_start_at(self.now) <= self.now and (not line.is_shared or line.has_room(self.now))
-            assert not line.queue or not is_ready, f"{line.key[1]} is ready, a worker idle"
-
-
-def check_politeness(asked: list[Asked], limits_of: dict[str, HostLimits]) -> None:
-    """Hold every request against the limits of its host, by the rules alone and not by how they are kept."""
-    for host, limits in limits_of.items():
-        mine = sorted((one for one in asked if one.host == host), key=lambda one: one.start)
-        for one in mine:
-            running = sum(other.start <= one.start < other.end for other in mine if other is not one)
-            if limits.concurrency is not None:
-                assert running < limits.concurrency, f"{host}: {running + 1} at once at {one.start}"
-            for before in mine:
-                if before.end > one.start or before is one:
-                    continue
-                assert one.start >= before.end + limits.delay_s, f"{host}: too early at {one.start}"
-                if before.came.how is How.REFUSED:
-                    asked_s = 1.0 if before.came.retry_after_s is None else before.came.retry_after_s
-                    assert one.start >= before.end + min(asked_s, limits.max_cooldown_s), f"{host}: not left alone"
-
-
-def check_shared(asked: list[Asked], limits_of: dict[str, HostLimits]) -> None:
-    """Hold every request, too, against all that started before it at the address that its host shares."""
-    for number, one in enumerate(asked):
-        limits = limits_of[one.host]
-        before = [other for other in asked[:number] if other.address == one.address is not None]
-        running = sum(one.start < other.end for other in before)
-        assert limits.concurrency is None or running < limits.concurrency, f"{one.address}: {running + 1} at once"
-        for other in before:
-            if limits.delay_s:
-                assert one.start >= other.end + limits.delay_s, f"{one.address}: too early at {one.start}"
-
 
 limits = st.sampled_from(
     [
@@ -166,6 +33,16 @@ limits = st.sampled_from(
         HostLimits(concurrency=None, max_cooldown_s=CAP_S),
         HostLimits(concurrency=4, max_cooldown_s=CAP_S, adaptive=True),
     ]
+)
+# What an operator says: at which time (between two events as a rule), of which host, and what.
+operators = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.01, 0.3, 1.7, 4.1, 9.3, 31.7, 77.7]),
+        st.integers(0, 5),
+        st.sampled_from([("hold", None), ("release", None), ("skip", None)])
+        | st.tuples(st.just("delay"), st.sampled_from([None, 0.0, 2.5, 40.0])),
+    ),
+    max_size=8,
 )
 answers = st.lists(
     st.tuples(
@@ -202,32 +79,38 @@ names = st.lists(
 
 @settings(max_examples=300)
 @given(
-    st.lists(st.tuples(limits, answers, st.integers(1, 30), st.none() | names), min_size=1, max_size=6),
+    st.lists(st.tuples(limits | st.none(), answers, st.integers(1, 30), st.none() | names), min_size=1, max_size=6),
     st.integers(1, 9),
     st.sampled_from([None, 0.5, 20.0]),
     st.sampled_from([None, 4.0]),
     st.booleans(),
+    operators,
 )
 def test_politeness_holds_and_everything_ends(
-    plan: list[tuple[HostLimits, list[tuple[float, Came]], int, list[tuple[float, Found]] | None]],
+    plan: list[tuple[HostLimits | None, list[tuple[float, Came]], int, list[tuple[float, Found]] | None]],
     workers: int,
     per_s: float | None,
     patience_s: float | None,
     holds_blocked: bool,
+    words: list[tuple[float, int, tuple[str, float | None]]],
 ) -> None:
-    """For any targets, hosts, latencies and answers: no limit is broken, each target ends, no ready host waits idly.
+    """For any targets, hosts, latencies, answers and orders: no limit is broken, each target ends, none waits idly.
 
     Neither are those of addresses that hosts share, wherever their names lead.
     """
     rate = None if per_s is None else Rate(per_s)
+    said = sorted((Said(at, f"h{h % len(plan)}", *what) for at, h, what in words), key=lambda one: one.at)
     found = {f"h{number}": given for number, (_, _, _, given) in enumerate(plan) if given is not None}
-    world = World(workers, {f"h{number}": given for number, (_, given, _, _) in enumerate(plan)}, rate, found)
+    world = World(workers, {f"h{number}": given for number, (_, given, _, _) in enumerate(plan)}, rate, said, found)
     legs = []
-    limits_of = {}
+    limits_of: dict[str, HostLimits | None] = {}
     for number, (of_host, _, count, _) in enumerate(plan):
-        of_host = limits_of[f"h{number}"] = dataclasses.replace(of_host, per_ip=f"h{number}" in found)
+        if of_host is not None:
+            of_host = dataclasses.replace(of_host, per_ip=f"h{number}" in found)
+        limits_of[f"h{number}"] = of_host
         run = ListRun(limits=of_host, max_wait_s=patience_s)
         run.group.holds_blocked = holds_blocked
+        world.steer(f"h{number}", run.group)
         legs += [run.leg(f"http://h{number}/{one}", priority=one % 3) for one in range(count)]
     for leg in legs:
         world.schedule.put(leg, world.now)
@@ -236,8 +119,10 @@ def test_politeness_holds_and_everything_ends(
     assert world.schedule.running == 0
     world.schedule.promote(world.now + 1e6)
     assert not world.schedule._lines
-    check_politeness(world.asked, limits_of)
+    check_politeness(world.asked, limits_of, said)
     check_shared(world.asked, limits_of)
+    skipped = {leg.host for leg in legs if leg.verdict is not None and leg.verdict.reason == "host_skipped"}
+    assert skipped <= {one.host for one in said if one.what == "skip"}
     if rate is not None and per_s is not None:
         starts = sorted(one.start for one in world.asked)
         for first, start in enumerate(starts):

@@ -8,6 +8,7 @@ from crawlpool.politeness.exits import Exit, ExitProxies, Exits, Passage
 from crawlpool.politeness.host import Host
 from crawlpool.politeness.hosts import Hosts
 from crawlpool.politeness.outage import AGAIN_S, Outage
+from crawlpool.politeness.told import NOTHING, Order, Told, on_hold
 from crawlpool.politeness.valve import Rate, Valve
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "ANSWERED",
     "BLOCKED",
     "BROKEN",
+    "NOTHING",
     "REFUSALS",
     "UNSENT",
     "Address",
@@ -28,10 +30,13 @@ __all__ = [
     "Host",
     "Hosts",
     "How",
+    "Order",
     "Outage",
     "Passage",
     "Rate",
+    "Told",
     "Valve",
     "Whereabouts",
     "is_block",
+    "on_hold",
 ]

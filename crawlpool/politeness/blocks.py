@@ -57,6 +57,14 @@ class Blocks:
         else:
             self.last.pop(host, None)
 
+    def forget(self, host: str) -> None:
+        """Take it that a host never said so."""
+        self.last.pop(host, None)
+
+    def hosts(self) -> list[str]:
+        """Return the hosts that are blocked."""
+        return [host for host in self.last if self.has(host)]
+
     def has(self, host: str) -> bool:
         """Tell whether a host is blocked: whether nearly all of its last answers were blocks."""
         last = self.last.get(host)

@@ -39,6 +39,7 @@ class Host:
         "crawl_delay_s",
         "ended_at",
         "has_answered",
+        "lifted_at",
         "lines",
         "name",
         "running",
@@ -55,6 +56,7 @@ class Host:
         self.has_answered = False
         self.whereabouts = Whereabouts.UNKNOWN  # looked for only where limits are per address, too
         self.address: Address | None = None
+        self.lifted_at = -math.inf  # since when no earlier refusal counts
         self._refusals = 0
         self._breaker: Breaker | None = None  # nearly no host needs one
         self._is_probing = False
@@ -82,10 +84,15 @@ class Host:
             return 1 if self._window is None else self._window.size
         return math.inf if limits.concurrency is None else limits.concurrency
 
-    def address_for(self, limits: HostLimits) -> Address | None:
+    @property
+    def is_lost(self) -> bool:
+        """Whether its name could not be looked up."""
+        return self.whereabouts is Whereabouts.LOST
+
+    def address_for(self, limits: HostLimits | None) -> Address | None:
         """Return the address that ``limits`` hold for as well; ``None`` where they hold for the host alone."""
         address = self.address
-        return address if address is not None and address.is_bound_by(limits) else None
+        return None if address is None or limits is None or not address.is_bound_by(limits) else address
 
     def is_given_up(self, now: float) -> bool:
         """Tell whether what waits for it shall end unsent: it couldn't be reached for long."""
@@ -95,6 +102,13 @@ class Host:
         """Take it that its failures to connect weren't its own."""
         if self._breaker is not None:
             self._breaker.succeeded()
+
+    def lift(self, now: float) -> None:
+        """Take it that it never refused, and was never out of reach: an operator says so."""
+        self.forgive()
+        self.cooled_until = -math.inf
+        self._refusals = 0
+        self.lifted_at = now
 
     @property
     def trouble(self) -> Any:
@@ -141,6 +155,13 @@ class Host:
         elif how is How.ANSWERED:
             self._refusals = 0
 
+    def left(self, now: float) -> None:
+        """Take the end of a request that had no limits when it started: what came of it wasn't judged."""
+        self.running -= 1
+        if not self.running:
+            self._is_probing = False
+        self.ended_at = now
+
     def is_forgettable(self, now: float) -> bool:
         """Tell whether a new ``Host`` would do as well, for any limits whose delay has passed."""
         return (
@@ -148,6 +169,7 @@ class Host:
             and not self.lines
             and now >= self.cooled_until
             and not self.crawl_delay_s
+            and self.lifted_at == -math.inf
             and (self._breaker is None or self._breaker.is_closed)
         )
 

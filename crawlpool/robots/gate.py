@@ -146,6 +146,13 @@ class Gate:
                 permit.answer = _FREE if fetched.rules is None else Answer(Verdict.GO, fetched.rules)
                 permit.until = now + FRESH_S
 
+    def forgive(self, host: str) -> None:
+        """Have the files of a host asked for anew that couldn't be had."""
+        vain = (Verdict.WAIT, Verdict.UNREACHABLE, Verdict.LOST)
+        for origin, permit in self._permits.items():
+            if permit.answer.verdict in vain and not permit.is_fetching and _host_of(origin) == host:
+                permit.answer, permit.until, permit.tries = _FETCH, math.inf, 0
+
     def _forget(self) -> None:
         """Forget the tenth that was met first, but for those that are being fetched or waited for."""
         old = [
@@ -153,3 +160,10 @@ class Gate:
         ]
         for origin in old[: MOST // 10]:
             del self._permits[origin]
+
+
+def _host_of(origin: str) -> str:
+    """Return the host of ``scheme://host[:port]``."""
+    host_port = origin.partition("://")[2]
+    end = host_port.find("]") + 1 if host_port.startswith("[") else host_port.find(":")
+    return host_port if end < 0 else host_port[:end]

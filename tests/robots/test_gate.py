@@ -96,3 +96,22 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gate.ask("http://busy.example", 0.0).verdict is Verdict.WAIT
     assert gate.ask("http://h999.example", 0.0).verdict is Verdict.GO
     assert gate.ask("http://h0.example", 0.0).verdict is Verdict.FETCH
+
+
+@pytest.mark.parametrize("origin", ["http://a.example", "https://a.example:8443", "http://[::1]:80"])
+def test_a_host_that_is_released_is_asked_anew_where_it_could_not_be_had(origin: str) -> None:
+    """An operator knows better: only what couldn't be had is forgotten, and of that host alone."""
+    host = origin.partition("://")[2].rpartition(":")[0] if origin.count(":") > 1 else "a.example"
+    for fetched, after in (
+        (Fetched(How.LOST, None, ErrorKind.CONNECT), Verdict.FETCH),
+        (Fetched(How.UNREACHABLE), Verdict.FETCH),
+        (RULES, Verdict.GO),
+    ):
+        gate = Gate()
+        gate.begin(origin)
+        gate.learn(origin, fetched, 0.0)
+        before = gate.ask(origin, 1.0).verdict
+        gate.forgive("other.example")
+        assert gate.ask(origin, 1.0).verdict is before
+        gate.forgive(host)
+        assert gate.ask(origin, 1.0).verdict is after

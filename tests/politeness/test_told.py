@@ -1,0 +1,64 @@
+"""What an operator says of a host: which limits follow from it, and what becomes of its targets."""
+
+from __future__ import annotations
+
+import pytest
+
+from crawlpool.errors import ConfigError
+from crawlpool.limits import HostLimits
+from crawlpool.politeness import NOTHING, Order, Told, on_hold
+
+SEVERAL = HostLimits(concurrency=4, max_cooldown_s=7.0, adaptive=True)
+USUAL = HostLimits(delay_s=0.5, max_cooldown_s=9.0, loopback_exempt=True)
+
+
+@pytest.mark.parametrize(
+    ("told", "own", "limits"),
+    [
+        (Told(), SEVERAL, SEVERAL),
+        (Told(), None, None),
+        (Told(delay_s=2), SEVERAL, HostLimits(1, 2.0, 7.0)),
+        (Told(delay_s=0), SEVERAL, SEVERAL),
+        (Told(delay_s=0), HostLimits(delay_s=3.0), HostLimits()),
+        (Told(delay_s=0), None, None),
+        (Told(delay_s=2), None, HostLimits(1, 2.0, 9.0, loopback_exempt=True)),
+        (Told(Order.HOLD), SEVERAL, SEVERAL),
+        (Told(Order.SKIP, 3.0), None, HostLimits(concurrency=None)),
+    ],
+)
+def test_the_limits_that_follow(told: Told, own: HostLimits | None, limits: HostLimits | None) -> None:
+    """A delay is one at a time and takes all else from the host's own limits, or from the usual ones where it has
+    none; no delay leaves as many at once as there were; a host that isn't asked has some, so that it can be kept.
+    """
+    assert told.limits(own, USUAL) == limits
+
+
+@pytest.mark.parametrize(
+    ("told", "waits", "ends"),
+    [
+        (Told(), False, None),
+        (Told(Order.HOLD), True, None),
+        (Told(Order.HOLD, None, is_over=True), False, "held"),
+        (Told(Order.SKIP), False, "host_skipped"),
+    ],
+)
+def test_what_becomes_of_its_targets(told: Told, waits: bool, ends: str | None) -> None:
+    """They go, they wait, or they end with a reason."""
+    assert (told.waits, told.ends) == (waits, ends)
+    assert on_hold({"h": told}) == ({"h"} if waits else set())
+
+
+def test_order_and_delay_are_told_apart() -> None:
+    """A new order keeps the delay, ends what was over; a new delay keeps the order; without either nothing is left."""
+    told = NOTHING.ordered(Order.HOLD).delayed(3.0)
+    assert (told.is_held, told.is_skipped, told.delay_s) == (True, False, 3.0)
+    assert Told(Order.HOLD, 3.0, is_over=True).ordered(Order.HOLD) == told
+    assert told.ordered(Order.SKIP).is_skipped
+    assert not told.ordered(Order.GO).is_nothing
+    assert told.ordered(Order.GO).delayed(None).is_nothing
+
+
+def test_a_delay_that_can_not_be() -> None:
+    """It is refused when it is told, and the message names it."""
+    with pytest.raises(ConfigError, match="delay_s=-1"):
+        Told(delay_s=-1)

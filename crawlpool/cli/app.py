@@ -14,14 +14,17 @@ import click
 from crawlpool._version import __version__
 from crawlpool.cli.audit import audit_command
 from crawlpool.cli.config_file import ConfigFileError, check_variables, read_config
+from crawlpool.cli.control import ControlError
 from crawlpool.cli.exits import Exit
 from crawlpool.cli.help import PLAN, PREFIX, RUN, TeachingCommand
+from crawlpool.cli.host import host_command
 from crawlpool.cli.network import NetworkFileError
 from crawlpool.cli.options import plan_options, run_options
 from crawlpool.cli.plan import plan, plan_settings_of
 from crawlpool.cli.run import run, tell_fault
 from crawlpool.cli.secrets import SecretFileError
 from crawlpool.cli.settings import settings_of
+from crawlpool.cli.status import status_command
 from crawlpool.errors import ConfigError, CookieFileError, SinkError
 from crawlpool.observe import Telling
 from crawlpool.redact import one_line, redact_text
@@ -31,7 +34,10 @@ from crawlpool.source.urls import hide
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_FILE_TROUBLE = (InputFileError, SinkError, CookieFileError, ConfigFileError, SecretFileError, NetworkFileError)
+_FILE_TROUBLE = (
+    *(InputFileError, SinkError, CookieFileError, ConfigFileError, SecretFileError, NetworkFileError),
+    ControlError,
+)
 _LONGEST = 1000
 _LOGIN = re.compile(r"[^\s/:]+:[^\s/]*@")
 
@@ -100,6 +106,8 @@ def make_command() -> click.Group:
         )
     )
     group.add_command(audit_command())
+    group.add_command(host_command())
+    group.add_command(status_command())
     return group
 
 

@@ -25,9 +25,9 @@ class Exit(enum.IntEnum):
 #: What each code means for a run, in the order in which they are looked at: the first that applies is the one.
 MEANINGS: tuple[tuple[Exit, str], ...] = (
     (Exit.USAGE, "the command line, an environment variable or the config file is wrong; nothing was fetched"),
-    (Exit.FILES, "trouble with a file: input, output, cookies, config or secret"),
+    (Exit.FILES, "trouble with a file: input, output, cookies, config, secret or control socket"),
     (Exit.FAULT, "a fault of crawlpool itself; please report it"),
-    (Exit.WORK_LEFT, "work is left: interrupted, or --run-for is over"),
+    (Exit.WORK_LEFT, "work is left: interrupted, a host is held, or --run-for is over"),
     (Exit.FAILED, "some URL failed: network, protocol, a limit, or a bad input line"),
     (Exit.HTTP_ERROR, "some URL answered with an HTTP error (4xx or 5xx)"),
     (Exit.OK, "all went well"),

@@ -145,6 +145,9 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     option(group, "-v", "--verbose", count=True, help="Tell of single requests; -vv tells all.")
     option(group, "--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True,
            help="Text, or one JSON object a line.")
+    option(group, "--control", type=click.Path(), metavar="PATH",
+           help="Make a Unix socket there, by which 'crawlpool host' holds, skips or slows down single hosts while the "
+           "run goes on, and 'crawlpool status' tells how far it is.")
 
     option("Ends", "--max-failures", type=MaxFailures(),
            help="Bear so many failures and HTTP errors: within it the exit code is 0, beyond the run ends with 4.")

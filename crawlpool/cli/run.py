@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import traceback
 from typing import TYPE_CHECKING
 
 from crawlpool._version import __version__
+from crawlpool.cli.control_place import listening_at
 from crawlpool.cli.exits import Ending, Exit, exit_code
 from crawlpool.cli.network import check_files, make_pool
 from crawlpool.cli.outputs import STDOUT, check_outputs, close_sinks, is_terminal, open_sinks
@@ -21,6 +23,8 @@ from crawlpool.redact import redact_text, redact_url
 from crawlpool.source import InputFileError, Source
 
 if TYPE_CHECKING:
+    import socket
+
     from crawlpool.cli.settings import RunSettings
     from crawlpool.crawl import Crawl
     from crawlpool.models import Result
@@ -48,11 +52,11 @@ def run(settings: RunSettings, telling: Telling) -> Exit:
     check_input(settings.inputs, settings.source)
     check_outputs(settings)
     check_files(settings)
-    with logs_to(telling, settings.verbosity):
+    with logs_to(telling, settings.verbosity), listening_at(settings.control) as control:
         pool = make_pool(settings)
         try:
             sinks = open_sinks(settings, telling)
-            return _Conductor(settings, telling, pool, sinks).conduct()
+            return _Conductor(settings, telling, pool, sinks, control).conduct()
         finally:
             # What runs was settled or is to be given up; leaving no thread behind is all that is left to do.
             pool.close(cancel=True)
@@ -61,11 +65,19 @@ def run(settings: RunSettings, telling: Telling) -> Exit:
 class _Conductor:
     """The main thread's side of a run."""
 
-    def __init__(self, settings: RunSettings, telling: Telling, pool: SessionPool, sinks: list[Sink]) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        telling: Telling,
+        pool: SessionPool,
+        sinks: list[Sink],
+        control: socket.socket | None,
+    ) -> None:
         self._settings = settings
         self._telling = telling
         self._pool = pool
         self._sinks = sinks
+        self._control = control
         source = Source(settings.inputs, settings.source)
         self._total = source.total
         self._feed = Feed(source)
@@ -112,7 +124,7 @@ class _Conductor:
     def conduct(self) -> Exit:
         """Run the crawl to its end; return the exit code."""
         feeder = threading.Thread(target=self._run_crawl, name="crawlpool-feeder", daemon=True)
-        with Interrupts(self._on_interrupt, self._crawl.stop, Exit.WORK_LEFT):
+        with Interrupts(self._on_interrupt, self._crawl.stop, Exit.WORK_LEFT), self._steered():
             self._tell_start()
             display = make_display(self._settings.progress, self._telling, self._total)
             try:
@@ -127,6 +139,16 @@ class _Conductor:
                 display.stop()
             feeder.join()
             return self._conclude()
+
+    def _steered(self) -> contextlib.AbstractContextManager[object]:
+        """Return within what the control socket, if there is one, is answered."""
+        if self._control is None:
+            return contextlib.nullcontext()
+        from crawlpool.cli.control_server import ControlServer
+        from crawlpool.cli.desk import Desk
+
+        desk = Desk(self._crawl, self._total)
+        return ControlServer(self._control, desk.answer, desk.look)
 
     def _run_crawl(self) -> None:
         try:

@@ -60,6 +60,7 @@ class RunSettings:
     is_quiet: bool
     verbosity: int
     log_format: str
+    control: str | None
     bound: FailureBound | None
 
 
@@ -116,6 +117,7 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         is_quiet=given["quiet"],
         verbosity=given["verbose"],
         log_format=given["log_format"],
+        control=given["control"],
         bound=given["max_failures"],
     )
 

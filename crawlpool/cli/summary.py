@@ -48,6 +48,8 @@ STATUS_HINTS = {
 }
 #: Why hosts were left alone, by the reason in the records.
 LEFT_ALONE = {
+    "held_by_operator": "held by the operator",
+    "host_skipped": "skipped by the operator",
     "held": "held, as nearly all of their last answers were 401, 403, 429 or a challenge",
     "host_unreachable": "given up, as they could not be reached",
     "robots_unreachable": "not asked, as their robots.txt could not be had",
@@ -101,7 +103,7 @@ def summary_of(
         lines.append(f"HTTP errors: {_counts(progress.statuses)}")
     if progress.kinds:
         lines.append(f"errors: {_counts(progress.kinds)}")
-    for reason, hosts in sorted(progress.left_alone.items()):
+    for reason, hosts in sorted(_left_alone(progress).items()):
         lines.append(f"hosts {LEFT_ALONE[reason]}: {_counts(hosts)}")
     if rested:
         lines.append(f"proxies that failed, and rested: {_counts(rested)}")
@@ -120,7 +122,7 @@ def fields_of(progress: Progress, ending: Ending, code: Exit) -> dict[str, Any]:
         "ending": ending.value,
         "error_kinds": dict(progress.kinds),
         "http_errors": {str(status): count for status, count in progress.statuses.items()},
-        "left_alone": progress.left_alone,
+        "left_alone": _left_alone(progress),
         "exit_code": int(code),
     }
 
@@ -130,10 +132,16 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_wor
     advice: list[str] = []
     report = progress.report
     if is_work_left:
-        if watch.held:
+        by_operator = sum(_left_alone(progress).get("held_by_operator", {}).values())
+        if watch.held > by_operator:
             advice.append(
-                f"{watch.held:,} URLs of held hosts were skipped: ask their owners, or try later and slower; "
-                "--on-block record asks on whatever they answer"
+                f"{watch.held - by_operator:,} URLs of held hosts were skipped: ask their owners, or try later and "
+                "slower; --on-block record asks on whatever they answer"
+            )
+        if by_operator:
+            advice.append(
+                f"{by_operator:,} URLs of hosts that the operator held were skipped: give those whose records say held "
+                "to another run, when their hosts may be asked again"
             )
         if watch.dropped or not watch.held:
             dropped = f"the {watch.dropped:,} URLs whose records say interrupted, and " if watch.dropped else ""
@@ -144,6 +152,8 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_wor
     for status in sorted(progress.statuses, key=lambda s: -progress.statuses[s])[:3]:
         if status in STATUS_HINTS:
             advice.append(f"{status}: {STATUS_HINTS[status]}")
+    if skipped := sum(progress.left_alone.get("host_skipped", {}).values()):
+        advice.append(f"{skipped:,} URLs of hosts that the operator skipped: their records say host_skipped (reason)")
     if report.disallowed:
         advice.append(f"robots.txt forbids {report.disallowed:,}: their records say why (reason)")
     if report.failed or report.http_error:
@@ -158,6 +168,20 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_wor
             f"on average {in_flight:.1f} requests were under way, of {capacity} that may be: {settings.pace.advice()}"
         )
     return advice
+
+
+def _left_alone(progress: Progress) -> dict[str, dict[str, int]]:
+    """Return which hosts were left alone, and why: those that the operator held apart from those that blocked us."""
+    found = dict(progress.left_alone)
+    held = found.pop("held", {})
+    by_operator = {host: count for host, count in held.items() if host in progress.told and progress.told[host].is_held}
+    for reason, hosts in (
+        ("held", {h: c for h, c in held.items() if h not in by_operator}),
+        ("held_by_operator", by_operator),
+    ):
+        if hosts:
+            found[reason] = hosts
+    return found
 
 
 def _counts(found: Mapping[Any, int]) -> str:

@@ -1,0 +1,106 @@
+"""``crawlpool status``: how far a run is that goes on, and which of its hosts aren't asked as the others are."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crawlpool.cli.answer import write_answer
+from crawlpool.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Seconds from one look to the next with ``--watch``.
+EVERY_S = 1.0
+#: Hosts shown of each sort; ``--json`` has all.
+SHOWN = 20
+
+_EPILOG = """\b
+Of a run that was started with --control /tmp/crawl.sock:
+  crawlpool status /tmp/crawl.sock
+Each second, until it ends:
+  crawlpool status /tmp/crawl.sock --watch
+Which hosts are held?
+  crawlpool status /tmp/crawl.sock --json | jq -r '.held[].host'
+
+\b
+Exit codes:
+  0  told; with --watch: told until the run ended
+  3  there is no such socket, nobody listens there, or no answer came within 5 seconds
+  2  the command line is wrong
+"""
+
+
+def status_command() -> click.Command:
+    """Return the command ``crawlpool status``."""
+    options: list[click.Parameter] = [
+        click.Argument(["control"], metavar="CONTROL"),
+        click.Option(["--json", "as_json"], is_flag=True, help="Write one JSON object; with --watch one a line."),
+        click.Option(["--watch"], is_flag=True, help="Tell it again each second, until the run ends."),
+    ]
+    return click.Command(
+        "status",
+        callback=_status,
+        params=options,
+        help="Tell how far a run is, and which hosts are held, skipped, slowed down or given up. CONTROL is what the "
+        "run was given as --control, or a folder with a socket named 'control' in it.",
+        short_help="Tell how far a run is that goes on.",
+        epilog=_EPILOG,
+    )
+
+
+def _status(control: str, as_json: bool, watch: bool) -> Exit:
+    from crawlpool.cli.control import ControlError, ask
+
+    is_first = True
+    while True:
+        try:
+            found = ask(control, {"do": "status"})["status"]
+        except ControlError:
+            if is_first:
+                raise
+            return Exit.OK  # it has been there, and is no more
+        write_answer([json.dumps(found)] if as_json else ([] if is_first else [""]) + lines_of(found))
+        if not watch:
+            return Exit.OK
+        is_first = False
+        time.sleep(EVERY_S)
+
+
+def lines_of(found: Mapping[str, Any]) -> list[str]:
+    """Return a status as lines of text."""
+    from crawlpool.observe.pace import duration
+
+    left = "" if found["eta_s"] is None else f"; about {duration(found['eta_s'])} left"
+    ends = {outcome: found[outcome] for outcome in ("ok", "http_error", "failed", "disallowed", "skipped")}
+    done = ", ".join(f"{count:,} {outcome}" for outcome, count in ends.items())
+    total = "" if found["total"] is None else f" of {found['total']:,}"
+    lines = [
+        f"running for {duration(found['elapsed_s'])}: {sum(ends.values()):,}{total} URLs done: {done}",
+        f"{found['queued']:,} waiting, {found['running']:,} under way; {found['rate']:.1f} URLs/s{left}",
+    ]
+    operator = [f"{one['host']} ({one['waiting']:,} waiting)" for one in found["held"] if one["by"] == "operator"]
+    blocked = [one["host"] for one in found["held"] if one["by"] == "blocks"]
+    delays = [f"{one['host']} {one['delay_s']:g} s" for one in found["delays"]]
+    resting = [f"{one['host']} {duration(one['for_s'])}" for one in found["resting"]]
+    for what, hosts in (
+        ("held by the operator", operator),
+        ("held, as they don't want us", blocked),
+        ("skipped by the operator", found["skipped_hosts"]),
+        ("with a delay of their own", delays),
+        ("given up, as they can't be reached", found["given_up"]),
+        ("resting longest", resting),
+        ("slowest", [f"{one['host']} {one['mean_s']:.2f} s" for one in found["slowest"][:3]]),
+    ):
+        if hosts:
+            lines.append(f"hosts {what}: {_some(hosts)}")
+    return lines
+
+
+def _some(hosts: Sequence[str]) -> str:
+    more = f", and {len(hosts) - SHOWN:,} more" if len(hosts) > SHOWN else ""
+    return ", ".join(hosts[:SHOWN]) + more

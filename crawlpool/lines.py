@@ -151,7 +151,7 @@ class Line:
         self.is_in_ring = False
 
     def took(self, leg: Leg, now: float) -> None:
-        """Tell the host of a leg that was taken, and the leg of its host; one not to be sent gets its verdict."""
+        """Tell the host of a leg that was taken, and the leg of its host, or why it isn't to be sent."""
         self.running += 1
         host = self.host
         if host is None:

@@ -82,6 +82,17 @@ def _plan() -> dict[str, str]:
     return dict.fromkeys(facts_of(plan_of({}), LeftOut()), "")
 
 
+def _status() -> dict[str, str]:
+    from crawlpool.books import Books
+    from crawlpool.cli.desk import status_of
+    from crawlpool.clock import SYSTEM_CLOCK
+    from crawlpool.control import HostsNow
+    from crawlpool.observe.pace import Meter
+
+    progress = Books(SYSTEM_CLOCK).progress(0, 0)
+    return dict.fromkeys(status_of(progress, Meter().read(progress), (), HostsNow()), "")
+
+
 def _leg_ended() -> dict[str, str]:
     from crawlpool.events import LegEnded
 
@@ -101,6 +112,7 @@ SOURCES: dict[str, tuple[Callable[[], dict[str, str]], tuple[str, str]]] = {
     "exits": (_exit_codes("MEANINGS"), ("code", "meaning")),
     "plan_exits": (_exit_codes("PLAN_MEANINGS"), ("code", "meaning")),
     "plan": (_plan, ("key", "")),
+    "status": (_status, ("key", "")),
 }
 
 

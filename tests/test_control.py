@@ -104,7 +104,7 @@ def test_a_held_host_has_few_places_and_the_rest_lies_in_the_backlog() -> None:
         for number in range(PLACES + 1)
     ]
     assert offered == [Offered.QUEUED] * PLACES + [Offered.HOST_FULL]
-    steered.frontier.hungry_of(steered.run.group)
+    steered.run.group.backed.clear()
     steered.control.release(EXEMPT)
     assert EXEMPT in steered.frontier.backed(steered.run.group)
 

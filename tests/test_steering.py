@@ -63,7 +63,7 @@ def test_a_held_host_waits_and_a_release_loses_nothing(limits: HostLimits | None
         with Threads() as threads:
             threads.start(lambda: crawl.run(seeds()))
             assert all_read.wait(PATIENCE_S)
-            until(lambda: crawl.progress().report.ok == 500)
+            until(lambda: crawl.progress().report.ok == 500 and not crawl.progress().running)
             assert hosts_asked(server) == {other: 500}
             assert crawl.hosts_told() == (HostStanding(held, True, False, None, MANY, True),)
             progress = crawl.progress()

@@ -354,8 +354,8 @@ def test_memory_grows_with_the_hosts_and_not_with_the_urls(tmp_path: pathlib.Pat
 
 
 def test_a_command_that_does_not_exist_is_told(capfd: Capture) -> None:
-    """The group knows its two commands."""
+    """The group knows its commands."""
     assert main(["plann", "u"]) == 2
     assert "No such command 'plann'" in capfd.readouterr().err
     group = make_command()
-    assert isinstance(group, click.Group) and sorted(group.commands) == ["audit", "plan", "run"]
+    assert isinstance(group, click.Group) and sorted(group.commands) == ["audit", "host", "plan", "run", "status"]

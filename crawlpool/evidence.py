@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from crawlpool.clock import Clock, iso_utc
 from crawlpool.events import LegEnded, emit, logger
@@ -34,13 +34,33 @@ from crawlpool.settle import came_from
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import requests
+
     from crawlpool.leg import Leg
+    from crawlpool.politeness import Address
     from crawlpool.transport.base import Completion
 
 _NAME = "leg"
 _UNLIMITED = HostLimits(concurrency=None)
 _log = logger(_NAME)
 _stdlib = logging.getLogger(f"crawlpool.{_NAME}")
+
+
+class Asked(Protocol):
+    """What a request knows of its turn: a leg, or what a thread was given that sends by itself."""
+
+    taken_at: float
+    known_at: float | None
+    started_wall_s: float | None
+    crawl_delay_s: float
+    address: Address | None
+
+
+class AskedInTurn(Asked, Protocol):
+    """The same of a thread that sends by itself, with the limits that hold for it."""
+
+    limits: HostLimits | None
+    lifted_at: float
 
 
 class Evidence:
@@ -72,7 +92,10 @@ class Evidence:
                 limits = leg.seat.limits
                 came = self._came(leg, completion) if limits is None else leg.came
                 if came.how is not How.UNSENT:  # what the host was told never to have had, it is not judged by
-                    emit(_log, "debug", self._of(leg, limits, came, completion))
+                    url, response = completion.exchange.request.url, completion.response
+                    line = leg.seat
+                    event = _of(leg, limits, line.shared, line.lifted_at, came, url, response, self._end_s)
+                    emit(_log, "debug", event)
 
     def _came(self, leg: Leg, completion: Completion) -> Came:
         """Return what came of a leg whose host has no limits: nobody else has asked."""
@@ -80,30 +103,56 @@ class Evidence:
             return UNSENT
         return came_from(completion.response, completion.error, _UNLIMITED, self._clock.wall())
 
-    def _of(self, leg: Leg, limits: HostLimits | None, came: Came, completion: Completion) -> LegEnded:
-        response = completion.response
-        url = completion.exchange.request.url or ""
-        known_at = leg.known_at if came.how is How.REFUSED else None
-        address, shared = leg.address, leg.seat.shared
-        if shared is None or (address is not None and not address.is_bound_by(shared)):
-            address = None  # it counted for it, and wasn't held to it
-        end_s = self._end_s if known_at is None else min(self._end_s, known_at)
-        return LegEnded(
-            url=redact_url(url),
-            host=host_of(url),
-            start_s=round(leg.taken_at, 6),
-            end_s=round(end_s, 6),
-            started_at="" if leg.started_wall_s is None else iso_utc(leg.started_wall_s),
-            how=came.how.value,
-            status=None if response is None else response.status_code,
-            retry_after_s=came.retry_after_s,
-            known_s=None if known_at is None else round(known_at, 6),
-            # What the host's own politeness makes of both, as it was when the leg was taken.
-            delay_s=None if limits is None else max(limits.delay_s, min(leg.crawl_delay_s, limits.max_cooldown_s)),
-            per_host=None if limits is None else limits.concurrency,
-            max_cooldown_s=None if limits is None else limits.max_cooldown_s,
-            address=None if address is None else address.name,
-            address_delay_s=None if address is None else shared.delay_s,
-            address_per_host=None if address is None else shared.concurrency,
-            lifted_s=None if limits is None or leg.seat.lifted_at == -math.inf else round(leg.seat.lifted_at, 6),
-        )
+
+def give_turn(turn: AskedInTurn, came: Came, url: str | None, response: requests.Response | None, end_s: float) -> None:
+    """Log a request that a caller's own thread has sent. Never raises.
+
+    Args:
+        turn: what the thread was given.
+        came: what came of it for its host.
+        url: where to.
+        response: its answer, if there was one.
+        end_s: when it was there, read before anybody was told.
+    """
+    if came.how is How.UNSENT or not _stdlib.isEnabledFor(logging.DEBUG):
+        return
+    with contextlib.suppress(Exception):
+        limits = turn.limits
+        shared = limits if limits is not None and limits.per_ip else None
+        emit(_log, "debug", _of(turn, limits, shared, turn.lifted_at, came, url, response, end_s))
+
+
+def _of(
+    asked: Asked,
+    limits: HostLimits | None,
+    shared: HostLimits | None,
+    lifted_at: float,
+    came: Came,
+    url: str | None,
+    response: requests.Response | None,
+    end_s: float,
+) -> LegEnded:
+    url = url or ""
+    known_at = asked.known_at if came.how is How.REFUSED else None
+    address = asked.address
+    if shared is None or (address is not None and not address.is_bound_by(shared)):
+        address = None  # it counted for it, and wasn't held to it
+    return LegEnded(
+        url=redact_url(url),
+        host=host_of(url),
+        start_s=round(asked.taken_at, 6),
+        end_s=round(end_s if known_at is None else min(end_s, known_at), 6),
+        started_at="" if asked.started_wall_s is None else iso_utc(asked.started_wall_s),
+        how=came.how.value,
+        status=None if response is None else response.status_code,
+        retry_after_s=came.retry_after_s,
+        known_s=None if known_at is None else round(known_at, 6),
+        # What the host's own politeness makes of both, as it was when its turn was given.
+        delay_s=None if limits is None else max(limits.delay_s, min(asked.crawl_delay_s, limits.max_cooldown_s)),
+        per_host=None if limits is None else limits.concurrency,
+        max_cooldown_s=None if limits is None else limits.max_cooldown_s,
+        address=None if address is None else address.name,
+        address_delay_s=None if address is None or shared is None else shared.delay_s,
+        address_per_host=None if address is None or shared is None else shared.concurrency,
+        lifted_s=None if limits is None or lifted_at == -math.inf else round(lifted_at, 6),
+    )

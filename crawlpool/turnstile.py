@@ -9,6 +9,7 @@ from crawlpool.clock import LOOK_S
 from crawlpool.detour import detour, may_detour, no_exit, note_passage, ride
 from crawlpool.errors import DeadlineExceeded, HostUnreachable, PoolClosed
 from crawlpool.events import logger, tell
+from crawlpool.evidence import give_turn
 from crawlpool.leg import host_of
 from crawlpool.politeness import UNSENT, ExitProxies, Passage
 from crawlpool.rooms import Waits
@@ -47,6 +48,12 @@ class Turn:
         self.limits = limits
         self.at: Host | None = None
         self.address: Address | None = None  # which it counts for, beside the host
+        # For the log: when it was given, when a refusal was told to everybody, and what held beside the limits.
+        self.taken_at = 0.0
+        self.started_wall_s: float | None = None
+        self.known_at: float | None = None
+        self.crawl_delay_s = 0.0
+        self.lifted_at = -math.inf
 
 
 class Turnstile:
@@ -136,8 +143,10 @@ class Turnstile:
                 if at <= now:
                     if exits is not None and not ride(turn, exits, now):
                         raise no_exit()
+                    turn.taken_at, turn.started_wall_s = now, self._clock.wall()
                     if turn.at is not None:
                         turn.at.start()
+                        turn.crawl_delay_s, turn.lifted_at = turn.at.crawl_delay_s, turn.at.lifted_at
                         turn.address = turn.at.address
                     if turn.address is not None:
                         turn.address.start()
@@ -155,6 +164,7 @@ class Turnstile:
         Returns:
             Whether its proxy failed it, and another one may do better: then it is to be sent again, uncounted.
         """
+        end_s = self._clock.monotonic()
         exits, limits, came = self._schedule.exits, turn.limits, UNSENT
         note_passage(turn, exchange.settings["proxies"], response, error)
         if limits is not None and not turn.passage.is_failure:
@@ -164,6 +174,7 @@ class Turnstile:
             if turn.exit is not None:
                 self._schedule.left_exit(turn, now)
             if turn.at is not None and limits is not None:
+                turn.known_at = now
                 turn.at.end(came, limits, now)
                 if turn.address is not None:
                     turn.address.end(came, now)
@@ -171,6 +182,7 @@ class Turnstile:
             self.tell((turn,))
             self._wake()
             news, self._schedule.news = self._schedule.news, []
+        give_turn(turn, came, exchange.request.url, response, end_s)
         for event, whose in news:
             tell(_log, event, whose)
         return exits is not None and may_detour(turn, exits)

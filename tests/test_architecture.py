@@ -77,7 +77,7 @@ ARROWS: dict[str, set[str]] = {
     "settle": {"leg"},
     "steering": {"books", "control", "intake", "leg", "source", "worker"},
     "turns": {"leg", "lines"},
-    "turnstile": {"detour", "leg", "names", "rooms", "schedule", "settle"},
+    "turnstile": {"detour", "evidence", "leg", "names", "rooms", "schedule", "settle"},
     "worker": {"attend", "detour", "evidence", "frontier", "leg", "names", "settle"},
     # floor 5
     "cli": {"observe"},

@@ -6,11 +6,13 @@ import logging
 from typing import Any
 
 import pytest
+import requests
 
 from crawlpool import HostLimits, Outcome, RetryPolicy, SessionPool
 from crawlpool.audit import RecordedLeg, judge
 from crawlpool.evidence import Evidence
 from crawlpool.testing import Answer, SiteServer
+from tests.gates import Threads
 from tests.kit import HandClock
 
 Caplog = pytest.LogCaptureFixture
@@ -78,6 +80,33 @@ def test_failures_are_requests_too_and_what_was_never_sent_is_none(caplog: Caplo
             assert [result.error is None for result in pool.map(urls, limits=LIMITS)] == [False] * 3
     found = {fields["host"]: (fields["how"], fields["status"]) for fields in legs_of(caplog)}
     assert found == {"127.0.0.1": ("broken", None), "127.0.0.2": ("unreachable", None)}
+
+
+@pytest.mark.transports()
+def test_what_callers_send_by_themselves_is_logged_with_the_rest(caplog: Caplog) -> None:
+    """The verbs of a pool that has limits: each request, its retry too, beside those of workers; judged together."""
+    answers = iter([Answer(429, {"Retry-After": "7"})])
+    routes: Any = {"/busy": lambda request: next(answers, b"x"), "/": b"x"}
+    retry = RetryPolicy(attempts=2, backoff_s=0.001, max_retry_after_s=0.001, budget=None)
+    with SiteServer(routes) as server, caplog.at_level("DEBUG", "crawlpool.leg"):
+        with SessionPool(retry=retry, limits=LIMITS, threads=2) as pool, Threads() as threads:
+            assert pool.get(server.url("/busy")).ok
+            for _ in range(3):
+                threads.start(lambda: pool.get(server.url()))
+            assert all(result.is_ok for result in pool.map([server.url()] * 3))
+            threads.join()
+            with pytest.raises(requests.ConnectionError):
+                pool.get("http://127.0.0.2:1/", retry=False)
+        count = server.request_count
+    found = legs_of(caplog)
+    mine = [fields for fields in found if fields["host"] == "127.0.0.1"]
+    assert len(mine) == count == 8
+    assert [(fields["status"], fields["how"], fields["retry_after_s"]) for fields in mine[:2]] == [
+        (429, "refused", 7.0), (200, "answered", None),
+    ]  # fmt: skip
+    assert {(fields["delay_s"], fields["per_host"], fields["max_cooldown_s"]) for fields in found} == {(0.01, 1, 0.05)}
+    assert [(fields["how"], fields["status"]) for fields in found if fields not in mine] == [("unreachable", None)]
+    assert judge(RecordedLeg.of(fields) for fields in found).breach_count == 0
 
 
 def test_where_nobody_wants_it_there_is_none(caplog: Caplog) -> None:

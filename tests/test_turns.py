@@ -110,6 +110,23 @@ def test_a_host_in_trouble_gives_its_turn_to_the_next() -> None:
     assert list(schedule._lines) != []
 
 
+def test_a_line_that_was_let_in_takes_no_more_than_there_is_room_for() -> None:
+    """Though its host could have more; and nothing, where a caller's own thread was faster."""
+    schedule = posed(TWO, "a", "b", legs=3)
+    (first,) = schedule.take(1, 0.0)
+    taken = schedule.take(9, 0.0)
+    assert [leg.host for leg in (first, *taken)] == ["a", "b"]
+    end(schedule, [first, *taken], 1.0)
+    address = schedule.hosts.of("a", 1.0).address
+    assert address is not None
+    address.start()
+    address.start()
+    assert schedule.take(9, 1.0) == []
+    address.end(ANSWERED, 2.0)
+    schedule.look_at(schedule.hosts.of("a", 2.0), 2.0)
+    assert len(schedule.take(9, 2.0)) == 1
+
+
 def test_what_ends_unsent_waits_for_no_turn() -> None:
     """A host that was given up ends what waits for it at once, however busy its address is."""
     limits = HostLimits(concurrency=1, connect_failures=1, per_ip=True)

@@ -247,7 +247,7 @@ class Schedule:
                 if leg.address is not None:
                     leg.address.end(leg.came, now)
                     freed[leg.address] = None
-                elif host.is_lost and line.shared is not None and leg.came.how is not How.UNSENT:
+                elif line.shared is not None and host.is_lost and leg.came.how is not How.UNSENT:
                     self.hosts.seek(host, leg)
                 if len(host.lines) > 1:
                     touched.update(dict.fromkeys(host.lines))

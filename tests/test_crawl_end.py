@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ def test_stop_ends_a_back_off() -> None:
     with SiteServer({"/": Answer(503, {"Retry-After": "100"})}) as server, SessionPool() as pool, Threads() as threads:
         crawl = pool.new_crawl()
         reports = run_in_thread(threads, crawl, [server.url("/")])
-        while not pool._workforce.frontier._schedule._later:  # nothing announces that the leg lies there
+        while pool._workforce.frontier._schedule._later.due_at == math.inf:  # nothing announces that the leg lies there
             threading.Event().wait(0.001)
         crawl.drain()
         threads.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import gc
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ def test_abort_ends_a_back_off() -> None:
     """Aborting a request that waits for its retry ends it now, not when the retry would be due."""
     with SiteServer({"/": Answer(503, {"Retry-After": "100"})}) as server, SessionPool(deadline=None) as pool:
         future = pool.submit("GET", server.url("/"))
-        while not pool._workforce.frontier._schedule._later:  # nothing announces that the leg lies there
+        while pool._workforce.frontier._schedule._later.due_at == math.inf:  # nothing announces that the leg lies there
             threading.Event().wait(0.001)
         assert not future.cancel()
         assert future.abort()

@@ -20,7 +20,7 @@ from crawlpool.sites import Sites
 from crawlpool.transport.tls import TLSContexts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from requests.adapters import BaseAdapter
 

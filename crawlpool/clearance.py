@@ -29,6 +29,7 @@ _REASON = "robots_unreachable"
 _FIRST = 1 << 40  # its priority among the legs of its host
 # No connection came to be: whatever else is asked of the origin comes to the same, and its records should say so.
 _LOST = frozenset({ErrorKind.DNS, ErrorKind.CONNECT, ErrorKind.TLS, ErrorKind.PROXY, ErrorKind.BLOCKED_ADDRESS})
+_LEFT_ALONE = frozenset({"held", "host_skipped"})
 # A redirect that leads nowhere is no file (RFC 9309 2.3.1.2), and neither is what can't be asked for.
 _NONE = frozenset({ErrorKind.REDIRECT, ErrorKind.INVALID_URL})
 
@@ -89,7 +90,8 @@ def fetched_of(result: Result, token: str) -> Fetched:
     """Return what the answer to a request for robots.txt means (RFC 9309 2.3.1)."""
     response, error = result.response, result.error
     if result.outcome is Outcome.SKIPPED or result.reason == "cancelled":
-        return Fetched(How.UNASKED)
+        # Where it leads to a host that is left alone, to ask at once again would come to the same.
+        return Fetched(How.UNREACHABLE if result.redirects and result.reason in _LEFT_ALONE else How.UNASKED)
     if error is not None:
         kind = result.error_kind
         if kind in _LOST or isinstance(error, (HostUnreachable, ConnectTimeout)):

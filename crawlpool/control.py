@@ -79,7 +79,7 @@ class Control:
             hosts, now = self._schedule.hosts, self._clock.monotonic()
             if delay_s and (self._group.limits_of(host) is None or hosts.find(host) is None):
                 # Nobody knows when its last answer ended: up to now it had no limits, or was forgotten.
-                known = hosts.of(host, now, delay_s)
+                known = hosts.of(host, now)
                 known.ended_at = max(known.ended_at, now)
             return self._tell(host, told)
 

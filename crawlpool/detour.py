@@ -20,6 +20,7 @@ from crawlpool.errors import (
 from crawlpool.exchange import can_resend
 from crawlpool.models import Outcome
 from crawlpool.politeness import Passage
+from crawlpool.politeness.exits import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,8 @@ def leave_exit(rider: Rider, exits: Exits, hosts: Hosts, told: list[tuple[str, s
         Each host that is forgiven: what couldn't be reached by an exit that rests now wasn't the host's fault.
     """
     if rider.exit is not None:
-        exits.ended(rider.exit, rider.host, rider.passage, now, is_try=rider.is_try, refused_by=rider.refused_by)
+        by = {"avoided": rider.avoided, "refused_by": rider.refused_by}
+        exits.ended(rider.exit, rider.host, rider.passage, now, is_try=rider.is_try, **by)
         rider.is_try = False  # it may wait again, and end unsent
     news, exits.news = exits.news, []
     for event, exit_ in news:
@@ -134,6 +136,16 @@ def may_detour(rider: Rider, exits: Exits) -> bool:
     )
 
 
+def may_wait(leg: Leg, exits: Exits) -> bool:
+    """Tell whether a leg that no exit could take is to wait, uncounted, until one may be tried: all rest now."""
+    return (
+        leg.passage is Passage.FAILED
+        and not leg.refused_by
+        and len(leg.avoided) + 1 >= len(exits)
+        and leg.excuses < TRIES
+    )
+
+
 def detour(before: Rider, after: Rider) -> None:
     """Have the request ``after``, the same as ``before``, go by another exit than that one went by."""
     assert before.exit is not None
@@ -148,14 +160,18 @@ def by_another(leg: Leg, completion: Completion, exits: Exits, now: float) -> Le
     if leg.verdict is not None or exchange is None:
         return None
     note_passage(leg, exchange.settings["proxies"], completion.response, completion.error)
-    if not may_detour(leg, exits) or not can_resend(exchange.request):
+    waits = may_wait(leg, exits) and completion.response is None
+    if not (waits or may_detour(leg, exits)) or not can_resend(exchange.request):
         return None
     if completion.response is not None:
         completion.response.close()
     if exchange.request._body_position is not None:
         requests.utils.rewind_body(exchange.request)
     again = leg.next(exchange.request, leg.attempt, now)
-    detour(leg, again)
+    if waits:
+        again.avoided, again.excuses = (), leg.excuses + 1
+    else:
+        detour(leg, again)
     return again
 
 

@@ -83,7 +83,8 @@ class Line:
             limits = told.limits(limits, group.limits)
         if limits is not None:
             line.limits = limits
-            line.host = hosts.of(name, now, limits.delay_s)
+            line.host = hosts.of(name, now, 0.0 if line.told is not None else limits.delay_s)
+            line.host.kept_s = max(line.host.kept_s, limits.delay_s)
             line.host.lines.append(line)
             line.address = line.host.address_for(line.shared)
             line.lifted_at = line.host.lifted_at
@@ -153,14 +154,16 @@ class Line:
     def took(self, leg: Leg, now: float) -> None:
         """Tell the host of a leg that was taken, and the leg of its host, or why it isn't to be sent."""
         self.running += 1
+        if leg.address is not None:  # it was taken before, and given back
+            leg.address = None
         host = self.host
         if host is None:
             return
         if self.ignores_robots:
             leg.robots = "ignored"
         if leg.verdict is None:
-            if self.told is not None and self.told.ends is not None:
-                leg.verdict = dropped(leg, self.told.ends)
+            if self.told is not None and (self.told.ends is not None or self.told.waits):
+                leg.verdict = dropped(leg, self.told.ends or "held")  # where it waits only robots.txt comes here
             elif host.is_given_up(now):
                 leg.verdict = given_up(leg, host.trouble)
             elif self.is_held:
@@ -210,7 +213,9 @@ class Line:
         if host is None or limits is None:
             return -math.inf
         if self.told is not None and (self.told.waits or self.told.ends):
-            return math.inf if self.told.waits else -math.inf
+            # A robots.txt doesn't wait for as long as an operator likes: those who wait for it ask again.
+            is_robots = bool(self.queue) and self.queue[0][2].run is self.clearance
+            return math.inf if self.told.waits and not is_robots else -math.inf
         if host.is_given_up(now) or self.is_held:
             return -math.inf
         if self.shared is not None and host.whereabouts.is_open:

@@ -47,8 +47,12 @@ class Names:
             tell: called once, with the host and its addresses: at once, or by a thread of the resolver.
         """
         url, host = leg.origin, leg.host
-        if not url or self._goes_by_proxy(url, leg.run.options.request.get("proxies") or {}):
-            tell(host, None)
+        try:
+            if not url or self._goes_by_proxy(url, leg.run.options.request.get("proxies") or {}):
+                tell(host, None)
+                return
+        except ValueError:  # it is no URL; sending it says so
+            tell(host, ())
             return
 
         def answered(answer: Answered) -> None:

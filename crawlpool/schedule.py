@@ -164,8 +164,7 @@ class Schedule:
             leg.seat = self._door
             self._door.running += 1
             legs.append(leg)
-        leaving = len(legs)
-        passed_over = 0
+        leaving, passed_over = len(legs), 0
         if valve.is_timed:
             n = leaving + valve.room(n - leaving, now)
         while len(legs) < n and len(ring) > passed_over:
@@ -317,15 +316,13 @@ class Schedule:
         old = self._lines.get(key)
         if old is None:
             return
-        line = Line.of(key, self.hosts, now, self._most)
+        line = self._line_of(key, old.queue[0][2] if old.queue else None, now)
         if line.host is not None or old.host is not None:  # else nothing limits it, now as before
             self._turns.replace(old, line, now)
 
     def resting(self) -> Iterator[tuple[Group, str, float]]:
         """Go through the hosts that may be asked at a known time and not before, each with its group and that time."""
-        for at, line in self._turns.resting():
-            if line.key is not None:
-                yield (*line.key, at)
+        return self._turns.resting()
 
     def take_back(self, run: Run, now: float) -> list[Leg]:
         """Return every leg of a run that waits; they wait no more."""
@@ -386,13 +383,17 @@ class Schedule:
                 self._leaving.append(leg)
         self._look_at_patience = max(first, now + _PATIENCE_GRAIN_S)
 
+    def _line_of(self, key: tuple[Group, str], first: Leg | None, now: float) -> Line:
+        line = Line.of(key, self.hosts, now, self._most)
+        if line.shared is not None and line.host is not None and first is not None:
+            self.hosts.seek(line.host, first)
+        return line
+
     def _make_ready(self, leg: Leg, now: float) -> None:
         key = (leg.run.group, leg.host)
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = Line.of(key, self.hosts, now, self._most)
-            if line.shared is not None and line.host is not None:
-                self.hosts.seek(line.host, leg)
+            line = self._lines[key] = self._line_of(key, leg, now)
         leg.seat = line
         heapq.heappush(line.queue, (-leg.target.priority, next(self._order), leg))
         if not line.is_in_ring and line.rests_until <= now:

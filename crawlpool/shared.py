@@ -103,6 +103,7 @@ def proxies_of(given: Any) -> tuple[dict[str, str], Exits | None]:
         type(given).__name__,
         "a mapping by scheme, a list of proxies' URLs, or None",
     )
+    check(bool(given), "proxies", "[]", "one proxy at least; None to go without")
     urls: list[str] = []
     for place, one in enumerate(given):
         url = proxy_url(one) if isinstance(one, str) else None

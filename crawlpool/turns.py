@@ -93,8 +93,10 @@ class Turns:
         if not line.queue:
             line.note_low()
             if not line.running and not line.is_in_ring and line.key is not None:
-                if not line.is_replaced:
-                    self.lines.pop(line.key, None)
+                # It may be looked at once more for an old time or place of its own, when another has the key already.
+                line.rests_until, line.is_parked = -math.inf, False
+                if self.lines.get(line.key) is line:
+                    del self.lines[line.key]
                 if line.host is not None and line in line.host.lines:
                     line.host.lines.remove(line)
             return
@@ -112,18 +114,20 @@ class Turns:
 
     def let_in(self, address: Address, now: float) -> None:
         """Have as many of the lines that are parked at an address go into the ring as it has room for."""
+        rests_until = math.inf
         for kind, parked in list(address.parked.items()):  # of one kind as a rule: few hosts have limits of their own
             while parked:
                 line = parked[0]
                 if line.is_parked:
                     if address.room(line.shared, now) < 1:
-                        self._rest(address, address.may_start_at(line.shared), now)
+                        rests_until = min(rests_until, address.may_start_at(line.shared))
                         break
                     line.is_parked = False
                     self._let_in(line, address, now)
                 parked.popleft()
             else:
                 del address.parked[kind]
+        self._rest(address, rests_until, now)
 
     def replace(self, old: Line, line: Line, now: float) -> None:
         """Put a line into the place of another, which keeps what of its legs runs."""
@@ -133,11 +137,11 @@ class Turns:
         self.look_at(old, now)
         self.look_at(line, now)
 
-    def resting(self) -> Iterator[tuple[float, Line]]:
-        """Go through the lines that rest until a time."""
+    def resting(self) -> Iterator[tuple[Group, str, float]]:
+        """Go through the lines that rest until a time: the group and the host of each, and the time."""
         for at, _, line in self._resting:
-            if isinstance(line, Line) and line.rests_until == at and line.queue:
-                yield at, line
+            if isinstance(line, Line) and line.rests_until == at and line.queue and line.key is not None:
+                yield (*line.key, at)
 
     def look_at_host(self, host: Host, now: float) -> None:
         """Look at all lines of a host, whose state has changed."""

@@ -13,6 +13,7 @@ import pytest
 from crawlpool import Crawl, HostLimits, Outcome, Result, RetryPolicy, SessionPool, Target
 from crawlpool.clearance import fetched_of
 from crawlpool.errors import ErrorKind
+from crawlpool.models import Hop
 from crawlpool.robots import gate as gates
 from crawlpool.robots.gate import How
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
@@ -229,4 +230,7 @@ def test_what_a_result_means() -> None:
     """A robots.txt that was given up tells nothing; one that broke off is a server's trouble."""
     target = Target("http://h/robots.txt")
     assert fetched_of(Result(target, Outcome.SKIPPED, "interrupted"), "x").how is How.UNASKED
+    assert fetched_of(Result(target, Outcome.SKIPPED, "held"), "x").how is How.UNASKED
+    led_away = Result(target, Outcome.SKIPPED, "held", redirects=(Hop(target.url, 302),))
+    assert fetched_of(led_away, "x").how is How.UNREACHABLE  # else it would be asked for again and again
     assert fetched_of(Result(target, Outcome.FAILED, None, TimeoutError()), "x").how is How.UNREACHABLE

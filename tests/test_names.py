@@ -158,3 +158,17 @@ def test_what_goes_by_a_proxy(proxies: Any, given: dict[str, Any], goes: bool) -
         assert goes_by_proxy(pool._shared, "http://a.example/", given) is goes
         settings = pool.session.merge_environment_settings("http://a.example/", given, False, None, None)
         assert bool(requests.utils.select_proxy("http://a.example/", settings["proxies"])) is goes
+
+
+def test_what_is_no_url_goes_ahead(names: Names) -> None:
+    """Sending it says what is wrong with it; nobody else is the worse for it."""
+
+    def no_url(url: str, given: object) -> bool:
+        raise ValueError("'foo' does not appear to be an IPv4 or IPv6 address")
+
+    told: list[tuple[str, Found]] = []
+    Names(names._resolver, no_url).seek(ListRun().leg("http://[foo]/"), lambda host, found: told.append((host, found)))
+    assert told == [("[foo]", ())]
+    with SessionPool() as pool:
+        report = pool.crawl(["http://[foo]/", "http://a\u2100b.com/"], limits=LIMITS)
+        assert report.failed == 2

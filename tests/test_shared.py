@@ -113,7 +113,7 @@ def test_a_call_has_only_what_it_was_given() -> None:
 def test_proxies_are_a_mapping_or_a_list() -> None:
     """A mapping is as requests has it, one proxy is that of both schemes, and several are shared out."""
     one, two = "http://127.0.0.1:1", "socks5h://u:p@127.0.0.1:2"
-    assert proxies_of(None) == proxies_of(()) == ({}, None)
+    assert proxies_of(None) == ({}, None)
     assert proxies_of({"http": one, "http://a.example": two}) == ({"http": one, "http://a.example": two}, None)
     assert proxies_of(["127.0.0.1:1"]) == ({"http": one, "https": one}, None)
     by_scheme, exits = proxies_of((one, two))
@@ -126,6 +126,7 @@ def test_proxies_are_a_mapping_or_a_list() -> None:
     [
         ("http://u:s3cr3t@127.0.0.1:1", "proxies='str'"),
         (7, "proxies='int'"),
+        ([], "one proxy at least"),
         (["http://127.0.0.1:1", "ftp://u:s3cr3t@127.0.0.1:1"], r"proxies\[1\]: a proxy's URL"),
         ([None], r"proxies\[0\]: a proxy's URL"),
         (["http://u:s3cr3t@127.0.0.1:1"] * 2, r"proxies\[1\]: it is there twice, first as proxies\[0\]"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crawlpool import ConfigError, Crawl, HostLimits, SessionPool
+from crawlpool import ConfigError, Crawl, HostLimits, Report, SessionPool
 from crawlpool.audit import RecordedLeg, judge
 from crawlpool.intake import Intake
 from crawlpool.steering import HostStanding, host_named
@@ -259,3 +259,22 @@ def test_what_is_no_hosts_name_is_refused(given: str) -> None:
     with pytest.raises(ConfigError, match="a host's name or address, without scheme and port") as caught:
         host_named(given)
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_robots_txt_does_not_wait_with_its_host() -> None:
+    """One whose retry comes while its host is held ends unasked, so the crawl ends with what waits, too."""
+    asked = threading.Event()
+
+    def site(request: Request) -> Answer:
+        asked.set()
+        return Answer(503, {"Retry-After": "1"})
+
+    with SiteServer(site) as server, SessionPool(threads=2) as pool, Threads() as threads:
+        crawl = pool.new_crawl(limits=HostLimits())
+        reports: list[Report] = []
+        threads.start(lambda: reports.append(crawl.run([server.url("/page")])))
+        assert asked.wait(PATIENCE_S)
+        crawl.hold("127.0.0.1")
+        threads.join()
+        assert [request.path for request in server.requests] == ["/robots.txt"]
+    assert (reports[0].skipped, crawl.progress().queued) == (1, 0)

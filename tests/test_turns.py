@@ -7,7 +7,7 @@ import pytest
 from crawlpool.errors import ErrorKind
 from crawlpool.leg import Leg
 from crawlpool.limits import HostLimits
-from crawlpool.politeness import ANSWERED, BROKEN, Came, Whereabouts
+from crawlpool.politeness import ANSWERED, BROKEN, UNSENT, Came, Order, Told, Whereabouts
 from crawlpool.schedule import Schedule
 from crawlpool.turns import Turns
 from tests.gates import ListRun
@@ -172,3 +172,57 @@ def test_a_leg_costs_the_same_however_many_hosts_share_its_address(
         assert taken == count
         costs.append(looks[0] / count)
     assert max(costs) < 4
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_line_that_is_forgotten_takes_no_other_with_it(is_shared: bool) -> None:
+    """What is left of its rest, or of its place at an address, is not taken for that of the line after it."""
+    limits = DELAYED if is_shared else HostLimits(delay_s=1.0)
+    schedule, run = Schedule(), ListRun(limits=limits)
+    first, gone, later = (run.leg(f"http://a/{number}") for number in range(3))
+    other = ListRun(limits=limits)
+    other.group = run.group
+    later.run = other
+    schedule.put(first, 0.0)
+    if is_shared:
+        schedule.locate("a", ("10.0.0.1",), 0.0)
+    assert schedule.take(5, 0.0) == [first]
+    schedule.put(gone, 0.0)
+    end(schedule, [first], 0.0)
+    assert schedule.take_back(run, 0.0) == [gone]
+    schedule.put(later, 0.0)
+    schedule.promote(1.0)
+    assert list(schedule) == [later]
+    assert schedule.take(5, 1.0) == [later]
+    end(schedule, [later], 1.0)
+    assert not schedule._lines
+
+
+def test_an_address_looks_at_whoever_may_go_first() -> None:
+    """Where its hosts have several delays the shortest decides when it looks again."""
+    schedule = posed(DELAYED, "x", "y")
+    slow = ListRun(limits=HostLimits(delay_s=3600.0, per_ip=True))
+    schedule.put(slow.leg("http://z/"), 0.0)
+    schedule.locate("z", ("10.0.0.1",), 0.0)
+    legs = schedule.take(5, 0.0)
+    assert [leg.host for leg in legs] == ["x"]
+    end(schedule, legs, 0.0)
+    assert schedule.promote(0.0) == 1.0
+    schedule.promote(1.0)
+    assert [leg.host for leg in schedule.take(5, 1.0)] == ["y"]
+
+
+def test_a_leg_that_was_given_back_and_ends_unsent_frees_no_address() -> None:
+    """It counts for the address only as often as it was sent."""
+    schedule = posed(DELAYED, "a", "b")
+    (leg,) = schedule.take(1, 0.0)
+    address = leg.address
+    assert address is not None
+    end(schedule, [leg], 0.0, UNSENT)
+    schedule.put(leg, 0.0)
+    leg.run.group.told = {"a": Told(Order.SKIP)}
+    schedule.renew(leg.run.group, "a", 0.0)
+    (again,) = [one for one in schedule.take(5, 0.0) if one is leg]
+    assert again.verdict is not None
+    end(schedule, [leg], 0.0, UNSENT)
+    assert address.running == len([one for one in schedule.hosts if one.running]) <= 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import time
 from typing import Any
 
@@ -102,6 +103,8 @@ def ask(control: str, request: dict[str, Any], patience_s: float = PATIENCE_S) -
     except FileNotFoundError:
         raise ControlError(f"{shown}: there is no such socket; a run makes one with --control {shown}") from None
     except ConnectionRefusedError:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise ControlError(f"{shown}: it is no socket; a run makes one with --control") from None
         raise ControlError(f"{shown}: nobody listens there: the run has ended, or it is no control socket") from None
     except OSError as error:
         raise ControlError(f"{shown}: can't be asked: {error.strerror or error}") from None

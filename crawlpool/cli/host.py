@@ -88,8 +88,8 @@ def _host(control: str, host: str, hold: bool, release: bool, skip: bool, delay:
     actions = [action for action, is_given in given.items() if is_given]
     context = click.get_current_context()
     if len(actions) != 1:
-        wrong = "nothing" if not actions else " and ".join(f"--{action}" for action in actions)
-        raise click.UsageError(f"one of --hold, --release, --skip and --delay is needed, and {wrong} is given", context)
+        wrong = "nothing is" if not actions else f"{' and '.join(f'--{action}' for action in actions)} are"
+        raise click.UsageError(f"one of --hold, --release, --skip and --delay is needed, and {wrong} given", context)
     request: dict[str, Any] = {"do": actions[0], "host": host}
     if delay is not None:
         request["delay_s"] = None if delay == OWN else delay

@@ -85,7 +85,7 @@ def make_pool(settings: RunSettings) -> SessionPool:
         deadline=settings.max_time_s,
         retry=settings.retry,
         cookies=CookieStore.load(settings.cookies) if settings.cookies is not None else None,
-        proxies=settings.proxies,
+        proxies=settings.proxies or None,
         verify=False if settings.insecure else settings.ca_bundle or True,
         netrc=False,
         resolve=settings.resolve,

@@ -117,7 +117,7 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         is_quiet=given["quiet"],
         verbosity=given["verbose"],
         log_format=given["log_format"],
-        control=given["control"],
+        control=_control(ctx, given["control"]),
         bound=given["max_failures"],
     )
 
@@ -154,7 +154,7 @@ def _secret(ctx: click.Context, name: str, read: Callable[[str], Any], value: st
 
 
 def _proxies(ctx: click.Context, given: tuple[str, ...], transport: Transport) -> tuple[str, ...]:
-    urls: list[str] = [url for value in given if value for url in _secret(ctx, "proxy", proxies_of, value)]
+    urls: list[str] = [url for value in given for url in _secret(ctx, "proxy", proxies_of, value)]
     for place, url in enumerate(urls):
         # libcurl speaks SOCKS itself.
         if url.startswith("socks") and transport.name == "urllib3" and importlib.util.find_spec("socks") is None:
@@ -203,3 +203,9 @@ def _outputs(ctx: click.Context, outputs: tuple[str, ...]) -> tuple[str, ...]:
         if outputs.count(output) > 1:
             raise click.UsageError(f"--output {one_line(output)!r} is there twice", ctx)
     return outputs
+
+
+def _control(ctx: click.Context, path: str | None) -> str | None:
+    if path == "":
+        raise click.UsageError(f"{place_of(ctx, 'control')}: a path is needed", ctx)
+    return path

@@ -72,7 +72,9 @@ class Meter:
         # A file that grew, or handlers that add, make a total wrong: then there is none.
         total = self._total if self._total is not None and report.inputs + report.found <= self._total else None
         left = None if total is None else total - report.settled
-        eta_s = left / rate if left is not None and rate > 0 else None
+        # Of a host that waits, or goes at another pace, the rate of all tells nothing.
+        is_even = not any(told.waits or told.delay_s for told in progress.told.values())
+        eta_s = left / rate if left is not None and rate > 0 and is_even else None
         return Pace(
             report.settled,
             total,

@@ -159,7 +159,15 @@ class Exits:
     # What came of it ---------------------------------------------------------------------------------------------
 
     def ended(
-        self, exit_: Exit, host: str, passage: Passage, now: float, *, is_try: bool, refused_by: Sequence[Exit] = ()
+        self,
+        exit_: Exit,
+        host: str,
+        passage: Passage,
+        now: float,
+        *,
+        is_try: bool,
+        avoided: Sequence[Exit] = (),
+        refused_by: Sequence[Exit] = (),
     ) -> None:
         """Take what came of a request.
 
@@ -169,6 +177,7 @@ class Exits:
             passage: what came of it.
             now: the time.
             is_try: whether the exit rested when it was taken.
+            avoided: those that failed the same request before: when all have, none can be used, and all rest.
             refused_by: those that wouldn't take the same request there: if this one did, it was their fault.
         """
         if is_try:
@@ -179,6 +188,10 @@ class Exits:
                 self._failed(other, now, is_try=False)
         elif passage is Passage.FAILED:
             self._failed(exit_, now, is_try=is_try)
+            if not refused_by and len(avoided) + 1 >= len(self.all):
+                for one in self.all:
+                    if not one.is_resting:
+                        self._rest(one, now)
         elif passage is Passage.UNREACHED or passage is Passage.REFUSED:
             exit_.outage.failed(host, now, is_known=True)
             if exit_.outage.is_on and (is_try or (not exit_.is_resting and self._others_work(exit_))):

@@ -39,6 +39,7 @@ class Host:
         "crawl_delay_s",
         "ended_at",
         "has_answered",
+        "kept_s",
         "lifted_at",
         "lines",
         "name",
@@ -57,6 +58,7 @@ class Host:
         self.whereabouts = Whereabouts.UNKNOWN  # looked for only where limits are per address, too
         self.address: Address | None = None
         self.lifted_at = -math.inf  # since when no earlier refusal counts
+        self.kept_s = 0.0  # how long after its last answer it must be remembered, as a delay may count from there
         self._refusals = 0
         self._breaker: Breaker | None = None  # nearly no host needs one
         self._is_probing = False
@@ -168,6 +170,7 @@ class Host:
             not self.running
             and not self.lines
             and now >= self.cooled_until
+            and now >= self.ended_at + self.kept_s
             and not self.crawl_delay_s
             and self.lifted_at == -math.inf
             and (self._breaker is None or self._breaker.is_closed)

@@ -206,7 +206,7 @@ def test_who_does_not_answer_is_not_waited_for(place: str) -> None:
         ("nothing", "nothing: there is no such socket"),
         (".", "./control: there is no such socket"),
         ("dead", "dead: nobody listens there"),
-        ("file", "file: nobody listens there"),
+        ("file", "file: it is no socket"),
         ("x" * 200, "too long for a Unix socket"),
     ],
 )

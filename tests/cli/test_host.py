@@ -181,7 +181,7 @@ def test_a_run_that_was_killed_leaves_a_place_for_the_next(running: subprocess.P
     ("arguments", "says"),
     [
         (["h"], "one of --hold, --release, --skip and --delay is needed, and nothing is given"),
-        (["h", "--hold", "--delay", "3"], "is needed, and --hold and --delay is given"),
+        (["h", "--hold", "--delay", "3"], "is needed, and --hold and --delay are given"),
         (["h", "--delay", "soon"], "Invalid value for '--delay': 'soon' is no number of seconds."),
         (["h", "--delay", "86401"], "'86401' is more than 86400 seconds"),
         ([], "Missing argument 'HOST'"),

@@ -146,6 +146,8 @@ def test_a_config_file_that_cannot_be_read_ends_with_3(tmp_path: pathlib.Path, c
     [
         ([], "no input"),
         (["-", "-"], "'-' is there twice"),
+        (["u", "--proxy", ""], "a proxy is http://HOST:PORT"),
+        (["u", "--control", ""], "--control: a path is needed"),
         (["u", "--threads", "0"], "'--threads'"),
         (["u", "--carry", "a"], "--carry needs --input-format"),
         (["u", "--insecure", "--ca-bundle", "x"], "contradict"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import pty
@@ -14,6 +15,7 @@ from crawlpool.observe import Meter, Telling, make_display
 from crawlpool.observe.bar import BarDisplay
 from crawlpool.observe.display import LINE_EVERY_S, LinesDisplay, NoDisplay
 from crawlpool.observe.pace import WINDOW_S, duration, line_of
+from crawlpool.politeness import Order, Told
 from tests.kit import HandClock
 
 
@@ -35,6 +37,15 @@ def test_the_rate_is_that_of_late() -> None:
         clock.tick(1)
         pace = meter.read(progress(100))
     assert (pace.rate, pace.eta_s) == (0.0, None)
+
+
+def test_with_a_host_that_waits_nobody_knows_when_it_ends() -> None:
+    """Nor with one that has a delay of its own, unless that is none; what is skipped is no longer waited for."""
+    for told, eta_s in ((Told(Order.HOLD), None), (Told(delay_s=9.0), None), (Told(Order.SKIP), 9.0)):
+        clock = HandClock()
+        meter = Meter(1000, clock)
+        clock.tick(1)
+        assert meter.read(dataclasses.replace(progress(100), told={"a.example": told})).eta_s == eta_s
 
 
 def test_an_unknown_total_has_no_eta() -> None:

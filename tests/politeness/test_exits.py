@@ -253,3 +253,19 @@ def test_proxies_that_stay_away_are_given_up() -> None:
     assert exits.of(HOSTS[0]) is exits.home(HOSTS[0]), "what can't wait has one all the same"
     assert send(exits, HOSTS[0], Passage.THROUGH, now + REST_S) is not None
     assert not exits.is_given_up
+
+
+def test_all_rest_when_each_has_failed_one_request() -> None:
+    """Where nothing takes a request, nothing works; a host that each refuses says no such thing."""
+    several = Exits(["http://10.0.0.1:1", "http://10.0.0.2:1"])
+    first, second = (several.take("a.example", 0.0), None)
+    assert first is not None
+    several.ended(first, "a.example", Passage.FAILED, 0.0, is_try=False)
+    second = several.take("a.example", 0.0, (first,))
+    assert second is not None
+    assert second is not first
+    several.ended(second, "a.example", Passage.REFUSED, 0.0, is_try=False, avoided=(first,), refused_by=(first,))
+    assert not several.is_shut
+    several.ended(second, "a.example", Passage.FAILED, 0.0, is_try=False, avoided=(first,))
+    assert several.is_shut
+    assert several.opens_at == REST_S

@@ -13,7 +13,7 @@ from crawlpool import HostLimits, Outcome, RetryPolicy, SessionPool
 from crawlpool.errors import ConfigError, ErrorKind, HostUnreachable
 from crawlpool.politeness import breaker
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
-from tests.kit import HandClock
+from tests.kit import HandClock, go_by_hand
 
 pytestmark = pytest.mark.transports()
 
@@ -107,7 +107,7 @@ def test_who_waits_for_a_host_waits_no_longer_than_it_may() -> None:
     """``max_wait_s`` ends a target on time, though its host rests for far longer; the rest of the map goes on."""
     hosts, clock = loopback_hosts(2), HandClock()
     with SiteServer(Arrivals(), hosts=hosts) as server, SessionPool(threads=2) as pool:
-        pool._workforce.frontier._clock = clock
+        go_by_hand(pool, clock)
         pool.site(f"http://{hosts[0]}:{server.port}", limits=HostLimits(delay_s=3600))
         urls = [f"http://{host}:{server.port}/{n}" for host in hosts for n in range(3)]
         results = pool.map(urls, limits=HostLimits(concurrency=1), max_wait_s=0.5)

@@ -12,7 +12,7 @@ from crawlpool import HostLimits, SessionPool, runs
 from crawlpool.runs import MapResults
 from crawlpool.testing import Answer, Request, SiteServer
 from tests.gates import PATIENCE_S, Gate, Threads, until
-from tests.kit import HandClock
+from tests.kit import HandClock, go_by_hand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,7 @@ def test_max_wait_bounds_the_queue() -> None:
 
     with SiteServer(slow) as server, SessionPool(threads=1) as pool:
         frontier = pool._workforce.frontier
-        frontier._clock = clock
+        go_by_hand(pool, clock)
         first, second = pool.map([server.url("/first"), server.url("/second")], max_wait_s=59, ordered=True)
         assert first.is_ok
         assert str(second.error_kind) == "deadline"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crawlpool.models import Outcome, Report, Result
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Hosts whose times are kept; a crawl of more forgets the ones that were seen least.
 _KEPT_HOSTS = 4096
+#: The plain counts that ``Books.saved`` has.
+_SAVED = ("inputs", "found", "items", "bytes", "legs", "robots_legs", "retries")
 #: Why a target ends unsent for its host's sake.
 _LEFT_ALONE = frozenset({"held", "host_skipped", "host_unreachable", "robots_unreachable"})
 
@@ -60,9 +62,10 @@ class Books:
 
     Args:
         clock: where time comes from.
+        before: what ``saved`` returned of the books that these go on with; ``None`` for new ones.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, before: Mapping[str, Any] | None = None) -> None:
         self._clock = clock
         # Guards every field below.
         self._lock = threading.Lock()
@@ -72,33 +75,63 @@ class Books:
         self._statuses: dict[int, int] = {}
         self._hosts: dict[str, tuple[int, float]] = {}
         self._left_alone: dict[str, dict[str, int]] = {}
+        self._pending = 0
+        self._before_s = 0.0
         self._started_at: float | None = None
         self._is_complete = True
+        if before:
+            self._restore(before)
+
+    def _restore(self, before: Mapping[str, Any]) -> None:
+        for name in _SAVED:
+            setattr(self, f"_{name}", before[name])
+        self._ended = {outcome: before["ended"][outcome.value] for outcome in Outcome}
+        self._kinds = dict(before["kinds"])
+        self._statuses = {int(status): count for status, count in before["statuses"].items()}
+        self._left_alone = {reason: dict(hosts) for reason, hosts in before["left_alone"].items()}
+        self._before_s = before["elapsed_s"]
+
+    def saved(self) -> dict[str, Any]:
+        """Return the counts as JSON has them, to go on with in another process."""
+        with self._lock:
+            return {
+                **{name: getattr(self, f"_{name}") for name in _SAVED},
+                "ended": {outcome.value: count for outcome, count in self._ended.items()},
+                "kinds": self._kinds,
+                "statuses": self._statuses,
+                "left_alone": self._left_alone,
+                "elapsed_s": round(self._elapsed_s(), 3),
+            }
 
     def start(self) -> None:
         """Note that the crawl begins."""
         with self._lock:
             self._started_at = self._clock.monotonic()
 
-    def took(self) -> None:
-        """Count a target or bad line taken from the seeds."""
+    def took(self, count: int = 1) -> None:
+        """Count targets or bad lines taken from the seeds."""
         with self._lock:
-            self._inputs += 1
+            self._inputs += count
 
-    def found(self) -> None:
-        """Count a target added by a handler."""
+    def found(self, count: int = 1) -> None:
+        """Count targets added by handlers."""
         with self._lock:
-            self._found += 1
+            self._found += count
 
     def unfound(self) -> None:
         """Take back a count of ``found``: the target was refused."""
         with self._lock:
             self._found -= 1
 
-    def emitted(self) -> None:
-        """Count an item."""
+    def emitted(self, count: int = 1) -> None:
+        """Count items."""
         with self._lock:
-            self._items += 1
+            self._items += count
+
+    def left(self, count: int) -> None:
+        """Note how many targets have no outcome at the end: they wait for the next run of a job."""
+        with self._lock:
+            self._pending = count
 
     def asked_robots(self, legs: int) -> None:
         """Count requests for robots.txt."""
@@ -165,17 +198,20 @@ class Books:
         with self._lock:
             return list(self._left_alone.get("host_unreachable", ()))
 
+    def _elapsed_s(self) -> float:
+        return self._before_s + (0.0 if self._started_at is None else self._clock.monotonic() - self._started_at)
+
     def _report(self) -> Report:
-        elapsed = 0.0 if self._started_at is None else self._clock.monotonic() - self._started_at
         return Report(
             inputs=self._inputs,
             found=self._found,
+            pending=self._pending,
             **{outcome.value: count for outcome, count in self._ended.items()},
             body_bytes=self._bytes,
             legs=self._legs,
             robots_legs=self._robots_legs,
             retries=self._retries,
-            elapsed_s=elapsed,
+            elapsed_s=self._elapsed_s(),
             is_complete=self._is_complete,
             items=self._items,
         )

@@ -92,8 +92,8 @@ class Crawl(Steered):
         )
         self._clock = clock
         self._control = workforce.frontier.control_of(group)
-        self._intake = Intake(self, workforce, Seen(max_per_host, remembers=dedupe), self._end_holds)
-        self._books = Books(clock)
+        self._intake: Any = self._new_intake(max_per_host, dedupe)
+        self._books = self._new_books()
         if token is not None:
             group.clearance = Clearance(self, token, workforce.frontier.learn, self._books.asked_robots)
         group.ignores_robots = token is None
@@ -106,6 +106,12 @@ class Crawl(Steered):
         self._is_over = False
         self._is_draining = False
         self._failure: BaseException | None = None
+
+    def _new_intake(self, max_per_host: int | None, dedupe: bool) -> Any:
+        return Intake(self, self._workforce, Seen(max_per_host, remembers=dedupe), self._end_holds)
+
+    def _new_books(self) -> Books:
+        return Books(self._clock)
 
     # The caller's side -------------------------------------------------------------------------------------------
 
@@ -135,7 +141,7 @@ class Crawl(Steered):
         try:
             failure = self._wait()
         finally:
-            self._intake.close()
+            self._close()
         if failure is not None:
             raise failure
         return self._books.report().check()
@@ -152,6 +158,10 @@ class Crawl(Steered):
             self._refill()  # the workers see to that; should it ever be left to nobody, it is left to us
             self._end_holds()
 
+    def _close(self) -> None:
+        """Let go of what the crawl has opened."""
+        self._intake.close()
+
     def add(self, target: str | Target, *, parent: Result | None = None) -> bool:
         """Add a target that a handler found; never blocks: what doesn't fit in memory goes to disk.
 
@@ -166,9 +176,7 @@ class Crawl(Steered):
         Raises:
             ConfigError: when the target can't be written as JSON.
         """
-        if not isinstance(target, Target):
-            depth, of = (0, None) if parent is None else (parent.target.depth + 1, parent.target.url)
-            target = Target(target, depth=depth, parent=of)
+        target = found_in(target, parent)
         with self._lock:
             if self._is_over or self._is_draining:
                 return False
@@ -373,6 +381,14 @@ class Crawl(Steered):
             self._outstanding -= count
             if self._outstanding <= self._lost:
                 self._quiet.notify_all()
+
+
+def found_in(target: str | Target, parent: Result | None) -> Target:
+    """Return a target that is added; of a plain URL with the depth and the parent that a result gives it."""
+    if isinstance(target, Target):
+        return target
+    depth, of = (0, None) if parent is None else (parent.target.depth + 1, parent.target.url)
+    return Target(target, depth=depth, parent=of)
 
 
 def _sink_error(error: BaseException) -> SinkError:

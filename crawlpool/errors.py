@@ -80,6 +80,10 @@ class SinkError(CrawlPoolError, OSError):
     """Records can't be written any more; the crawl stops and nothing after the last written record counts."""
 
 
+class JobError(CrawlPoolError):
+    """A job can't be begun, gone on with or read: it is in use, is none, or was made with other settings."""
+
+
 class TargetSkipped(CrawlPoolError):
     """``Result.unwrap()`` of a target that was skipped or disallowed; the message gives the reason."""
 

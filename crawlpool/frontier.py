@@ -15,6 +15,7 @@ from crawlpool.clock import SYSTEM_CLOCK, Clock
 from crawlpool.control import Control
 from crawlpool.idlers import Idlers
 from crawlpool.leg import host_of
+from crawlpool.owing import Owing
 from crawlpool.rooms import Rooms
 from crawlpool.schedule import Schedule
 from crawlpool.turnstile import Turnstile
@@ -71,6 +72,7 @@ class Frontier:
         self._idlers = Idlers(self._lock, self._schedule, clock)  # workers that wait for legs
         self._rooms = Rooms(self._lock, self._schedule)  # waited in by feeders
         self._turnstile: Turnstile | None = None  # waited at by those who send by themselves
+        self._owing = Owing()
         self._queued = 0
         self._is_closed = False
 
@@ -218,6 +220,7 @@ class Frontier:
         with self._lock:
             now = self._clock.monotonic()
             self._schedule.ended((leg for leg, _ in ended), now)
+            self._owing.settled(ended)
             if self._turnstile is not None:
                 self._turnstile.tell(leg for leg, _ in ended)
             for _, again in ended:
@@ -234,6 +237,18 @@ class Frontier:
                 self._idlers.wake()
         self._look_up()
         return refused
+
+    def bind(self, most: float) -> None:
+        """Set how many legs may run or be settled without being committed, all in all; for groups that owe."""
+        with self._lock:
+            self._owing.bind(most)
+            self._idlers.wake()
+
+    def paid(self, count: int) -> None:
+        """Take it that results of groups that owe are committed, or given up."""
+        with self._lock:
+            self._owing.paid(count)
+            self._idlers.wake(1)  # each who takes wakes the next
 
     def locate(self, host: str, found: Found) -> None:
         """Take the addresses of a host; the legs that waited for them may go on."""
@@ -341,7 +356,7 @@ class Frontier:
         now = self._clock.monotonic()
         if schedule.has_timed:
             schedule.promote(now)
-        if not schedule.has_ready:
+        if not schedule.has_ready or not (n := self._owing.room(n, schedule.running)):
             return []
         legs = schedule.take(n, now, is_wanted)
         self._count_out(legs)

@@ -10,11 +10,10 @@ from crawlpool.clock import LOOK_S
 from crawlpool.errors import ConfigError, CrawlPoolError
 from crawlpool.frontier import Offered
 from crawlpool.leg import Leg
-from crawlpool.lines import PLACES
 from crawlpool.models import Outcome, Result, Target
-from crawlpool.politeness import on_hold
 from crawlpool.settle import first_leg
 from crawlpool.source import BadLine
+from crawlpool.stock import Stock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
     from crawlpool.seen import Seen
     from crawlpool.worker import Workforce
 
-_BATCH = 64
+_BATCH = 64  # taken in one go of what is never going to be sent
 
 
-class Intake:
+class Intake(Stock):
     """The targets of one crawl on their way into the frontier.
 
     A host that rests, or is slow, has few of its targets in the frontier; the others lie in the backlog, and the input
@@ -45,32 +44,13 @@ class Intake:
     AHEAD = 1_000_000
 
     def __init__(self, run: Run, workforce: Workforce, seen: Seen, look: Callable[[], None] = lambda: None) -> None:
-        self._run = run
-        self._group = run.group
-        self._workforce = workforce
+        super().__init__(run, workforce)
+        self._backlog = Backlog()
         self._look = look
-        # Guards _seen and _has_strangers. _read_on is waited on by the feeder, for room in the backlog.
+        # Guards _seen. _read_on is waited on by the feeder, for room in the backlog.
         self._lock = threading.Lock()
         self._read_on = threading.Condition(self._lock)
         self._seen = seen
-        self._backlog = Backlog()
-        self._has_strangers = False  # the backlog may hold targets of hosts that the frontier doesn't know to be there
-
-    def __len__(self) -> int:
-        """How many targets lie in the backlog."""
-        return len(self._backlog)
-
-    def count_of(self, host: str, most: int) -> int:
-        """Return how many targets of a host lie in the backlog; so many are counted at most.
-
-        Raises:
-            CrawlPoolError: when the backlog can't be read.
-        """
-        return self._backlog.count(host, most) if self._backlog else 0
-
-    def holds_only_held(self) -> bool:
-        """Tell whether the backlog holds nothing but targets of hosts that an operator holds."""
-        return not self._backlog or not self._backlog.hosts(1, without=on_hold(self._group.told))
 
     def leg_of(self, seed: object, ordinal: int) -> Leg:
         """Return the first leg of a seed; with its verdict where it is none that can be fetched, or not a new one.
@@ -133,37 +113,6 @@ class Intake:
         if offered is not Offered.QUEUED:
             self._put_back(leg, line, offered)
 
-    def refill(self) -> list[Leg]:
-        """Move targets from the backlog to the frontier, as far as they help there. Runs no code of the user's.
-
-        Returns:
-            Those that the frontier doesn't take any more.
-
-        Raises:
-            CrawlPoolError: when the backlog can't be read.
-        """
-        group, frontier = self._group, self._workforce.frontier
-        left: list[Leg] = []
-        if group.hungry:
-            for host, most in frontier.hungry_of(group).items():
-                left += self._restock(host, most)
-        is_dry = not group.queued and bool(self._backlog)  # nobody will name a host: look for any
-        while (self._has_strangers or is_dry) and not group.is_full and not group.is_stopped:
-            with self._lock:
-                self._has_strangers = False  # first: what comes from now on sets it again
-            # What is held comes out when it is released.
-            without = on_hold(group.told) if is_dry else on_hold(group.told) | frontier.backed(group)
-            strangers = self._backlog.hosts(_BATCH, without)
-            is_dry = False
-            for host in strangers:
-                if group.is_full:
-                    break
-                left += self._restock(host, PLACES)
-            if strangers:
-                with self._lock:
-                    self._has_strangers = True
-        return left
-
     def take_rest(self) -> list[Leg]:
         """Take targets out of the backlog that are never going to be sent; none when it is empty.
 
@@ -176,14 +125,11 @@ class Intake:
         """Give back what the backlog holds."""
         self._backlog.close()
 
-    def _restock(self, host: str, most: int) -> list[Leg]:
-        """Have the frontier have some more of a host; return what it doesn't take any more."""
-        targets, is_last = self._backlog.take(host, min(most, _BATCH))
-        legs = [self._leg_again(target) for target in targets]
-        is_taken = not legs or self._workforce.put_all(legs, None if is_last else host)
+    def _legs_of(self, host: str, most: int) -> tuple[list[Leg], bool]:
+        targets, is_last = self._backlog.take(host, most)
         with self._lock:
             self._read_on.notify_all()
-        return [] if is_taken else legs
+        return [self._leg_again(target) for target in targets], is_last
 
     def _leg_again(self, target: Target) -> Leg:
         """Return the leg of a target that comes out of the backlog, or might have."""
@@ -202,8 +148,7 @@ class Intake:
             if leg.host not in self._group.backed:
                 self._workforce.frontier.back(self._group, leg.host)
         else:
-            with self._lock:
-                self._has_strangers = True
+            self.has_strangers = True
 
     def _wait_for_room(self) -> None:
         while len(self._backlog) >= self.AHEAD and not self._group.is_stopped and not self._workforce.is_closed:

@@ -136,7 +136,7 @@ class Group:
 
     __slots__ = (
         *("backed", "blocks", "capacity", "clearance", "holds_blocked", "hungry", "ignores_robots", "is_stopped"),
-        *("limits", "most", "queued", "queued_bytes", "sites", "told"),
+        *("limits", "most", "owes", "queued", "queued_bytes", "sites", "told"),
     )
 
     def __init__(
@@ -158,6 +158,7 @@ class Group:
         self.clearance: Any = None  # a Clearance by robots.txt, for hosts that have limits; set before the first leg
         self.ignores_robots = False  # on purpose, which its records say
         self.holds_blocked = holds_blocked
+        self.owes = False  # whether results count until they are committed; set before the first leg
         self.queued = 0
         # What an operator says of hosts, those few of which they say anything. Replaced as a whole: it is read without.
         self.told: Mapping[str, Told] = {}
@@ -226,6 +227,7 @@ class Leg:
     robots: str | None = None  # what its record says of robots.txt
     weight_bytes = 0  # of its target, for groups that have a bound on that
     is_waiting = False  # in the frontier
+    is_owed = False  # whether its result is one that counts as not committed
     is_counted = True  # among those of its group that wait; robots.txt's own isn't, nor one of a host on hold
     _is_plain: bool | None = None
     _origin: str | None = None

@@ -249,7 +249,7 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The balanced books of one crawl: ``inputs + found = ok + http_error + failed + disallowed + skipped``.
+    """The balanced books of one crawl: ``inputs + found = ok + http_error + failed + disallowed + skipped + pending``.
 
     Args:
         inputs: targets taken from the seeds, bad lines included.
@@ -262,6 +262,8 @@ class Report:
         elapsed_s: wall-clock time of the crawl.
         is_complete: whether all the input was read and nothing was dropped by a stop.
         items: what handlers emitted.
+        pending: of a job that was not finished: targets that wait for its next run. Its other numbers are of all its
+            runs together.
     """
 
     inputs: int = 0
@@ -278,6 +280,7 @@ class Report:
     elapsed_s: float = 0.0
     is_complete: bool = True
     items: int = 0
+    pending: int = 0
 
     @property
     def settled(self) -> int:
@@ -286,8 +289,8 @@ class Report:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether each target that came in has an outcome."""
-        return self.inputs + self.found == self.settled
+        """Whether each target that came in has an outcome, or waits for a job's next run."""
+        return self.inputs + self.found == self.settled + self.pending
 
     def check(self) -> Report:
         """Return the report itself.
@@ -296,7 +299,8 @@ class Report:
             CrawlPoolError: when the books don't balance, which is a fault of crawlpool.
         """
         if not self.is_balanced:
-            raise CrawlPoolError(f"the books don't balance: {self.inputs} + {self.found} != {self.settled}")
+            ends = f"{self.settled} + {self.pending}" if self.pending else f"{self.settled}"
+            raise CrawlPoolError(f"the books don't balance: {self.inputs} + {self.found} != {ends}")
         return self
 
 

@@ -1,0 +1,211 @@
+"""The clerk: the one thread that writes a job. It takes all that has come, and commits it in one go.
+
+The order is the promise: bytes of bodies and records, synced; then the ledger's commit, which says how many of them
+count; then everybody who waits is told. What isn't committed is fetched again, and its bytes are cut off at the next
+start. A group begins as soon as the one before is committed: a slow disk makes large groups, and needs fewer of them.
+
+It also hands out what is to be fetched next, as nobody else reads the ledger while it is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.clock import LOOK_S
+from crawlpool.events import logger
+from crawlpool.jobs.entries import Entry, row_of_result
+from crawlpool.ledger.store import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from crawlpool.books import Books
+    from crawlpool.jobs.job import OpenJob
+
+_log = logger("job")
+#: Rows of input that may wait to be committed, and that are committed in one go. The larger the fewer pages are
+#: written twice; to hold them takes some 300 bytes each.
+MOST_ROWS = 20_000
+
+
+class Clerk:
+    """The clerk of one crawl.
+
+    Args:
+        job: whose ledger and outputs it writes.
+        books: counted in just before the commit that saves them.
+        committed: called after each commit with the entries that it holds; must not raise.
+        lost: called with what went wrong, the first time, and the entries that aren't committed for it; nothing is
+            written after that.
+        refill: called after each commit, and when ``wake`` was: hands out what is to be fetched.
+        noted: called for each batch that is about to be committed; adds to it what the crawl has to say of hosts.
+
+    Thread-safe, but for what is said of single methods.
+    """
+
+    def __init__(
+        self,
+        job: OpenJob,
+        books: Books,
+        committed: Callable[[Sequence[Entry]], None],
+        lost: Callable[[BaseException | None, Sequence[Entry]], None],
+        refill: Callable[[], None],
+        noted: Callable[[Batch], None],
+    ) -> None:
+        self._job = job
+        self._books = books
+        self._committed = committed
+        self._lost = lost
+        self._refill = refill
+        self._noted = noted
+        self.hasher = hashlib.blake2b(digest_size=16)  # of the input; the feeder's, until it hands in the first row
+        self.items = 0
+        # Guards all that follows. _news is waited on by the clerk, _room by the feeder.
+        self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._entries: list[Entry] = []
+        self._rows: list[Any] = []
+        self._is_input_done = False
+        self._is_called = False
+        self._is_ending = False
+        self._is_failed = False
+        self._thread = threading.Thread(target=self._work, name="crawlpool-clerk", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    # Handing in --------------------------------------------------------------------------------------------------
+
+    def keep(self, entries: Sequence[Entry]) -> bool:
+        """Take entries; never waits. Return whether they were taken: not after a failure."""
+        with self._lock:
+            if self._is_failed:
+                return False
+            if not self._entries:
+                self._news.notify()
+            self._entries.extend(entries)
+        return True
+
+    def take_in(self, row: Any) -> bool:
+        """Take a row of input, waiting while there are many; by the feeder. Return whether it was taken."""
+        with self._lock:
+            while len(self._rows) >= MOST_ROWS and not self._is_failed and not self._is_ending:
+                self._room.wait(LOOK_S)
+            if self._is_failed or self._is_ending:
+                return False
+            if not self._rows:
+                self._news.notify()
+            self._rows.append(row)
+        return True
+
+    def end_input(self) -> None:
+        """Say that there is no further input."""
+        with self._lock:
+            self._is_input_done = True
+            self._news.notify()
+
+    def wake(self) -> None:
+        """Have the clerk see what is to be fetched next."""
+        with self._lock:
+            self._is_called = True
+            self._news.notify()
+
+    def finish(self) -> None:
+        """Commit what was handed in, and end; by one thread, that isn't the clerk's."""
+        with self._lock:
+            self._is_ending = True
+            self._news.notify()
+            self._room.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether nothing is written any more."""
+        return self._is_failed
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be committed, but for what is being committed now."""
+        with self._lock:
+            return not self._entries and not self._rows
+
+    # The clerk's thread ------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                while not (self._entries or self._rows or self._is_called or self._is_input_done or self._is_ending):
+                    self._news.wait()
+                entries, self._entries = self._entries, []
+                rows, self._rows = self._rows, []
+                is_over, self._is_input_done = self._is_input_done, False
+                is_ending = self._is_ending and not (entries or rows or is_over)
+                self._is_called = False
+                self._room.notify()
+            if is_ending:
+                return
+            try:
+                if entries or rows or is_over:
+                    self._write(entries, rows, is_over)
+                self._refill()
+            except BaseException as error:  # of whatever kind: the thread lives on, to be joined
+                self._fail(error, entries)
+
+    def _fail(self, error: BaseException, entries: list[Entry]) -> None:
+        with self._lock:
+            is_first, self._is_failed = not self._is_failed, True
+            lost, self._entries = self._entries, []
+            self._rows.clear()
+            self._room.notify_all()
+        self._lost(error if is_first else None, [*entries, *lost])
+
+    def _write(self, entries: list[Entry], rows: list[Any], is_over: bool) -> None:
+        job, books = self._job, self._books
+        kept = [entry for entry in entries if entry.leg is not None]
+        results: list[Any] = [entry.result for entry in kept]
+        items = [item for entry in entries for item in entry.items]
+        marks = {}
+        if results or items:
+            places = job.outputs.write(results, items)
+            marks = job.outputs.sync()
+        batch = Batch(marks=marks)
+        if results:
+            batch.results = [
+                row_of_result(entry.leg, result, place)  # type: ignore[arg-type]
+                for entry, result, place in zip(kept, results, places, strict=True)
+            ]
+            for entry in kept:
+                books.settle(entry.result, entry.leg)  # type: ignore[arg-type]
+        if items:
+            books.emitted(len(items))
+        batch.incoming = rows + [row for entry in entries for row in entry.adds]
+        if rows or is_over:
+            self._note_position(rows, is_over, batch)
+        self._noted(batch)
+        job.ledger.commit(batch, self._tally)
+        if marks:
+            job.outputs.committed(marks)
+        job.committed(kept, batch.incoming)
+        if is_over:
+            job.is_input_done = True  # last: who sees it takes what waits for all there is
+        self._committed(entries)
+
+    def _note_position(self, rows: list[Any], is_over: bool, batch: Batch) -> None:
+        if rows:
+            self.hasher.update("".join(row[3] for row in rows).encode("ascii"))
+            self.items += len(rows)
+        position = {"items": self.items, "digest": self.hasher.hexdigest(), "is_done": is_over}
+        batch.values["position"] = json.dumps(position)
+
+    def _tally(self, inputs: int, found: int) -> dict[str, str]:
+        """Count what comes in, and return what the same commit saves of the books."""
+        self._books.took(inputs)
+        self._books.found(found)
+        self._job.came(inputs + found)
+        return {"books": json.dumps(self._books.saved(), separators=(",", ":"))}

@@ -1,0 +1,306 @@
+"""A crawl whose every step is durable: what comes in and what comes of it goes through the ledger of a job."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.books import Books
+from crawlpool.clock import LOOK_S
+from crawlpool.crawl import Crawl, found_in
+from crawlpool.errors import CrawlPoolError, JobError
+from crawlpool.jobs.clerk import Clerk
+from crawlpool.jobs.entries import Entry, row_of_added, row_of_seed
+from crawlpool.jobs.intake import JobIntake
+from crawlpool.redact import one_line
+from crawlpool.sinks.base import json_of_item
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from crawlpool.jobs.job import OpenJob
+    from crawlpool.ledger.store import Batch
+    from crawlpool.leg import Group, Leg, RunOptions
+    from crawlpool.models import Result, Target
+    from crawlpool.source import BadLine
+    from crawlpool.worker import Workforce
+
+#: Reasons of results that are none in a job: the target waits for the next run.
+GIVEN_BACK = frozenset({"interrupted", "cancelled"})
+
+
+class _Extras(threading.local):
+    """What the handler that runs in a thread has added and emitted; ``None`` where none runs."""
+
+    now: tuple[list[Any], list[Mapping[str, Any]]] | None = None
+
+
+class JobCrawl(Crawl):
+    """A crawl of a job; all that ``Crawl`` says holds for it.
+
+    A result, what its handler added and what it emitted are committed in one transaction; a handler that raises has
+    added and emitted nothing. What a drain finds waiting, or a stop interrupts, has no result: it waits for the next
+    run. Sinks, beside the job's own outputs, are told of a result after it is committed.
+
+    Args:
+        job: the job, open; it is closed at the end of ``run``.
+        others: as ``Crawl`` takes them.
+
+    Thread-safe as ``Crawl`` is.
+    """
+
+    def __init__(
+        self,
+        workforce: Workforce,
+        handler: Callable[[Result, Crawl], None] | None,
+        options: RunOptions,
+        group: Group,
+        job: OpenJob,
+        in_flight: int,
+        **others: Any,
+    ) -> None:
+        self._job = job
+        self._in_flight = in_flight
+        self._extras = _Extras()
+        group.owes = True
+        options = dataclasses.replace(options, keeps_trail=True, keeps_wire=job.outputs.needs_wire)
+        super().__init__(workforce, handler, options, group, **others)
+        self.is_instant = (
+            handler is None and self._content_types is None and not options.request and options.retry is None
+        )
+        self._clerk = Clerk(job, self._books, self._committed, self._lost, self._hand_out, self._note)
+
+    def _new_intake(self, max_per_host: int | None, dedupe: bool) -> JobIntake:
+        return JobIntake(self, self._workforce, self._job, self._took)
+
+    def _new_books(self) -> Books:
+        return Books(self._clock, self._job.books)
+
+    # The caller's side -------------------------------------------------------------------------------------------
+
+    def add(self, target: str | Target, *, parent: Result | None = None) -> bool:
+        """Add a target that a handler found; it is committed with the handler's result.
+
+        Args:
+            target: a URL or a target.
+            parent: the result that it was found in; gives ``depth`` and ``parent`` to a plain URL.
+
+        Returns:
+            Whether it was taken: not where the job has it already, or the crawl is over. A crawl that drains takes it:
+            the next run fetches it.
+
+        Raises:
+            ConfigError: when the target can't be written as JSON, or has what must not be written down.
+        """
+        row = row_of_added(found_in(target, parent))
+        if self._is_over or not self._intake.is_new_digest(row[5]):
+            return False
+        extras = self._extras.now
+        if extras is not None:
+            extras[0].append(row)
+            return True
+        return self._keep_apart(Entry(None, None, [row], []))
+
+    def emit(self, item: Mapping[str, Any]) -> None:
+        """Write an item to the job's records; it is committed with the handler's result.
+
+        Raises:
+            ConfigError: when it isn't a mapping that JSON can say.
+        """
+        json_of_item(item)
+        extras = self._extras.now
+        if extras is not None:
+            extras[1].append(item)
+        else:
+            self._keep_apart(Entry(None, None, [], [item]))
+
+    def _keep_apart(self, entry: Entry) -> bool:
+        """Keep what no handler's result goes with."""
+        with self._lock:
+            if self._is_over:
+                return False
+            self._outstanding += 1
+        is_taken = self._clerk.keep([entry])
+        if not is_taken:
+            self._end(1)
+        return is_taken
+
+    # The run's side ----------------------------------------------------------------------------------------------
+
+    def is_wanted(self, leg: Leg) -> bool:
+        """Tell whether the leg shall be sent; one that is counts as in flight until its result is committed."""
+        if self._is_draining:
+            return False
+        self._job.flight.began(leg.ordinal)
+        return True
+
+    def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
+        """Take the one result of each target: handler, then the clerk."""
+        if self._handler is None:
+            self._finish(*ended)
+        else:
+            for one in ended:
+                self._finish(one)
+
+    def _finish(self, *ended: tuple[Leg, Result]) -> None:
+        entries: list[Entry] = []
+        back: list[Leg] = []
+        for leg, result in ended:
+            result = self._as_drained(result)
+            if result.reason in GIVEN_BACK:
+                back.append(leg)
+                continue
+            extras: tuple[list[Any], list[Mapping[str, Any]]] = ([], [])
+            self._extras.now = extras
+            try:
+                handled = self._handled(result)
+            finally:
+                self._extras.now = None
+            if handled is not result and extras != ([], []):
+                self._intake.forget(extras[0])
+                extras = ([], [])
+            entries.append(Entry(leg, handled, *extras))
+        if entries and not self._clerk.keep(entries):
+            back += [entry.leg for entry in entries if entry.leg is not None]
+        if back:
+            self._give_back(back)
+
+    def _give_back(self, legs: Sequence[Leg]) -> None:
+        """Leave targets to the next run."""
+        self._pay(legs)
+        self._end(len(legs))
+
+    def _pay(self, legs: Iterable[Leg]) -> None:
+        owed = sum(leg.is_owed for leg in legs)
+        if owed:
+            self._workforce.frontier.paid(owed)
+
+    # The clerk's side --------------------------------------------------------------------------------------------
+
+    def _committed(self, entries: Sequence[Entry]) -> None:
+        """Take it that entries are on the disk: tell whom it concerns."""
+        for entry in entries:
+            if entry.adds:
+                self._intake.forget(entry.adds)
+        self._intake.has_strangers = True
+        legs = [entry.leg for entry in entries if entry.leg is not None]
+        results = [entry.result for entry in entries if entry.result is not None]
+        try:
+            if self._sinks:
+                self._written(results)
+                for entry in entries:
+                    for item in entry.items:
+                        for sink in self._sinks:
+                            sink.emit(item)
+            if self._on_result is not None:
+                for result in results:
+                    self._on_result(result)
+        except BaseException as error:  # on_result must not raise; if it does, the crawl ends with that
+            self._fail(error)
+        finally:
+            self._pay(legs)
+            self._end(len(entries))
+
+    def _lost(self, error: BaseException | None, entries: Sequence[Entry]) -> None:
+        """Take it that entries can't be written, and nothing can be any more."""
+        if error is not None:
+            self._fail(error)
+        self._pay(entry.leg for entry in entries if entry.leg is not None)
+        self._end(len(entries))
+
+    def _hand_out(self) -> None:
+        """Move targets from the ledger to the frontier, as far as they help there."""
+        if not self._is_draining:
+            left = self._intake.refill()
+            if left:
+                self._give_back(left)
+        with self._lock:
+            if not self._outstanding:
+                self._quiet.notify_all()
+
+    def _note(self, batch: Batch) -> None:
+        """Add to a batch what there is to be kept of hosts."""
+
+    def _took(self, count: int) -> None:
+        with self._lock:
+            self._outstanding += count
+
+    def _refill(self) -> None:
+        self._clerk.wake()
+
+    # The way of a run --------------------------------------------------------------------------------------------
+
+    def _feed(self, seeds: Iterable[str | Target | BadLine]) -> None:
+        job, clerk = self._job, self._clerk
+        self._workforce.frontier.bind(2 * self._in_flight)
+        self._intake.has_strangers = True
+        clerk.start()
+        clerk.wake()
+        if job.is_input_done:
+            return
+        ordinal = 0
+        for seed in seeds:
+            if self._is_draining:
+                return
+            ordinal += 1
+            row = row_of_seed(self, seed, ordinal)
+            if ordinal > job.items_read:
+                if not clerk.take_in(row):
+                    return
+                continue
+            clerk.hasher.update(row[3].encode("ascii"))
+            clerk.items += 1
+            if ordinal == job.items_read:
+                self._check_input()
+        if self._is_draining or not getattr(seeds, "is_exhausted", True):
+            return
+        if ordinal < job.items_read:
+            raise self._other_input(f"it has {ordinal:,} entries, and {job.items_read:,} of it were read before")
+        clerk.end_input()
+
+    def _check_input(self) -> None:
+        if self._clerk.hasher.hexdigest() != self._job.input_digest:
+            raise self._other_input(f"the first {self._job.items_read:,} entries aren't those that were read before")
+
+    def _other_input(self, why: str) -> JobError:
+        return JobError(f"{one_line(self._job.job.path)}: this isn't the input that the job was begun with: {why}")
+
+    def _wait(self) -> BaseException | None:
+        """Wait until nothing more is to be done; end the job's run."""
+        while not self._is_quiet():
+            self._clerk.wake()  # it sees to that by itself; should it ever not, it is asked
+        self._clerk.finish()
+        job = self._job
+        failure = self._failure
+        with self._lock:
+            self._is_over = True
+        if not self._clerk.is_failed:
+            try:
+                left = job.ledger.count_waiting()
+                self._books.left(left)
+                is_complete = job.is_input_done and not left
+                job.end("complete" if is_complete else "interrupted", is_complete=is_complete)
+            except CrawlPoolError as error:
+                failure = failure or error
+        return failure
+
+    def _is_quiet(self) -> bool:
+        """Wait a while; tell whether all that was begun has ended, and nothing is to be begun."""
+        with self._lock:
+            if not self._has_ended():
+                self._quiet.wait(LOOK_S)
+            return self._has_ended()
+
+    def _has_ended(self) -> bool:
+        if self._outstanding:
+            return False
+        return self._is_draining or (self._job.is_input_done and not self._job.waiting and self._clerk.is_empty)
+
+    def _close(self) -> None:
+        self._workforce.frontier.bind(math.inf)
+        try:
+            self._intake.close()
+        finally:
+            self._job.close()

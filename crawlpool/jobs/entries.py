@@ -1,0 +1,133 @@
+"""What a job's clerk is handed: results with what their handlers made of them, and rows for the ledger made of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crawlpool.backlog import pack, unpack
+from crawlpool.errors import ConfigError, ErrorKind, HostUnreachable, InputError
+from crawlpool.ledger.store import rank_of, signed
+from crawlpool.leg import Leg, host_of
+from crawlpool.models import Outcome, Result, Target
+from crawlpool.redact import redact_input, redact_url
+from crawlpool.seen import digest_of
+from crawlpool.settle import first_leg
+from crawlpool.source import BadLine
+from crawlpool.source.urls import hide
+
+if TYPE_CHECKING:
+    from crawlpool.ledger.waiting import Taken
+    from crawlpool.leg import Run
+
+#: The values of ``target.state`` and ``result.outcome`` in the ledger; 0 is a target that waits.
+STATES: dict[Outcome, int] = {outcome: number for number, outcome in enumerate(Outcome, 1)}
+#: Header fields whose values are never written to a job.
+SECRET_FIELDS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_WITH_LOGIN = "a URL with a login isn't taken into a job, which would keep it on the disk: give --auth for its host"
+
+
+class Entry(NamedTuple):
+    """A result to be kept, with what belongs to it.
+
+    ``leg`` is ``None`` for what was added or emitted outside of a handler. ``adds`` are rows of targets that were
+    added, ``items`` what was emitted.
+    """
+
+    leg: Leg | None
+    result: Result | None
+    adds: list[Any]
+    items: list[Mapping[str, Any]]
+
+
+def row_of_seed(run: Run, seed: object, ordinal: int) -> tuple[Any, ...]:
+    """Return the row of a seed, as ``ledger.store.Row`` says; of one that can't be fetched with the reason.
+
+    Args:
+        run: the crawl.
+        seed: a URL, a target, a bad line; anything else is a failure of its own.
+        ordinal: which seed it is, from 1.
+    """
+    if isinstance(seed, BadLine):
+        target = Target("", n=seed.n, input=seed.input)
+        return _bad(target, ordinal, seed.error, seed.place)
+    leg = first_leg(run, seed)
+    if leg.verdict is not None:
+        assert leg.verdict.error is not None
+        return _bad(leg.target, ordinal, leg.verdict.error, None)
+    target = leg.target
+    if _has_login(target.url):
+        given = target.url if target.input is None else target.input
+        shown = Target("", n=target.n, input=hide(redact_input(given, target.url)))
+        return _bad(shown, ordinal, InputError(_WITH_LOGIN), None)
+    try:
+        return _row(target, ordinal, 0)
+    except ConfigError as error:
+        return _bad(Target("", n=target.n, input=redact_input(target.url, target.url)), ordinal, error, None)
+
+
+def row_of_added(target: Target) -> tuple[Any, ...]:
+    """Return the row of a target that a handler adds.
+
+    Raises:
+        ConfigError: when it can't be written as JSON, or holds what must not be on a disk.
+    """
+    if _has_login(target.url):
+        raise ConfigError("url: " + _WITH_LOGIN)
+    return _row(target, None, 1)
+
+
+def leg_of(run: Run, taken: Taken) -> Leg:
+    """Return the leg of a target that comes out of the ledger."""
+    target = unpack(taken.line)
+    leg = Leg.first(run, target, taken.id)
+    if taken.verdict is not None:
+        leg.verdict = _verdict_of(target, json.loads(taken.verdict))
+    return leg
+
+
+def row_of_result(leg: Leg, result: Result, place: tuple[int, int, int]) -> list[Any]:
+    """Return the row of a result: see ``ledger.store.Batch``."""
+    response, error = result.response, result.error
+    return [
+        leg.ordinal,
+        STATES[result.outcome],
+        result.reason,
+        None if response is None else response.status_code,
+        None if error is None else str(result.error_kind),
+        *place,
+        leg.trail,
+    ]
+
+
+def _row(target: Target, ordinal: int | None, is_found: int) -> tuple[Any, ...]:
+    headers = target.headers
+    if headers is not None and (secret := next((name for name in headers if name.lower() in SECRET_FIELDS), None)):
+        raise ConfigError(f"headers: {secret} isn't taken into a job, which would keep it on the disk: use pool.site")
+    digest = digest_of(target)
+    line = pack(target).decode("ascii")
+    host = host_of(target.url).encode("utf-8", "backslashreplace").decode()
+    return (ordinal, host, rank_of(target.priority), line, None, None if digest is None else signed(digest), is_found)
+
+
+def _bad(target: Target, ordinal: int, error: BaseException, place: str | None) -> tuple[Any, ...]:
+    verdict = json.dumps({"bad": str(error), "place": place})
+    return (ordinal, "", 0.0, pack(target).decode("ascii"), verdict, None, 0)
+
+
+def _verdict_of(target: Target, why: Mapping[str, Any]) -> Result:
+    if "duplicate_of" in why:
+        return Result(target, Outcome.SKIPPED, "duplicate", duplicate_of=why["duplicate_of"])
+    if "skipped" in why:
+        return Result(target, Outcome.SKIPPED, why["skipped"])
+    if "crashes" in why:
+        message = f"the process ended {why['crashes']} times in a row while this was in flight; it isn't tried again"
+        return Result(target, Outcome.FAILED, "crashes", HostUnreachable(message, ErrorKind.INTERNAL))
+    error = InputError(why["bad"])
+    error.place = why["place"]
+    return Result(target, Outcome.FAILED, None, error)
+
+
+def _has_login(url: str) -> bool:
+    return "@" in url and redact_url(url) != url

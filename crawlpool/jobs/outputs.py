@@ -1,0 +1,153 @@
+"""The outputs of a job, driven as one: bodies first, so that the records can say where they lie, then the records."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+from crawlpool.errors import ConfigError, SinkError
+from crawlpool.redact import one_line
+from crawlpool.sinks.records import Place, RecordsSink
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+
+    from crawlpool.models import Result
+    from crawlpool.sinks.parts import Mark
+
+#: What a job writes unless told otherwise.
+RECORDS = "results.jsonl"
+
+
+class DurableSink(Protocol):
+    """An output of a job. One thread drives it; every method raises ``SinkError`` when it can't be written."""
+
+    keeps_bodies: bool
+    needs_wire: bool
+
+    def write_all(self, results: Sequence[Result]) -> Any:
+        """Write what it keeps of some results."""
+
+    def sync(self) -> Mark:
+        """Return when all is on the disk; return what may be committed."""
+
+    def committed(self, mark: Mark) -> None:
+        """Take it that a mark is committed."""
+
+    def complete(self) -> Mark:
+        """As ``sync``, when nothing is to come any more."""
+
+    def close(self) -> None:
+        """Let go of the files."""
+
+
+def with_records(outputs: Sequence[str]) -> tuple[str, ...]:
+    """Return the outputs of a job, with records among them that lie in its folder: a job is read back by these."""
+    if any(is_records(name) and not os.path.isabs(name) for name in outputs):
+        return tuple(outputs)
+    return (*outputs, RECORDS)
+
+
+def is_records(name: str) -> bool:
+    """Tell whether an output takes records."""
+    return name.lower().endswith(".jsonl")
+
+
+class JobOutputs:
+    """All outputs of a job, open at what is committed of each.
+
+    Args:
+        folder: the job's; names that aren't absolute are of files in it.
+        names: ``*.jsonl``, ``*.warc.gz``, and folders, which end in ``/``.
+        marks: what is committed of each, by name.
+        run: the ordinal of the run.
+        headers: the names of response headers that the records keep.
+        rotate_bytes: the size at which a file ends and another one begins; ``None`` for never.
+        keeps_credentials: whether WARC records show credentials.
+
+    Raises:
+        SinkError: when one can't be opened; those opened before are closed. So do all methods.
+        ConfigError: for a name of another kind.
+
+    Not thread-safe: the clerk drives them.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        names: Sequence[str],
+        marks: Mapping[str, Mark],
+        *,
+        run: int = 1,
+        headers: Container[str] | None = None,
+        rotate_bytes: int | None = None,
+        keeps_credentials: bool = False,
+    ) -> None:
+        self._sinks: dict[str, DurableSink] = {}
+        try:
+            for name in sorted(names, key=is_records):  # stable: those that keep bodies first
+                path, mark = os.path.join(folder, name), marks.get(name)
+                _make_folder_of(path)
+                if is_records(name):
+                    self._sinks[name] = RecordsSink(path, headers=headers, run=run, mark=mark)
+                elif name.lower().endswith(".warc.gz"):
+                    from crawlpool.sinks.warc import WarcSink
+
+                    self._sinks[name] = WarcSink(
+                        path, rotate_bytes=rotate_bytes, credentials=keeps_credentials, mark=mark
+                    )
+                elif name.endswith("/"):
+                    from crawlpool.sinks.bodies import BodiesSink
+
+                    self._sinks[name] = BodiesSink(path, name=name)
+                else:
+                    raise ConfigError(f"output={name!r}: .jsonl, .warc.gz and folders that end in / are outputs of a job")
+        except BaseException:
+            self.close()
+            raise
+        self._records = [sink for sink in self._sinks.values() if isinstance(sink, RecordsSink)]
+        #: Whether answers must keep what came over the wire.
+        self.needs_wire = any(sink.needs_wire for sink in self._sinks.values())
+
+    def write(self, results: Sequence[Result], items: Sequence[Mapping[str, Any]]) -> list[Place]:
+        """Write results and items; return where the record of each result stands in the first of the records' files."""
+        places: list[Place] = []
+        for sink in self._sinks.values():
+            found = sink.write_all(results)
+            if sink is self._records[0]:
+                places = found
+        for records in self._records:
+            records.emit_all(items)
+        return places
+
+    def sync(self) -> dict[str, Mark]:
+        """Return when all is on the disk; return what may be committed of each."""
+        return {name: sink.sync() for name, sink in self._sinks.items()}
+
+    def complete(self) -> dict[str, Mark]:
+        """As ``sync``, when nothing is to come any more."""
+        return {name: sink.complete() for name, sink in self._sinks.items()}
+
+    def committed(self, marks: Mapping[str, Mark]) -> None:
+        """Take it that marks are committed."""
+        for name, mark in marks.items():
+            self._sinks[name].committed(mark)
+
+    def close(self) -> None:
+        """Let go of all files; what isn't synced may be lost. May be called again."""
+        first: SinkError | None = None
+        for sink in self._sinks.values():
+            try:
+                sink.close()
+            except SinkError as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+
+def _make_folder_of(path: str) -> None:
+    folder = os.path.dirname(path.rstrip("/"))
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"{one_line(folder)}: {error.strerror or error}") from error

@@ -27,7 +27,7 @@ from tests.house import (
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
-        "_version errors clock config limits models record redact events robots_tag",
+        "_version errors clock config limits models record redact events robots_tag trail",
         "cookies retry decode politeness robots digests",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",

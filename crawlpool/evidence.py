@@ -29,7 +29,6 @@ from crawlpool.events import LegEnded, emit, logger
 from crawlpool.leg import host_of
 from crawlpool.limits import HostLimits
 from crawlpool.politeness import UNSENT, How
-from crawlpool.record import spans_of
 from crawlpool.redact import one_line, redact_text, redact_url
 from crawlpool.settle import came_from
 from crawlpool.trail import LegKind, LegNote
@@ -104,7 +103,7 @@ def note_of(leg: Leg, completion: Completion, end_s: float, clock: Clock) -> Leg
         how, tail = came.how.value, _held(leg, limits, line.shared, line.lifted_at, came)
         if tail[1] is not None:
             end_s = min(end_s, tail[1])
-    status = ip = timings = url = host = said = proxy = None
+    status = ip = moments = url = host = said = proxy = None
     if response is not None:
         status = response.status_code
         wire = getattr(response, "wire", None)
@@ -112,8 +111,7 @@ def note_of(leg: Leg, completion: Completion, end_s: float, clock: Clock) -> Leg
             ip = wire.ip
             if wire.proxy is not None:
                 proxy = redact_url(wire.proxy)
-            if wire.timings:
-                timings = tuple([int(span * 1e6 + 0.5) / 1e6 for span in spans_of(wire.timings)])
+            moments = wire.timings or None
     if error is not None:
         said = kind_of(error).value, one_line(redact_text(describe(error)))
     if proxy is None and leg.exit is not None:
@@ -131,14 +129,14 @@ def note_of(leg: Leg, completion: Completion, end_s: float, clock: Clock) -> Leg
         LegNote,
         (
             leg.kind,
-            None if wall_s is None else int(wall_s * 1e6 + 0.5) / 1e6,
-            int(leg.queued_at * 1e6 + 0.5) / 1e6,
-            int(leg.taken_at * 1e6 + 0.5) / 1e6,
-            int(end_s * 1e6 + 0.5) / 1e6,
+            None if wall_s is None else (wall_s * 1e6 + 0.5) // 1 / 1e6,
+            (leg.queued_at * 1e6 + 0.5) // 1 / 1e6,
+            (leg.taken_at * 1e6 + 0.5) // 1 / 1e6,
+            (end_s * 1e6 + 0.5) // 1 / 1e6,
             how,
             status,
             ip,
-            timings,
+            moments,
             url,
             host,
             said,
@@ -262,4 +260,4 @@ def _held(
 
 
 def _rounded(seconds: float) -> float:
-    return int(seconds * 1e6 + 0.5) / 1e6
+    return (seconds * 1e6 + 0.5) // 1 / 1e6

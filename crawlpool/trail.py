@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crawlpool.record import spans_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,7 +44,7 @@ class LegNote(NamedTuple):
             judged by it.
         status: of its answer.
         ip: the address that answered.
-        timings: seconds, as ``crawlpool.record.TIMINGS`` names them.
+        moments: what it spent its time on, as ``crawlpool.models.Wire.timings`` has it; ``timings`` makes more of it.
         url: what was asked for, without userinfo; ``None`` for the target's own URL.
         host: of ``url``; ``None`` where it is the target's own.
         error: its kind, and one line about it without secrets.
@@ -68,7 +70,7 @@ class LegNote(NamedTuple):
     how: str
     status: int | None = None
     ip: str | None = None
-    timings: tuple[float, ...] | None = None
+    moments: tuple[float, ...] | None = None
     url: str | None = None
     host: str | None = None
     error: tuple[str, str] | None = None
@@ -91,6 +93,11 @@ class LegNote(NamedTuple):
         return 0.0 if self.queued_s is None else max(self.start_s - self.queued_s, 0.0)
 
     @property
+    def timings(self) -> tuple[float, ...] | None:
+        """The seconds that ``crawlpool.record.TIMINGS`` names; ``None`` where there was no answer, or nobody tells."""
+        return None if self.moments is None else tuple([round(span, 6) for span in spans_of(self.moments)])
+
+    @property
     def row(self) -> list[Any]:
         """The shortest list from which ``of`` makes the note again: what is ``None`` at its end is left out."""
         row = list(self)
@@ -109,9 +116,7 @@ class LegNote(NamedTuple):
             TypeError: when it has too few.
         """
         note = cls(*row[: len(cls._fields)])
-        timings, error = note.timings, note.error
-        if timings is None and error is None:
-            return note
+        moments, error = note.moments, note.error
         return note._replace(
-            timings=None if timings is None else tuple(timings), error=None if error is None else (error[0], error[1])
+            moments=None if moments is None else tuple(moments), error=None if error is None else (error[0], error[1])
         )

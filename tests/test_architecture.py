@@ -45,6 +45,7 @@ ARROWS: dict[str, set[str]] = {
     "limits": {"config"},
     "models": {"errors", "record", "redact"},
     "record": {"clock", "errors", "redact", "robots_tag"},
+    "trail": {"record"},
     # floor 3
     "download": {"exchange", "layers", "shared"},
     "exchange": {"layers", "shared"},

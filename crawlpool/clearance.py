@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from requests.exceptions import ConnectTimeout
 
 from crawlpool.errors import ErrorKind, HostUnreachable
+from crawlpool.events import logger
 from crawlpool.leg import Leg, RunOptions
 from crawlpool.models import Outcome, Result, Target
 from crawlpool.retry import RetryPolicy
 from crawlpool.robots.gate import Answer, Fetched, Gate, How, Verdict
 from crawlpool.robots.rules import Robots
+from crawlpool.trail import LegKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     import requests
 
     from crawlpool.leg import Group, Run
+    from crawlpool.trail import LegNote
+
+_log = logger("clearance")
 
 #: A robots.txt larger than this is taken for a server's trouble: what is read of it is far less.
 _MOST_BYTES = 16 * 1024 * 1024
@@ -34,6 +39,24 @@ _LEFT_ALONE = frozenset({"held", "host_skipped"})
 _NONE = frozenset({ErrorKind.REDIRECT, ErrorKind.INVALID_URL})
 
 
+class Kept(Protocol):
+    """Who keeps what robots.txt said."""
+
+    def __call__(
+        self, origin: str, fetched: Fetched, response: requests.Response | None, trail: tuple[LegNote, ...], /
+    ) -> object:
+        """Take what came of asking for an origin's robots.txt, before the legs go that wait for it.
+
+        Called by a worker, under no lock. What it raises is logged, and the legs go all the same.
+
+        Args:
+            origin: whose.
+            fetched: what it means.
+            response: the last answer, with the text; ``None`` where there was none.
+            trail: the legs for it, in order, the last with the answer; of the target ``origin + "/robots.txt"``.
+        """
+
+
 class Clearance:
     """The run of the robots.txt legs of another run, and what they found.
 
@@ -42,6 +65,7 @@ class Clearance:
         token: the crawler's product token.
         learned: takes (gate, origin, what was fetched), and lets the legs go that wait for it.
         asked: takes how many requests were sent.
+        kept: takes what was found, for who keeps it.
 
     Thread-safe: ``gate`` is guarded by the frontier's lock, the rest doesn't change.
     """
@@ -51,16 +75,26 @@ class Clearance:
     is_choosy = False
 
     def __init__(
-        self, owner: Run, token: str, learned: Callable[[Gate, str, Fetched], None], asked: Callable[[int], None]
+        self,
+        owner: Run,
+        token: str,
+        learned: Callable[[Gate, str, Fetched], None],
+        asked: Callable[[int], None],
+        kept: Kept | None = None,
     ) -> None:
         self._owner = owner
         self.gate = Gate()
         self.options = RunOptions(
-            deadline_s=_DEADLINE_S, max_body_bytes=_MOST_BYTES, retry=_TWICE, max_redirects=_MOST_REDIRECTS
+            deadline_s=_DEADLINE_S,
+            max_body_bytes=_MOST_BYTES,
+            retry=_TWICE,
+            max_redirects=_MOST_REDIRECTS,
+            keeps_trail=kept is not None,
         )
         self._token = token
         self._learned = learned
         self._asked = asked
+        self._kept = kept
 
     @property
     def group(self) -> Group:
@@ -69,7 +103,9 @@ class Clearance:
 
     def leg_for(self, leg: Leg) -> Leg:
         """Return the leg that must go before ``leg``."""
-        return Leg.first(self, Target(f"{leg.origin}/robots.txt", priority=_FIRST))
+        first = Leg.first(self, Target(f"{leg.origin}/robots.txt", priority=_FIRST))
+        first.kind = LegKind.ROBOTS.value
+        return first
 
     def is_wanted(self, leg: Leg) -> bool:
         """Tell whether anybody still waits for it."""
@@ -81,9 +117,17 @@ class Clearance:
     def settled(self, ended: Sequence[tuple[Leg, Result]]) -> None:
         """Learn what came of each."""
         self._asked(sum(result.attempts for _, result in ended))
-        for _, result in ended:
+        for leg, result in ended:
             origin = result.target.url.removesuffix("/robots.txt")
-            self._learned(self.gate, origin, fetched_of(result, self._token))
+            fetched = fetched_of(result, self._token)
+            if self._kept is not None:
+                try:
+                    self._kept(origin, fetched, result.response, leg.trail)
+                except (
+                    BaseException
+                ) as error:  # whatever it is: without the verdict the origin's legs would wait for ever
+                    _log.error("a robots.txt could not be kept", origin=origin, exc_info=error)
+            self._learned(self.gate, origin, fetched)
 
 
 def fetched_of(result: Result, token: str) -> Fetched:

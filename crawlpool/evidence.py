@@ -1,4 +1,4 @@
-"""What a run leaves behind for ``crawlpool audit``: a line in the log for each request that was sent.
+"""What a leg leaves behind: a row for the trail of its target, and of that the log line for ``crawlpool audit``.
 
 Who says of itself that it was polite must not say more than is true, and a correct run must not look like a breach.
 So each moment is the one by which the frontier itself went, or lies on the strict side of it:
@@ -21,29 +21,41 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from crawlpool.clock import Clock, iso_utc
+from crawlpool.clock import iso_utc
+from crawlpool.errors import describe, kind_of
 from crawlpool.events import LegEnded, emit, logger
 from crawlpool.leg import host_of
 from crawlpool.limits import HostLimits
-from crawlpool.politeness import UNSENT, Came, How
-from crawlpool.redact import redact_url
+from crawlpool.politeness import UNSENT, How
+from crawlpool.redact import one_line, redact_text, redact_url
 from crawlpool.settle import came_from
+from crawlpool.trail import LegKind, LegNote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import requests
 
+    from crawlpool.clock import Clock
     from crawlpool.leg import Leg
-    from crawlpool.politeness import Address
+    from crawlpool.politeness import Address, Came
     from crawlpool.transport.base import Completion
 
 _NAME = "leg"
 _UNLIMITED = HostLimits(concurrency=None)
 _log = logger(_NAME)
 _stdlib = logging.getLogger(f"crawlpool.{_NAME}")
+# As plain strings: to ask an enum's member for its value takes as long as all else that is asked for a plain page.
+_ANSWERED, _UNSENT, _REDIRECT, _RETRY = (
+    How.ANSWERED.value,
+    How.UNSENT.value,
+    LegKind.REDIRECT.value,
+    LegKind.RETRY.value,
+)
+_AGAIN, _ROBOTS = LegKind.AGAIN.value, LegKind.ROBOTS.value
+_NO_LIMITS = (None,) * 9  # what `_held` returns where there was nothing
 
 
 class Asked(Protocol):
@@ -63,45 +75,143 @@ class AskedInTurn(Asked, Protocol):
     lifted_at: float
 
 
-class Evidence:
-    """The evidence of one batch of legs. Belongs to the worker that settles them.
+def is_logged() -> bool:
+    """Tell whether somebody wants each leg in the log."""
+    return _stdlib.isEnabledFor(logging.DEBUG)
+
+
+def note_of(leg: Leg, completion: Completion, end_s: float, clock: Clock) -> LegNote | None:
+    """Return the row of a leg that has completed; ``None`` for one that wasn't sent.
 
     Args:
-        clock: of the frontier.
+        leg: what came of it for its host is known already, where that has limits.
+        completion: its end.
+        end_s: when that was seen, read before anybody was told of it.
+        clock: for a ``Retry-After`` that is a date.
     """
+    if leg.verdict is not None or leg.exchange is None:
+        return None
+    line, response, error, given = leg.seat, completion.response, completion.error, leg.target.url
+    limits, is_through = line.limits, leg.exit is None or not leg.passage.is_failure
+    # Nearly always: a page, asked for by its own URL, from a host without limits.
+    how, tail = _ANSWERED, _NO_LIMITS
+    if limits is not None or error is not None or response is None or response.status_code >= 400 or not is_through:
+        if limits is not None:
+            came = leg.came
+        else:
+            came = came_from(response, error, _UNLIMITED, clock.wall()) if is_through else UNSENT
+        how, tail = came.how.value, _held(leg, limits, line.shared, line.lifted_at, came)
+        if tail[1] is not None:
+            end_s = min(end_s, tail[1])
+    status = ip = moments = url = host = said = proxy = None
+    if response is not None:
+        status = response.status_code
+        wire = getattr(response, "wire", None)
+        if wire is not None:
+            ip = wire.ip
+            if wire.proxy is not None:
+                proxy = redact_url(wire.proxy)
+            moments = wire.timings or None
+    if error is not None:
+        said = kind_of(error).value, one_line(redact_text(describe(error)))
+    if proxy is None and leg.exit is not None:
+        proxy = leg.exit.name
+    asked = completion.exchange.request.url
+    if asked != given:
+        url, own = redact_url(asked or ""), redact_url(given)
+        if url == own:
+            url = None
+        elif (host := host_of(url)) == host_of(own):
+            host = None
+    not_before, rested, wall_s = leg.not_before, leg.rested_until, leg.started_wall_s
+    # Rounded by hand: `round` takes four times as long, and there are many of them.
+    return tuple.__new__(
+        LegNote,
+        (
+            leg.kind,
+            None if wall_s is None else (wall_s * 1e6 + 0.5) // 1 / 1e6,
+            (leg.queued_at * 1e6 + 0.5) // 1 / 1e6,
+            (leg.taken_at * 1e6 + 0.5) // 1 / 1e6,
+            (end_s * 1e6 + 0.5) // 1 / 1e6,
+            how,
+            status,
+            ip,
+            moments,
+            url,
+            host,
+            said,
+            _rounded(not_before) if not_before else None,
+            None if rested is None else _rounded(rested),
+            proxy,
+            *tail,
+        ),
+    )
 
-    __slots__ = ("_clock", "_end_s")
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._end_s = clock.monotonic()
+def keep_trail(leg: Leg, note: LegNote | None, again: Leg | None) -> None:
+    """Put a row into the trail of a leg's target, which goes on with the leg that follows.
 
-    @classmethod
-    def begin(cls, clock: Clock) -> Evidence | None:
-        """Note the end of legs that have completed, before anybody is told; ``None`` where nobody logs it."""
-        return cls(clock) if _stdlib.isEnabledFor(logging.DEBUG) else None
+    Args:
+        leg: one that has ended.
+        note: its row; ``None`` where it has none.
+        again: the leg that follows on it, if one does.
+    """
+    if note is not None:
+        leg.trail = (*leg.trail, note)
+    if again is None:
+        return
+    again.trail = leg.trail
+    if leg.kind == _ROBOTS:
+        again.kind = _ROBOTS
+    elif len(again.hops) > len(leg.hops):
+        again.kind = _REDIRECT
+    else:
+        again.kind = _RETRY if again.attempt > leg.attempt else _AGAIN
 
-    def give(self, ended: Iterable[Completion]) -> None:
-        """Log each leg that was sent: after the frontier was told, as no host is to wait for a log line.
 
-        Never raises: an application's log handler that does must not cost a target its result.
-        """
-        with contextlib.suppress(Exception):
-            for completion in ended:
-                leg: Leg = completion.exchange.token
-                limits = leg.seat.limits
-                came = self._came(leg, completion) if limits is None else leg.came
-                if came.how is not How.UNSENT:  # what the host was told never to have had, it is not judged by
-                    url, response = completion.exchange.request.url, completion.response
-                    line = leg.seat
-                    event = _of(leg, limits, line.shared, line.lifted_at, came, url, response, self._end_s)
-                    emit(_log, "debug", event)
+def leg_ended_of(note: LegNote, target_url: str) -> LegEnded | None:
+    """Return what ``crawlpool audit`` judges; ``None`` for a leg by which its host isn't judged.
 
-    def _came(self, leg: Leg, completion: Completion) -> Came:
-        """Return what came of a leg whose host has no limits: nobody else has asked."""
-        if leg.verdict is not None or leg.exchange is None or leg.passage.is_failure:
-            return UNSENT
-        return came_from(completion.response, completion.error, _UNLIMITED, self._clock.wall())
+    Args:
+        note: a leg's row.
+        target_url: of the target whose trail it is in.
+    """
+    if note.how == _UNSENT:  # what the host was told never to have had
+        return None
+    url = redact_url(target_url) if note.url is None else note.url
+    return LegEnded(
+        url=url,
+        host=host_of(url),
+        start_s=note.start_s,
+        end_s=note.end_s,
+        started_at="" if note.started_at_s is None else iso_utc(note.started_at_s),
+        how=note.how,
+        status=note.status,
+        retry_after_s=note.retry_after_s,
+        known_s=note.known_s,
+        delay_s=note.delay_s,
+        per_host=note.per_host,
+        max_cooldown_s=note.max_cooldown_s,
+        address=note.address,
+        address_delay_s=note.address_delay_s,
+        address_per_host=note.address_per_host,
+        lifted_s=note.lifted_s,
+    )
+
+
+def log_legs(noted: Iterable[tuple[LegNote, str]]) -> None:
+    """Log legs that were sent: after the frontier was told, as no host is to wait for a log line.
+
+    Never raises: an application's log handler that does must not cost a target its result.
+
+    Args:
+        noted: the rows, each with the URL of its target.
+    """
+    with contextlib.suppress(Exception):
+        for note, target_url in noted:
+            event = leg_ended_of(note, target_url)
+            if event is not None:
+                emit(_log, "debug", event)
 
 
 def give_turn(turn: AskedInTurn, came: Came, url: str | None, response: requests.Response | None, end_s: float) -> None:
@@ -114,45 +224,40 @@ def give_turn(turn: AskedInTurn, came: Came, url: str | None, response: requests
         response: its answer, if there was one.
         end_s: when it was there, read before anybody was told.
     """
-    if came.how is How.UNSENT or not _stdlib.isEnabledFor(logging.DEBUG):
+    if came.how is How.UNSENT or not is_logged():
         return
     with contextlib.suppress(Exception):
-        limits = turn.limits
+        limits, wall_s = turn.limits, turn.started_wall_s
         shared = limits if limits is not None and limits.per_ip else None
-        emit(_log, "debug", _of(turn, limits, shared, turn.lifted_at, came, url, response, end_s))
+        tail = _held(turn, limits, shared, turn.lifted_at, came)
+        end_s = end_s if tail[1] is None else min(end_s, tail[1])
+        first = LegKind.FIRST.value, wall_s, None, _rounded(turn.taken_at), _rounded(end_s), came.how.value
+        status = None if response is None else response.status_code
+        none = (None,) * (len(LegNote._fields) - len(first) - 1 - len(tail))
+        log_legs([(LegNote._make((*first, status, *none, *tail)), url or "")])
 
 
-def _of(
-    asked: Asked,
-    limits: HostLimits | None,
-    shared: HostLimits | None,
-    lifted_at: float,
-    came: Came,
-    url: str | None,
-    response: requests.Response | None,
-    end_s: float,
-) -> LegEnded:
-    url = url or ""
+def _held(
+    asked: Asked, limits: HostLimits | None, shared: HostLimits | None, lifted_at: float, came: Came
+) -> tuple[Any, ...]:
+    """Return the last fields of a row, from ``retry_after_s`` on: what a refusal asked for, and what limits held."""
     known_at = asked.known_at if came.how is How.REFUSED else None
     address = asked.address
     if shared is None or (address is not None and not address.is_bound_by(shared)):
         address = None  # it counted for it, and wasn't held to it
-    return LegEnded(
-        url=redact_url(url),
-        host=host_of(url),
-        start_s=round(asked.taken_at, 6),
-        end_s=round(end_s if known_at is None else min(end_s, known_at), 6),
-        started_at="" if asked.started_wall_s is None else iso_utc(asked.started_wall_s),
-        how=came.how.value,
-        status=None if response is None else response.status_code,
-        retry_after_s=came.retry_after_s,
-        known_s=None if known_at is None else round(known_at, 6),
+    return (
+        came.retry_after_s,
+        None if known_at is None else _rounded(known_at),
         # What the host's own politeness makes of both, as it was when its turn was given.
-        delay_s=None if limits is None else max(limits.delay_s, min(asked.crawl_delay_s, limits.max_cooldown_s)),
-        per_host=None if limits is None else limits.concurrency,
-        max_cooldown_s=None if limits is None else limits.max_cooldown_s,
-        address=None if address is None else address.name,
-        address_delay_s=None if address is None or shared is None else shared.delay_s,
-        address_per_host=None if address is None or shared is None else shared.concurrency,
-        lifted_s=None if limits is None or lifted_at == -math.inf else round(lifted_at, 6),
+        None if limits is None else max(limits.delay_s, min(asked.crawl_delay_s, limits.max_cooldown_s)),
+        None if limits is None else limits.concurrency,
+        None if limits is None else limits.max_cooldown_s,
+        None if address is None else address.name,
+        None if address is None or shared is None else shared.delay_s,
+        None if address is None or shared is None else shared.concurrency,
+        None if limits is None or lifted_at == -math.inf else _rounded(lifted_at),
     )
+
+
+def _rounded(seconds: float) -> float:
+    return (seconds * 1e6 + 0.5) // 1 / 1e6

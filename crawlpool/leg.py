@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from crawlpool.retry import RetryPolicy
     from crawlpool.robots import Robots
     from crawlpool.sites import Sites
+    from crawlpool.trail import LegNote
     from crawlpool.transport.base import Exchange
 
 _ORIGIN = re.compile(r"(https?)://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^:/?#\\]+)(?::0*([0-9]*))?(?=[/?#]|$)", re.IGNORECASE)
@@ -107,6 +108,7 @@ class RunOptions:
         allow_redirects: whether redirects are followed.
         request: more of what ``Session.request`` takes: auth, cookies, files, hooks, json, timeout, verify,
             cert, proxies.
+        keeps_trail: whether each leg that is sent leaves a row in ``Leg.trail``.
     """
 
     deadline_s: float | None = None
@@ -117,6 +119,7 @@ class RunOptions:
     max_redirects: int | None = None
     allow_redirects: bool = True
     request: dict[str, Any] = dataclasses.field(default_factory=dict)
+    keeps_trail: bool = False
 
 
 class Group:
@@ -209,6 +212,7 @@ class Leg:
     taken_at: float = 0.0  # by the clock of the frontier
     crawl_delay_s: float = 0.0  # its host's when it was taken
     known_at: float | None = None  # when the frontier was told that its host refused
+    rested_until: float | None = None  # its host, after a refusal, while it waited
     waited_s: float = 0.0
     started_wall_s: float | None = None
     ordinal = 0
@@ -229,6 +233,8 @@ class Leg:
     is_waiting = False  # in the frontier
     is_owed = False  # whether its result is one that counts as not committed
     is_counted = True  # among those of its group that wait; robots.txt's own isn't, nor one of a host on hold
+    kind = "first"  # why it is sent, as its row says it; kept where trails are
+    trail: tuple[LegNote, ...] = ()  # rows of its target's legs that were sent, where its run keeps them
     _is_plain: bool | None = None
     _origin: str | None = None
 

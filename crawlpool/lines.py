@@ -169,6 +169,8 @@ class Line:
             elif self.is_held:
                 leg.verdict = dropped(leg, "held")
         leg.crawl_delay_s = host.crawl_delay_s  # it may grow until the leg has ended
+        if host.cooled_until > leg.queued_at:
+            leg.rested_until = host.cooled_until
         host.start()
         if host.address is not None and leg.verdict is None:
             leg.address = host.address

@@ -12,7 +12,7 @@ from crawlpool.attend import Attendant, tell_refusals
 from crawlpool.detour import by_another
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger, tell
-from crawlpool.evidence import Evidence
+from crawlpool.evidence import is_logged, keep_trail, log_legs, note_of
 from crawlpool.frontier import Frontier, Offered
 from crawlpool.leg import Leg
 from crawlpool.names import Names, goes_by_proxy
@@ -24,10 +24,12 @@ from crawlpool.transport.inbox import Inbox, has_gil
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crawlpool.clock import Clock
     from crawlpool.leg import Run
     from crawlpool.models import Result
     from crawlpool.pool import BlockingPool
     from crawlpool.session import Session
+    from crawlpool.trail import LegNote
     from crawlpool.transport.base import Lane
 
 _log = logger("worker")
@@ -222,10 +224,14 @@ class Workforce:
         follows: list[tuple[Leg, Leg | None]] = []
         results: dict[Run, list[tuple[Leg, Result]]] = {}
         is_quick = True
-        evidence = Evidence.begin(session._shared.clock)
+        clock = session._shared.clock
+        end_s = clock.monotonic()  # before anybody is told
+        logged: list[tuple[LegNote, str]] | None = [] if is_logged() else None
         for completion in ended:
             leg: Leg = completion.exchange.token
             verdict = self._verdict_on(leg, session, completion)
+            if logged is not None or leg.run.options.keeps_trail:
+                self._note(leg, completion, verdict, end_s, clock, logged)
             if isinstance(verdict, Leg):
                 follows.append((leg, verdict))
             else:
@@ -239,8 +245,8 @@ class Workforce:
         # The hosts are free from now on; what a handler does with the result isn't their time.
         for again in self.frontier.settle(follows, wakes=not (is_quick and comes_back)):
             results.setdefault(again.run, []).append((again, dropped(again, "interrupted")))
-        if evidence is not None:
-            evidence.give(ended)
+        if logged:
+            log_legs(logged)
         for event, host in self.frontier.news():
             tell(_log, event, host)
         session.is_working = False  # what a handler asks for waits for its turn
@@ -254,6 +260,26 @@ class Workforce:
             self._running.difference_update(leg for leg, _ in follows)
         for leg, _ in follows:
             leg.exchange = None  # it knows its leg: without this they wait for the garbage collector, body and all
+
+    def _note(
+        self,
+        leg: Leg,
+        completion: Completion,
+        verdict: Leg | Result,
+        end_s: float,
+        clock: Clock,
+        logged: list[tuple[LegNote, str]] | None,
+    ) -> None:
+        """Put a leg that has ended on record, before it counts as ended: who takes the next one has its trail."""
+        try:
+            note = note_of(leg, completion, end_s, clock)
+        except Exception:  # a fault of ours; it costs no target its result
+            _log.exception("a leg could not be put on record", host=leg.host)
+            note = None
+        if note is not None and logged is not None:
+            logged.append((note, leg.target.url))
+        if leg.run.options.keeps_trail:
+            keep_trail(leg, note, verdict if isinstance(verdict, Leg) else None)
 
     def _verdict_on(self, leg: Leg, session: Session, completion: Completion) -> Leg | Result:
         """Return what follows on a leg that has ended, and note what came of it for its host."""

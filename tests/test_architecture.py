@@ -27,12 +27,13 @@ from tests.house import (
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
-        "_version errors clock config disk limits models record redact events robots_tag",
+        "_version errors clock config disk limits models record redact events robots_tag trail",
         "cookies retry decode politeness robots digests",
         "transport environment",
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
         "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl sessionpool "
-        "leg settle books runs attend seen plan evidence audit turns names idlers findings control steering later",
+        "leg settle books runs attend seen plan evidence audit turns names idlers findings control steering later "
+        "owing stock ledger jobs",
         "observe testing cli",
         "__main__",
     )
@@ -45,6 +46,7 @@ ARROWS: dict[str, set[str]] = {
     "limits": {"config"},
     "models": {"errors", "record", "redact"},
     "record": {"clock", "errors", "redact", "robots_tag"},
+    "trail": {"record"},
     # floor 3
     "download": {"exchange", "layers", "shared"},
     "exchange": {"layers", "shared"},

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from crawlpool import Crawl, HostLimits, Outcome, Result, RetryPolicy, SessionPool, Target
-from crawlpool.clearance import fetched_of
+from crawlpool.clearance import Clearance, fetched_of
 from crawlpool.errors import ErrorKind
 from crawlpool.models import Hop
+from crawlpool.robots import Fetched
 from crawlpool.robots import gate as gates
 from crawlpool.robots.gate import How
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
+from crawlpool.trail import LegNote
 
 pytestmark = pytest.mark.transports()
 
@@ -234,3 +236,28 @@ def test_what_a_result_means() -> None:
     led_away = Result(target, Outcome.SKIPPED, "held", redirects=(Hop(target.url, 302),))
     assert fetched_of(led_away, "x").how is How.UNREACHABLE  # else it would be asked for again and again
     assert fetched_of(Result(target, Outcome.FAILED, None, TimeoutError()), "x").how is How.UNREACHABLE
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_who_keeps_the_files_has_each_before_its_legs_go(raises: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The answer and the legs for it, redirects too; what they raise is logged, and holds nobody up."""
+    seen: list[tuple[str, How, int | None, int, list[str]]] = []
+    site = Site(lambda request: Answer(302, {"Location": "/robots-2.txt"}))
+    with SiteServer(site) as server, SessionPool(threads=2, retry=False) as pool:
+        crawl = pool.new_crawl(limits=LIMITS)
+        assert crawl.group.clearance is not None
+
+        def kept(origin: str, fetched: Fetched, response: Any, trail: tuple[LegNote, ...]) -> None:
+            status = None if response is None else response.status_code
+            asked = [one for one in site.paths if not one.startswith("/robots")]
+            seen.append((origin, fetched.how, status, len(asked), [note.kind for note in trail]))
+            if raises:
+                raise SystemExit("a user's")
+
+        learn = crawl._workforce.frontier.learn
+        crawl.group.clearance = Clearance(crawl, "bot", learn, crawl._books.asked_robots, kept)
+        report = crawl.run([server.url("/a"), server.url("/b")])
+        origin = server.url("")
+    assert report.ok == 2
+    assert seen == [(origin, How.RULES, 200, 0, ["robots", "robots"])]
+    assert ("a robots.txt could not be kept" in caplog.text) is raises

@@ -10,10 +10,9 @@ import requests
 
 from crawlpool import HostLimits, Outcome, RetryPolicy, SessionPool
 from crawlpool.audit import RecordedLeg, judge
-from crawlpool.evidence import Evidence
+from crawlpool.evidence import is_logged
 from crawlpool.testing import Answer, SiteServer
 from tests.gates import Threads
-from tests.kit import HandClock
 
 Caplog = pytest.LogCaptureFixture
 
@@ -110,12 +109,14 @@ def test_what_callers_send_by_themselves_is_logged_with_the_rest(caplog: Caplog)
 
 
 def test_where_nobody_wants_it_there_is_none(caplog: Caplog) -> None:
-    """The level is looked at once for a batch; below debug not even the clock is read."""
-    clock = HandClock()
+    """The level is looked at once for a batch; below debug no row is made where no run keeps trails."""
     with caplog.at_level("INFO", "crawlpool"):
-        assert Evidence.begin(clock) is None
+        assert not is_logged()
+        with SiteServer({"/": b"x"}) as server, SessionPool() as pool, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("crawlpool.worker.note_of", None)
+            assert [result.unwrap().text for result in pool.map([server.url()] * 3)] == ["x"] * 3
     with caplog.at_level("DEBUG", "crawlpool"):
-        assert Evidence.begin(clock) is not None
+        assert is_logged()
 
 
 def test_a_handler_that_raises_costs_no_result(caplog: Caplog) -> None:

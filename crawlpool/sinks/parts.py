@@ -102,6 +102,11 @@ class Parts:
         """What the last ``sync`` or ``complete`` returned; at first, what it was opened at."""
         return self._synced
 
+    @property
+    def part(self) -> int:
+        """The number of the part in which the last ``append`` lies."""
+        return self._part
+
     def name_of(self, part: int) -> str:
         """Return the final base name of a part."""
         return part_name(self._base, part)

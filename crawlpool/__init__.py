@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         HandlerFailed,
         HostUnreachable,
         InputError,
+        JobError,
         MissingExtra,
         PoolClosed,
         ProtocolError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         UndecodableBody,
         UnwantedContentType,
     )
+    from crawlpool.jobs.job import Job
     from crawlpool.limits import HostLimits
     from crawlpool.models import Hop, Outcome, Report, Result, Statistics, Target
     from crawlpool.retry import RetryBudget, RetryPolicy
@@ -51,13 +53,14 @@ if TYPE_CHECKING:
 
 #: Where each public name is at home; a test compares it with the imports above.
 _HOMES = {
+    "jobs.job": "Job",
     "limits": "HostLimits",
     "cookies": "CookieStore",
     "crawl": "Crawl",
     "download": "DownloadMismatch",
     "errors": (
         "BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
-        "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError MissingExtra PoolClosed "
+        "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError MissingExtra PoolClosed "
         "ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody UndecodableBody UnwantedContentType"
     ),
     "models": "Hop Outcome Report Result Statistics Target",
@@ -90,6 +93,8 @@ __all__ = [
     "HostLimits",
     "HostUnreachable",
     "InputError",
+    "Job",
+    "JobError",
     "JsonlSink",
     "MissingExtra",
     "Outcome",

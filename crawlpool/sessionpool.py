@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from crawlpool.config import TimeoutValue
     from crawlpool.cookies import CookieStore
+    from crawlpool.jobs.job import Job
     from crawlpool.sinks import Sink
     from crawlpool.source import BadLine
 
@@ -215,6 +216,7 @@ class SessionPool(BlockingPool):
         *,
         limits: HostLimits | None = None,
         sinks: Iterable[Sink] = (),
+        job: Job | str | None = None,
         max_body_bytes: int | None = CRAWL_MAX_BODY_BYTES,
         **options: Unpack[CrawlOptions],
     ) -> Report:
@@ -227,17 +229,23 @@ class SessionPool(BlockingPool):
             limits: how hard a host may be asked; unless given, one request at a time, the next half a second after the
                 last has ended, loopback hosts excepted.
             sinks: where records and items go.
+            job: a ``Job``, or the path of its folder: then the crawl survives the end of the process, and the same call
+                goes on with it.
             max_body_bytes: cap on a decoded body.
             **options: as ``new_crawl`` takes them.
 
         Raises:
-            SinkError: when a sink can't write any more; what it wrote before stands.
+            SinkError: when a sink or the job can't write any more; what was written before stands.
+            JobError: when the job is in use, is none, or was begun with other settings or input.
             PoolClosed: when the pool is closed.
             CrawlPoolError: in a handler or hook that a worker runs.
         """
         _check_many("seeds", seeds)
         self._check_may_wait("crawl")
-        return self.new_crawl(handler, limits=limits, sinks=sinks, max_body_bytes=max_body_bytes, **options).run(seeds)
+        crawl = self.new_crawl(
+            handler, limits=limits, sinks=sinks, job=job, max_body_bytes=max_body_bytes, **options
+        )
+        return crawl.run(seeds)
 
     def new_crawl(
         self,
@@ -245,6 +253,7 @@ class SessionPool(BlockingPool):
         *,
         limits: HostLimits | None = None,
         sinks: Iterable[Sink] = (),
+        job: Job | str | None = None,
         max_body_bytes: int | None = CRAWL_MAX_BODY_BYTES,
         max_wait_s: float | None = None,
         max_redirects: int | None = None,
@@ -259,7 +268,8 @@ class SessionPool(BlockingPool):
         """Return a crawl that isn't started: for those who want to watch it or stop it from another thread.
 
         Args:
-            handler: as in ``crawl``, and so are ``limits``, ``sinks`` and ``max_body_bytes``.
+            handler: as in ``crawl``, and so are ``limits``, ``sinks``, ``job`` and ``max_body_bytes``. A job is open from
+                now on, and closed at the end of ``run``.
             max_wait_s: how long a target may wait in the queue and in back-off, all in all.
             max_redirects: redirects followed at most; the pool's unless given.
             content_types: media types wanted, such as ``text/html`` or ``image/*``; other bodies aren't read.
@@ -292,12 +302,17 @@ class SessionPool(BlockingPool):
         group = Group(
             Crawl.WAITING, POLITE if limits is None else limits, self._shared.sites, Crawl.RESTING, on_block == "hold"
         )
-        return Crawl(
+        make: Callable[..., Crawl] = Crawl
+        if job is not None:
+            from crawlpool.jobs.crawl import maker  # here: SQLite takes its time to import
+
+            make = maker(job, self._shared.settings.running_at_most)
+        return make(
             self._workforce,
             handler,
             run_options,
             group,
-            tuple(sinks),
+            sinks=tuple(sinks),
             content_types=content_types,
             max_per_host=max_per_host,
             dedupe=dedupe,

@@ -14,6 +14,7 @@ from crawlpool.errors import CrawlPoolError, JobError
 from crawlpool.jobs.clerk import Clerk
 from crawlpool.jobs.entries import Entry, row_of_added, row_of_seed
 from crawlpool.jobs.intake import JobIntake
+from crawlpool.jobs.job import Job
 from crawlpool.redact import one_line
 from crawlpool.sinks.base import json_of_item
 
@@ -24,11 +25,39 @@ if TYPE_CHECKING:
     from crawlpool.ledger.store import Batch
     from crawlpool.leg import Group, Leg, RunOptions
     from crawlpool.models import Result, Target
+    from crawlpool.sinks import Sink
     from crawlpool.source import BadLine
     from crawlpool.worker import Workforce
 
 #: Reasons of results that are none in a job: the target waits for the next run.
 GIVEN_BACK = frozenset({"interrupted", "cancelled"})
+
+
+def maker(job: Job | str, in_flight: int) -> Callable[..., JobCrawl]:
+    """Return what makes the crawl of a job, with the arguments that ``Crawl`` takes.
+
+    Args:
+        job: the job, or the path of its folder.
+        in_flight: requests that may run at once.
+    """
+
+    def make(
+        workforce: Workforce, handler: Any, options: RunOptions, group: Group, *, sinks: tuple[Sink, ...], **others: Any
+    ) -> JobCrawl:
+        wanted = Job(job) if isinstance(job, str) else job
+        opened = wanted.open(
+            dedupes=others["dedupe"],
+            max_per_host=others["max_per_host"],
+            in_flight=in_flight,
+            clock=others["clock"],
+        )
+        try:
+            return JobCrawl(workforce, handler, options, group, opened, in_flight, sinks=sinks, **others)
+        except BaseException:
+            opened.close()
+            raise
+
+    return make
 
 
 class _Extras(threading.local):

@@ -45,9 +45,9 @@ def crawl(options: argparse.Namespace) -> int:
         transport=options.transport,
         retry=RetryPolicy(attempts=options.attempts, backoff_s=0.01, max_backoff_s=0.02),
     ) as pool:
+        if options.wait == "main":
+            _pass(options.gate)
         run = pool.new_crawl(handle if options.handler else None, sinks=sinks, job=job)
-        if options.gate:
-            _pass(options.gate, "main" if options.wait == "main" else "")
         report = run.run(Source([options.input], SourceSettings()))
     if not report.is_balanced:
         return 1
@@ -56,18 +56,17 @@ def crawl(options: argparse.Namespace) -> int:
     return 4 if report.failed else 8 if report.http_error else 0
 
 
-def _pass(gate: list[int], who: str) -> None:
-    """Tell a thread's number and wait to be let through; so a tracer can be put to that thread alone."""
-    if who:
-        os.write(gate[1], f"{threading.get_native_id()}\n".encode())
-        os.read(gate[0], 1)
+def _pass(gate: list[int]) -> None:
+    """Tell this thread's number and wait to be let through; so a tracer can be put to this thread alone."""
+    os.write(gate[1], f"{threading.get_native_id()}\n".encode())
+    os.read(gate[0], 1)
 
 
 def _gate_clerk(gate: list[int]) -> None:
     work = clerk.Clerk._work
 
     def gated(self: Any) -> None:
-        _pass(gate, "clerk")
+        _pass(gate)
         work(self)
 
     clerk.Clerk._work = gated  # type: ignore[method-assign]
@@ -88,7 +87,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--gate", type=int, nargs=2, help="descriptors: wait on the first, tell by the second")
     parser.add_argument("--wait", choices=("main", "clerk"))
     options = parser.parse_args(arguments)
-    if options.gate and options.wait == "clerk":
+    if options.wait == "clerk":
         _gate_clerk(options.gate)
     try:
         return crawl(options)

@@ -6,7 +6,10 @@ Its records are copied to standard output after they are committed; its exit cod
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import os
+import resource
 import sys
 import threading
 from typing import Any
@@ -46,7 +49,7 @@ def crawl(options: argparse.Namespace) -> int:
         retry=RetryPolicy(attempts=options.attempts, backoff_s=0.01, max_backoff_s=0.02),
     ) as pool:
         if options.wait == "main":
-            _pass(options.gate)
+            _pass()
         run = pool.new_crawl(handle if options.handler else None, sinks=sinks, job=job)
         report = run.run(Source([options.input], SourceSettings()))
     if not report.is_balanced:
@@ -56,20 +59,27 @@ def crawl(options: argparse.Namespace) -> int:
     return 4 if report.failed else 8 if report.http_error else 0
 
 
-def _pass(gate: list[int]) -> None:
+def _pass() -> None:
     """Tell this thread's number and wait to be let through; so a tracer can be put to this thread alone."""
-    os.write(gate[1], f"{threading.get_native_id()}\n".encode())
-    os.read(gate[0], 1)
+    os.write(4, f"{threading.get_native_id()}".encode())
+    os.read(3, 1)
 
 
-def _gate_clerk(gate: list[int]) -> None:
+def _gate_clerk() -> None:
     work = clerk.Clerk._work
 
     def gated(self: Any) -> None:
-        _pass(gate)
+        _pass()
         work(self)
 
     clerk.Clerk._work = gated  # type: ignore[method-assign]
+
+
+def preload() -> None:
+    """Import what is imported when it is needed, and no more: nothing is started or opened."""
+    for name in ("crawlpool.jobs.crawl", "crawlpool.transport._urllib3", "crawlpool.transport.curl", "crawlpool.sinks.warc"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def main(arguments: list[str]) -> int:
@@ -84,11 +94,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--in-flight", type=int, default=8)
     parser.add_argument("--attempts", type=int, default=3)
     parser.add_argument("--transport", default="urllib3")
-    parser.add_argument("--gate", type=int, nargs=2, help="descriptors: wait on the first, tell by the second")
-    parser.add_argument("--wait", choices=("main", "clerk"))
+    parser.add_argument("--wait", choices=("main", "clerk"), help="which thread tells its number by 4 and waits for 3")
+    parser.add_argument("--open-files", type=int)
     options = parser.parse_args(arguments)
     if options.wait == "clerk":
-        _gate_clerk(options.gate)
+        _gate_clerk()
+    if options.open_files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (options.open_files, options.open_files))
     try:
         return crawl(options)
     except (SinkError, JobError, InputFileError) as error:

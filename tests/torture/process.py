@@ -7,12 +7,9 @@ import json
 import os
 import pathlib
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Sequence
 from typing import Any
 
-from tests.cli.command import PATIENCE_S, environment
+from tests.torture.nursery import Child, Nursery
 from tests.torture.site import World, wrong_with
 
 #: How the crawl of a world ends that has all: 404s, and a line that is no URL.
@@ -25,12 +22,14 @@ class Setup:
     """What is crawled, and how.
 
     Args:
+        nursery: where its processes come from.
         world: the input and what comes of it.
         folder: where input and job lie.
         handles: whether there is a handler that emits and adds.
         more: further arguments of the crawler.
     """
 
+    nursery: Nursery
     world: World
     folder: pathlib.Path
     handles: bool = False
@@ -47,21 +46,14 @@ class Setup:
         path = self.folder / "input.txt"
         return path if path.exists() else self.world.write(path)
 
-    @property
-    def command(self) -> list[str]:
-        """What starts the crawl, and goes on with it."""
+    def start(self, *more: str, **how: Any) -> Child:
+        """Start the crawl, or go on with it; ``more`` are further arguments, ``how`` as ``Nursery.start`` has it."""
         handler = ["--handler"] if self.handles else []
-        module = [sys.executable, "-m", "tests.torture.crawler"]
-        return [*module, str(self.job), str(self.input), *handler, *self.more]
+        return self.nursery.start([str(self.job), str(self.input), *handler, *self.more, *more], **how)
 
-    def start(self, before: Sequence[str] = (), after: Sequence[str] = (), **how: Any) -> subprocess.Popen[bytes]:
-        """Start it; ``before`` is a command that it is an argument of, ``after`` are further arguments."""
-        how = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": environment(), **how}
-        return subprocess.Popen([*before, *self.command, *after], **how)
-
-    def run(self, before: Sequence[str] = (), **how: Any) -> tuple[int, str]:
+    def run(self, *more: str, **how: Any) -> tuple[int, str]:
         """Run it to its end; return the exit code and what it said on standard error."""
-        return ended(self.start(before, **how))
+        return self.start(*more, **how).end()
 
     def finish(self) -> list[str]:
         """Run it to its end, however often it was broken off; return what is wrong then."""
@@ -76,17 +68,6 @@ class Setup:
             return [f"no {RECORDS}; there is {sorted(os.listdir(self.job)) if self.job.exists() else 'no job'}"]
         records = path.read_bytes()
         return wrong_with(self.world, records, handles=self.handles) + wrong_in_ledger(self.job, records)
-
-
-def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    """Wait for the end of a process; return its exit code and what it said on standard error."""
-    try:
-        _, said = process.communicate(timeout=PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        _, said = process.communicate()
-        return -1, f"it hangs: {(said or b'').decode()}"
-    return process.returncode, (said or b"").decode()
 
 
 def wrong_in_ledger(job: pathlib.Path, records: bytes, *, is_complete: bool = True) -> list[str]:

@@ -15,19 +15,19 @@ import dataclasses
 import pathlib
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 
 from tests.cli.command import PATIENCE_S
-from tests.torture.process import DONE, Setup, ended
+from tests.torture.nursery import Nursery
+from tests.torture.process import DONE, Setup
 from tests.torture.site import CountingServer
 
 IN_FLIGHT = 8
-#: Of a start that takes a second the first part is Python's own; it is killed in there now and then, too.
-START_S, END_S = 1.2, 0.15
+#: How long a start and an end take, about.
+START_S, END_S = 0.2, 0.15
 
 
 @dataclasses.dataclass
@@ -48,13 +48,13 @@ class Storm:
 def storm(kills: int, seed: int, *, pages: int = 270, folder: pathlib.Path | None = None) -> Storm:
     """Kill crawls so many times; return what came of it."""
     chance, found = random.Random(seed), Storm()
-    with CountingServer() as server, _folder(folder) as base:
+    with CountingServer() as server, Nursery() as nursery, _folder(folder) as base:
         while found.kills < kills:
             number = found.crawls = found.crawls + 1
             place = base / str(number)
             place.mkdir()
             more = ("--transport", "curl" if number % 2 else "urllib3", "--in-flight", str(IN_FLIGHT))
-            setup = Setup(server.world(pages, number), place, handles=number % 3 != 0, more=more)
+            setup = Setup(nursery, server.world(pages, number), place, handles=number % 3 != 0, more=more)
             before, killed = server.total, 0
             while found.kills + killed < kills and _is_killed(setup, server, before, chance):
                 killed += 1
@@ -76,31 +76,26 @@ def _is_killed(setup: Setup, server: CountingServer, before: int, chance: random
     left = max(needed - (server.total - before), 1)
     when, is_killed_at_start = threading.Event(), chance.random() < 0.3
     if is_killed_at_start:
-        _wait(process, chance.uniform(0, START_S))
+        process.ended_within(chance.uniform(0, START_S))
     else:
         # Beyond what is left: at the end. Few at a time, so that there are some kills to each crawl.
         count = min(chance.randrange(1, left + 20), chance.randrange(1, 120))
         is_end = count >= left
         server.call_at(server.total + min(count, left), process.kill if not is_end else when.set)
         if is_end:
-            while not when.wait(0.01) and process.poll() is None:
+            while not when.wait(0.01) and process.ended_within(0) is None:
                 pass
-            _wait(process, chance.uniform(0, END_S))
+            process.ended_within(chance.uniform(0, END_S))
         else:
-            _wait(process, PATIENCE_S)
+            process.ended_within(PATIENCE_S)
     server.call_at(1 << 62, lambda: None)
     process.kill()
-    code, said = ended(process)
+    code, said = process.end()
     if code == -signal.SIGKILL:
         return True
     if code != DONE or said:
         raise AssertionError(f"the crawl ended by itself: {code}: {said}")
     return False
-
-
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
+from tests.torture.nursery import Nursery
 from tests.torture.process import DONE, Setup
 from tests.torture.site import CountingServer
 from tests.torture.tracer import CALLS, THREADS, Struck, paths_of, run_struck, why_not
@@ -60,6 +60,21 @@ class Strike:
 
 
 @dataclasses.dataclass(frozen=True)
+class Yard:
+    """Where crawls are struck at: their processes, their server, and further arguments of theirs."""
+
+    nursery: Nursery
+    server: CountingServer
+    more: tuple[str, ...] = ()
+
+    def setup_in(self, folder: pathlib.Path) -> Setup:
+        """Return the tiny crawl, in a folder that is made."""
+        folder.mkdir(parents=True)
+        more = ("--in-flight", str(IN_FLIGHT), *self.more)
+        return Setup(self.nursery, self.server.world(PAGES), folder, handles=True, more=more)
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """What came of a strike: whether it struck, with which exit code, and what is wrong."""
 
@@ -84,19 +99,13 @@ def strikes(setup: Setup, *, kills: bool) -> list[Strike]:
     return found
 
 
-def struck_at(server: CountingServer, folder: pathlib.Path, strike: Strike, more: tuple[str, ...]) -> Outcome:
+def struck_at(yard: Yard, folder: pathlib.Path, strike: Strike) -> Outcome:
     """Strike at a crawl in a new folder; have it completed; return what came of it."""
-    setup = setup_in(server, folder, more)
+    setup = yard.setup_in(folder)
     ended = run_struck(setup, strike.who, *paths_of(setup), "-e", f"trace={strike.call}", "-e", strike.injection)
     wrong = [] if strike.what == KILL else _wrong_with(ended)
     wrong += [f"afterwards: {one}" for one in setup.finish()]
     return Outcome(strike, ended.is_struck, ended.code, tuple(wrong))
-
-
-def setup_in(server: CountingServer, folder: pathlib.Path, more: tuple[str, ...] = ()) -> Setup:
-    """Return the tiny crawl, in a folder that is made."""
-    folder.mkdir(parents=True)
-    return Setup(server.world(PAGES), folder, handles=True, more=("--in-flight", str(IN_FLIGHT), *more))
 
 
 def _wrong_with(ended: Struck) -> list[str]:
@@ -115,18 +124,15 @@ def _cleared(setup: Setup, who: str, *how: str) -> Struck:
     return ended
 
 
-def torture(chosen: Iterable[Strike], server: CountingServer, base: pathlib.Path, more: tuple[str, ...] = (), workers: int = 2) -> list[Outcome]:  # fmt: skip
+def torture(chosen: Iterable[Strike], yard: Yard, base: pathlib.Path) -> list[Outcome]:
     """Strike at a crawl once for each; return what came of it."""
-
-    def one(numbered: tuple[int, Strike]) -> Outcome:
-        folder = base / str(numbered[0])
-        outcome = struck_at(server, folder, numbered[1], more)
-        if not outcome.wrong:
+    found = []
+    for number, strike in enumerate(chosen):
+        folder = base / str(number)
+        found.append(struck_at(yard, folder, strike))
+        if not found[-1].wrong:
             shutil.rmtree(folder)
-        return outcome
-
-    with ThreadPoolExecutor(workers) as threads:
-        return list(threads.map(one, enumerate(chosen)))
+    return found
 
 
 def told(outcomes: Sequence[Outcome]) -> str:
@@ -144,7 +150,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("what", choices=("kill", "fail"))
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", help="a part of what the strike is called")
     parser.add_argument("--keep", type=pathlib.Path, help="a folder in which what went wrong stays to be looked at")
     options = parser.parse_args(arguments)
@@ -152,14 +157,14 @@ def main(arguments: list[str]) -> int:
         print(f"skipped: {why_not()}")
         return 0
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(CountingServer())
+        yard = Yard(stack.enter_context(Nursery()), stack.enter_context(CountingServer()))
         base = options.keep or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crawlpool-")))
-        all_of_them = strikes(setup_in(server, base / "first"), kills=options.what == "kill")
+        all_of_them = strikes(yard.setup_in(base / "first"), kills=options.what == "kill")
         chosen = [one for one in all_of_them if options.only is None or options.only in str(one)]
         if options.sample is not None:
             chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
         print(f"{len(all_of_them)} strikes are possible, {len(chosen)} are made", flush=True)
-        outcomes = torture(chosen, server, base, workers=options.workers)
+        outcomes = torture(chosen, yard, base)
     print(told(outcomes))
     return 1 if any(outcome.wrong for outcome in outcomes) else 0
 

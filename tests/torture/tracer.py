@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 
 from tests.cli.command import PATIENCE_S
-from tests.torture.process import Setup, ended
+from tests.torture.process import Setup
 
 #: Every call by which a job's files are changed, or known not to be; and the errors that it is made to give.
 CALLS: dict[str, tuple[str, ...]] = {
@@ -87,24 +87,22 @@ def run_struck(setup: Setup, who: str, *how: str, follows: bool = False) -> Stru
     """
     own_in, their_out = os.pipe()
     their_in, own_out = os.pipe()
-    gate = ["--wait", who, "--gate", str(their_in), str(their_out)]
     with contextlib.ExitStack() as stack:
         for fd in (own_in, own_out):
             stack.callback(os.close, fd)
         try:
-            process = setup.start(after=gate, pass_fds=(their_in, their_out))
+            process = setup.start("--wait", who, gate=(their_in, their_out))
         finally:
             os.close(their_in)
             os.close(their_out)
-        stack.callback(process.wait)
         stack.callback(process.kill)
         thread = os.read(own_in, 100)
         if not thread:  # it ended before it came to the gate
-            return Struck(*ended(process), "")
+            return Struck(*process.end(), "")
         with tempfile.NamedTemporaryFile(prefix="strace-") as out:
             with _strace(int(thread), [*(["-f"] if follows else []), *how], out.name):
                 os.write(own_out, b"!")
-                code, said = ended(process)
+                code, said = process.end()
             return Struck(code, said, pathlib.Path(out.name).read_text("utf-8", "replace"))
 
 

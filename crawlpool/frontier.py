@@ -20,7 +20,7 @@ from crawlpool.schedule import Schedule
 from crawlpool.turnstile import Turnstile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from crawlpool.leg import Group, Leg, Run
     from crawlpool.names import Found, Names
@@ -267,6 +267,25 @@ class Frontier:
         with self._lock:
             news, schedule.news = schedule.news, []
             return news
+
+    def cooled(self) -> list[tuple[str, float]]:
+        """Return the hosts whose cooldown has changed since the last call, as ``Hosts.cooled`` does; for one caller."""
+        if not self._schedule.hosts.has_cooled:  # nearly always; and without the lock
+            return []
+        with self._lock:
+            return self._schedule.hosts.cooled(self._clock.monotonic())
+
+    def resume_hosts(self, group: Group, cooled: Mapping[str, float], *, waits_delay: bool) -> None:
+        """Have hosts go on where an earlier process left them, as ``Hosts.resume`` does; before legs are put.
+
+        Args:
+            group: by whose limits a host rests no longer than it may.
+            cooled: hosts that rest, and for how many seconds from now.
+            waits_delay: whether each host waits a full delay first.
+        """
+        resting = [(host, min(seconds, group.most_cooldown_s(host))) for host, seconds in cooled.items()]
+        with self._lock:
+            self._schedule.hosts.resume(resting, self._clock.monotonic(), waits_delay=waits_delay)
 
     def drop(self, run: Run) -> list[Leg]:
         """Stop a run and its group: return every leg of it that waits; from now on none is queued.

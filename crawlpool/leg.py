@@ -189,6 +189,14 @@ class Group:
                     return site.limits.of_host(host)
         return None if self.limits is None else self.limits.of_host(host)
 
+    def most_cooldown_s(self, host: str) -> float:
+        """Return for how many seconds ``host`` may rest after a refusal: 0 where nothing limits how it is asked."""
+        limits = self.limits_of(host)
+        told = self.told.get(host)
+        if told is not None:
+            limits = told.limits(limits, self.limits)
+        return 0.0 if limits is None else limits.max_cooldown_s
+
 
 class Leg:
     """One request for a target.

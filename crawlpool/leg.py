@@ -132,14 +132,16 @@ class Group:
         most: where the group has a backlog: legs that may wait at once while too few of their hosts may be asked;
             ``None`` where it has none.
         holds_blocked: whether it leaves a host alone that doesn't want us.
+        gives_back: whether what there is of such a host waits as for one that an operator holds, until nothing else is
+            left; without it ends at once. Only for a group that has a ``Control``.
 
     Its counters are the frontier's, guarded by the frontier's lock. ``is_stopped`` is only ever set; a destructor,
     which may not wait for a lock, sets it without.
     """
 
     __slots__ = (
-        *("backed", "blocks", "capacity", "clearance", "holds_blocked", "hungry", "ignores_robots", "is_stopped"),
-        *("limits", "most", "queued", "queued_bytes", "sites", "told"),
+        *("backed", "blocks", "capacity", "clearance", "control", "gives_back", "holds_blocked", "hungry"),
+        *("ignores_robots", "is_stopped", "limits", "most", "queued", "queued_bytes", "sites", "told"),
     )
 
     def __init__(
@@ -149,6 +151,7 @@ class Group:
         sites: Sites | None = None,
         most: int | None = None,
         holds_blocked: bool = False,
+        gives_back: bool = False,
     ) -> None:
         self.capacity = capacity
         self.most = most
@@ -161,6 +164,8 @@ class Group:
         self.clearance: Any = None  # a Clearance by robots.txt, for hosts that have limits; set before the first leg
         self.ignores_robots = False  # on purpose, which its records say
         self.holds_blocked = holds_blocked
+        self.gives_back = gives_back
+        self.control: Any = None  # a Control, where an operator may have a say; set by itself
         self.queued = 0
         # What an operator says of hosts, those few of which they say anything. Replaced as a whole: it is read without.
         self.told: Mapping[str, Told] = {}
@@ -177,7 +182,7 @@ class Group:
         return self.capacity is None or self.queued <= self.capacity - max(1, min(64, self.capacity // 4))
 
     def keeps_waiting(self, host: str) -> bool:
-        """Whether an operator holds ``host``: its legs wait, and take nobody's place."""
+        """Whether ``host`` is held, and its legs wait; they take nobody's place."""
         told = self.told.get(host)
         return told is not None and told.waits
 

@@ -140,8 +140,9 @@ class Group:
     """
 
     __slots__ = (
-        *("backed", "blocks", "capacity", "clearance", "control", "gives_back", "holds_blocked", "hungry"),
-        *("ignores_robots", "is_stopped", "limits", "most", "queued", "queued_bytes", "sites", "told"),
+        *("control", "gives_back"),
+        *("backed", "blocks", "capacity", "clearance", "holds_blocked", "hungry", "ignores_robots", "is_stopped"),
+        *("limits", "most", "queued", "queued_bytes", "sites", "told"),
     )
 
     def __init__(
@@ -164,12 +165,12 @@ class Group:
         self.clearance: Any = None  # a Clearance by robots.txt, for hosts that have limits; set before the first leg
         self.ignores_robots = False  # on purpose, which its records say
         self.holds_blocked = holds_blocked
-        self.gives_back = gives_back
-        self.control: Any = None  # a Control, where an operator may have a say; set by itself
         self.queued = 0
         # What an operator says of hosts, those few of which they say anything. Replaced as a whole: it is read without.
         self.told: Mapping[str, Told] = {}
         self.is_stopped = False
+        self.gives_back = gives_back
+        self.control: Any = None  # a Control, where an operator may have a say; set by itself
 
     @property
     def is_full(self) -> bool:

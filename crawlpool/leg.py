@@ -107,6 +107,7 @@ class RunOptions:
         allow_redirects: whether redirects are followed.
         request: more of what ``Session.request`` takes: auth, cookies, files, hooks, json, timeout, verify,
             cert, proxies.
+        keeps_wire: whether answers keep the bytes of the wire, as ``response.kept``.
     """
 
     deadline_s: float | None = None
@@ -117,6 +118,7 @@ class RunOptions:
     max_redirects: int | None = None
     allow_redirects: bool = True
     request: dict[str, Any] = dataclasses.field(default_factory=dict)
+    keeps_wire: bool = False
 
 
 class Group:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.books import Books
 from crawlpool.clock import LOOK_S
-from crawlpool.crawl import Crawl, found_in
+from crawlpool.crawl import Crawl
 from crawlpool.errors import CrawlPoolError, JobError
+from crawlpool.intake import found_in
 from crawlpool.jobs.clerk import Clerk
 from crawlpool.jobs.entries import Entry, row_of_added, row_of_seed
 from crawlpool.jobs.hosts import HostMemory
@@ -280,7 +281,7 @@ class JobCrawl(Crawl):
             if is_over:
                 self.drain()
 
-    def _robots_kept(  # type: ignore[override]
+    def _robots_kept(
         self, origin: str, fetched: Fetched, response: requests.Response | None, trail: tuple[LegNote, ...]
     ) -> None:
         """Keep what a robots.txt said, and the legs for it."""

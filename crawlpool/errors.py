@@ -80,6 +80,10 @@ class SinkError(CrawlPoolError, OSError):
     """Records can't be written any more; the crawl stops and nothing after the last written record counts."""
 
 
+class WarcError(CrawlPoolError, ValueError):
+    """A place of a WARC file doesn't hold the record that was written there; the message says what is wrong."""
+
+
 class TargetSkipped(CrawlPoolError):
     """``Result.unwrap()`` of a target that was skipped or disallowed; the message gives the reason."""
 

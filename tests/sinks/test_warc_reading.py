@@ -7,9 +7,9 @@ import pathlib
 
 import pytest
 
-from crawlpool.errors import UndecodableBody
+from crawlpool.errors import UndecodableBody, WarcError
 from crawlpool.sinks.warc import WarcSink
-from crawlpool.sinks.warc_reading import WarcError, fields_of, read_response
+from crawlpool.sinks.warc_reading import fields_of, read_response
 from tests.sinks.exchanges import OK, answer, exchanged
 
 PAGE = b"<p>a page of some length</p>\n" * 40

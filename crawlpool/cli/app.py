@@ -25,7 +25,7 @@ from crawlpool.cli.run import run, tell_fault
 from crawlpool.cli.secrets import SecretFileError
 from crawlpool.cli.settings import settings_of
 from crawlpool.cli.status import status_command
-from crawlpool.errors import ConfigError, CookieFileError, SinkError
+from crawlpool.errors import ConfigError, CookieFileError, JobError, SinkError
 from crawlpool.observe import Telling
 from crawlpool.redact import one_line, redact_text
 from crawlpool.source import InputFileError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _FILE_TROUBLE = (
     *(InputFileError, SinkError, CookieFileError, ConfigFileError, SecretFileError, NetworkFileError),
-    ControlError,
+    *(ControlError, JobError),
 )
 _LONGEST = 1000
 _LOGIN = re.compile(r"[^\s/:]+:[^\s/]*@")

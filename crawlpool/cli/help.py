@@ -23,6 +23,7 @@ GROUPS = (
     "Limits",
     "Retries",
     "Output",
+    "Durability",
     "Telling",
     "Ends",
     "Settings",

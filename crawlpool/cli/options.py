@@ -138,6 +138,11 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            "[default: -, short lines for eyes on a terminal]")
     option(group, "--record-headers", type=Words("NAME"), help="Response headers to keep in the records, or 'all'.")
 
+    group = "Durability"
+    option(group, "--job", type=click.Path(), metavar="DIR",
+           help="Keep the crawl in this folder, so that the same command, or 'crawlpool resume DIR', goes on with it "
+           "whatever happened. Outputs lie in it, unless their paths are absolute.  [default output: results.jsonl]")
+
     group = "Telling"
     option(group, "--progress", type=click.Choice(KINDS), default="auto", show_default=True,
            help="A bar, a line every 30 s, or nothing; auto is a bar on a terminal.")

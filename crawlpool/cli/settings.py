@@ -61,6 +61,7 @@ class RunSettings:
     verbosity: int
     log_format: str
     control: str | None
+    job: str | None
     bound: FailureBound | None
 
 
@@ -118,6 +119,7 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         verbosity=given["verbose"],
         log_format=given["log_format"],
         control=_control(ctx, given["control"]),
+        job=given["job"],
         bound=given["max_failures"],
     )
 

@@ -87,6 +87,7 @@ def job_of(settings: RunSettings) -> Job:
         settings.job,
         outputs=[output for output in settings.outputs if output != STDOUT],
         record_headers=EVERY_HEADER if settings.record_headers == (ALL,) else settings.record_headers,
+        retry=settings.retry_failed,
         fixed=fixed_of(settings),
     )
 

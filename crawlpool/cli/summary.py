@@ -38,6 +38,7 @@ _HOW = {
     Ending.INTERRUPTED: "interrupted",
     Ending.OUT_OF_TIME: "stopped by --run-for",
     Ending.TOO_MANY_FAILURES: "stopped by --max-failures",
+    Ending.NO_ROOM: "stopped by --min-free",
 }
 
 #: What may help against the errors of a kind.

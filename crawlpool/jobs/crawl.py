@@ -174,6 +174,20 @@ class JobCrawl(Crawl):
             self._end(1)
         return is_taken
 
+    @property
+    def is_input_done(self) -> bool:
+        """Whether all of the input is in the ledger, so that it isn't read any more."""
+        return self._job.is_input_done
+
+    @property
+    def again(self) -> int:
+        """How many failed targets of earlier runs are taken again."""
+        return self._job.again
+
+    def close(self) -> None:
+        """Let go of a job whose crawl isn't run after all; ``run`` does it by itself. May be called again."""
+        self._close()
+
     # The run's side ----------------------------------------------------------------------------------------------
 
     def is_wanted(self, leg: Leg) -> bool:

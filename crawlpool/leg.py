@@ -109,6 +109,7 @@ class RunOptions:
         request: more of what ``Session.request`` takes: auth, cookies, files, hooks, json, timeout, verify,
             cert, proxies.
         keeps_trail: whether each leg that is sent leaves a row in ``Leg.trail``.
+        keeps_wire: whether answers keep the bytes of the wire, as ``response.kept``.
     """
 
     deadline_s: float | None = None
@@ -120,6 +121,7 @@ class RunOptions:
     allow_redirects: bool = True
     request: dict[str, Any] = dataclasses.field(default_factory=dict)
     keeps_trail: bool = False
+    keeps_wire: bool = False
 
 
 class Group:

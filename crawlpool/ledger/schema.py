@@ -122,7 +122,13 @@ def open_to_read(path: str) -> sqlite3.Connection:
         database = _connected(path, "mode=ro")
     except sqlite3.Error:
         # Where nothing may be written (a copy on a read-only medium) there is no place for SQLite's shared memory. Then
-        # nobody else writes either.
+        # nobody else writes either. But so opened it wouldn't see what still lies beside the file, in the log.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.getsize(f"{path}-wal"):
+                raise JobError(
+                    f"{one_line(path)}: can't be read here, as a part of it still lies in its -wal file and nothing can "
+                    "be written beside it: copy the folder to where that can be done"
+                ) from None
         database = _connected(path, "immutable=1")
     try:
         version = _version_of(database, path)

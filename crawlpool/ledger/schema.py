@@ -27,10 +27,13 @@ _BUSY_MS = 5000
 PENDING = 0
 
 # host      of every target; 0 is of what waits for no host: bad lines, duplicates.
-# target    all there are. `n` is the ordinal of the input, null for what a handler added; `line` the target as JSON;
-#           `verdict` JSON that says why it is never sent; `crashes` how often in a row it was in flight at a crash.
+# target    all there are. `n` is the ordinal of the input, null for what a handler added; `line` the target as
+#           ``jobs.entries`` writes it; `verdict` JSON that says why it is never sent; `crashes` how often in a row it
+#           was in flight at a crash.
 # seen      a digest of what each asks for, and the first that asked.
-# result    of each target that is settled. `part`, `offset` and `length` tell where its record stands.
+# settled   what came of each target that is settled, as JSON: ``store.Batch.results``, with the run at the end. One text
+#           for all of it is written in half the time; the view `result` shows it as columns. `part`, `offset` and
+#           `length` tell where the record stands.
 # robots    the text that gave a verdict, by origin.
 # sink      what counts of each output.
 # run       one row a run; `ended_at` is null of one that is under way or has crashed. `monotonic_s` and `began_at` are
@@ -54,18 +57,19 @@ CREATE TABLE target (
 CREATE INDEX pending ON target (host, rank, id) WHERE state = 0;
 CREATE INDEX suspect ON target (crashes) WHERE crashes > 0;
 CREATE TABLE seen (digest INTEGER PRIMARY KEY, id INTEGER NOT NULL);
-CREATE TABLE result (
-    id INTEGER PRIMARY KEY,
-    run INTEGER NOT NULL,
-    outcome INTEGER NOT NULL,
-    reason TEXT,
-    status INTEGER,
-    kind TEXT,
-    part INTEGER NOT NULL,
-    offset INTEGER NOT NULL,
-    length INTEGER NOT NULL,
-    legs TEXT NOT NULL
-);
+CREATE TABLE settled (id INTEGER PRIMARY KEY, info TEXT NOT NULL);
+CREATE VIEW result AS SELECT
+    id,
+    json_extract(info, '$[1]') AS outcome,
+    json_extract(info, '$[2]') AS reason,
+    json_extract(info, '$[3]') AS status,
+    json_extract(info, '$[4]') AS kind,
+    json_extract(info, '$[5]') AS part,
+    json_extract(info, '$[6]') AS offset,
+    json_extract(info, '$[7]') AS length,
+    json_extract(info, '$[8]') AS legs,
+    json_extract(info, '$[9]') AS run
+FROM settled;
 CREATE TABLE robots (
     origin TEXT PRIMARY KEY,
     run INTEGER NOT NULL,

@@ -83,7 +83,7 @@ def row_of_added(target: Target) -> tuple[Any, ...]:
 
 def leg_of(run: Run, taken: Taken) -> Leg:
     """Return the leg of a target that comes out of the ledger."""
-    target = _target_of(taken)
+    target = target_of(taken.line, taken.n)
     leg = Leg.first(run, target, taken.id)
     if taken.verdict is not None:
         leg.verdict = _verdict_of(target, json.loads(taken.verdict))
@@ -126,14 +126,14 @@ def _plain_row(seed: object, ordinal: int) -> tuple[Any, ...] | None:
     return (ordinal, host_of(url), 0.0, form + url, None, digest, 0)
 
 
-def _target_of(taken: Taken) -> Target:
-    line = taken.line
+def target_of(line: str, n: int | None) -> Target:
+    """Return the target that a line of the ledger says, with the ordinal of its input."""
     form = line[0]
     if form == "{":
         return unpack(line.encode("ascii"))
     target: Target = object.__new__(Target)
     # The defaults of the other fields are attributes of the class.
-    given = {"url": line[1:]} if form == _BARE else {"url": line[1:], "n": taken.n, "input": line[1:]}
+    given = {"url": line[1:]} if form == _BARE else {"url": line[1:], "n": n, "input": line[1:]}
     object.__setattr__(target, "__dict__", given)
     return target
 

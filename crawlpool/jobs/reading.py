@@ -9,10 +9,9 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.backlog import unpack
 from crawlpool.errors import CrawlPoolError, InputError, JobError
 from crawlpool.jobs.bodies import Bodies
-from crawlpool.jobs.entries import STATES
+from crawlpool.jobs.entries import STATES, target_of
 from crawlpool.jobs.files import PartFiles
 from crawlpool.jobs.outputs import is_records
 from crawlpool.jobs.records import JobRecord, fields_of, item_of
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from crawlpool.ledger.reading import Settled
+    from crawlpool.ledger.reading import Settled, TargetRow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +121,7 @@ class JobReader:
             self._record(settled)
             for settled in self.ledger.settled(state, name)
             # What waited for no host, duplicates for one, is the host's all the same.
-            if name is None or settled.host or host_of(self._target(settled.line).url) == name
+            if name is None or settled.host or host_of(self.target_of(settled).url) == name
         )
 
     def __iter__(self) -> Iterator[JobRecord]:
@@ -144,7 +143,7 @@ class JobReader:
             digest = digest_of(target)
             number = None if digest is None else self.ledger.first_of(signed(digest))
             row = None if number is None else self.ledger.target(number)
-            if row is not None and normal_form(self._target(row.line).url) == normal_form(target.url):
+            if row is not None and normal_form(self.target_of(row).url) == normal_form(target.url):
                 return number
         return None
 
@@ -203,6 +202,13 @@ class JobReader:
         except TypeError:
             raise JobError(f"{one_line(self.path)}: the ledger is damaged: no mark of {one_line(name)}") from None
 
+    def target_of(self, row: Settled | TargetRow) -> Target:
+        """Return what a target asks for."""
+        try:
+            return target_of(row.line, row.n)
+        except (ValueError, TypeError, IndexError, CrawlPoolError, RecursionError):
+            raise JobError(f"{one_line(self.path)}: the ledger is damaged: target {row.id} can't be read") from None
+
     def record_at(self, settled: Settled) -> dict[str, Any]:
         """Return what stands at the place of a record."""
         fields = fields_of(self.files.read(settled.part, settled.offset, settled.length))
@@ -231,12 +237,6 @@ class JobReader:
 
     def _record(self, settled: Settled) -> JobRecord:
         return JobRecord(self.record_at(settled), settled, self.bodies)
-
-    def _target(self, line: str) -> Target:
-        try:
-            return unpack(line.encode("ascii"))
-        except (ValueError, TypeError, CrawlPoolError, RecursionError):
-            raise JobError(f"{one_line(self.path)}: the ledger is damaged: a target can't be read") from None
 
     def _spellings(self, url: str | Target) -> Iterator[Target]:
         """Yield the targets that somebody may mean by a URL."""

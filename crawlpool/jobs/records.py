@@ -151,15 +151,15 @@ def item_of(line: bytes) -> Any:
     return fields.get("item") if isinstance(fields, dict) else None
 
 
-def notes_of(text: str) -> tuple[LegNote, ...]:
-    """Return the trail of a target, of its JSON.
+def notes_of(rows: list[Any]) -> tuple[LegNote, ...]:
+    """Return the trail of a target, of what the ledger has of it.
 
     Raises:
         JobError: when it is none.
     """
     try:
-        return tuple(LegNote.of(row) for row in json.loads(text))
-    except (ValueError, TypeError, IndexError, RecursionError):
+        return tuple(LegNote.of(row) for row in rows)
+    except (ValueError, TypeError, IndexError):
         raise JobError("the ledger is damaged: the legs of a target can't be read") from None
 
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 #: Rows that one statement returns at most, and numbers that it looks at, where it looks for some of them only.
 PAGE_ROWS, SPAN = 512, 8192
+_TOLD, _LEGS = 10, 8  # of what came of a target: how much there is, and which of it the legs are
 
 _SETTLED = """
-SELECT result.id, target.n, target.host, target.line, result.run, result.outcome, result.reason, result.status,
-    result.kind, result.part, result.offset, result.length, result.legs
-FROM result JOIN target ON target.id = result.id
+SELECT settled.id, target.n, target.host, target.line, settled.info
+FROM settled JOIN target ON target.id = settled.id
 """
 _TARGET = """
 SELECT target.id, target.n, host.name, target.rank, target.state, target.crashes, target.verdict, target.line
@@ -33,16 +33,16 @@ FROM target LEFT JOIN host ON host.id = target.host
 
 
 class Settled(NamedTuple):
-    """A target that has its result: what the tables ``target`` and ``result`` say of it.
+    """A target that has its result, and what is told of that.
 
-    ``host`` is the number of its host, 0 for what waited for none; ``line`` the target and ``legs`` its trail, as JSON.
+    ``host`` is the number of its host, 0 for what waited for none; ``line`` the target as ``jobs.entries`` writes it;
+    ``outcome`` what ``target.state`` is then; ``legs`` its trail, a list for each leg.
     """
 
     id: int
     n: int | None
     host: int
     line: str
-    run: int
     outcome: int
     reason: str | None
     status: int | None
@@ -50,11 +50,12 @@ class Settled(NamedTuple):
     part: int
     offset: int
     length: int
-    legs: str
+    legs: list[Any]
+    run: int
 
 
 class TargetRow(NamedTuple):
-    """A target as the table has it, with the name of its host; ``verdict`` and ``line`` are JSON."""
+    """A target as the table has it, with the name of its host; ``verdict`` is JSON, ``line`` as ``jobs.entries`` writes it."""
 
     id: int
     n: int | None
@@ -143,45 +144,49 @@ class LedgerReader:
         """
         where, given = "", []
         if outcome is not None:
-            where, given = " AND result.outcome = ?", [outcome]
+            where, given = " AND target.state = ?", [outcome]
         if host is not None:
             rows = self._rows("SELECT id FROM host WHERE name = ?", (host,))
             where += " AND target.host IN (0, ?)"
             given.append(rows[0][0] if rows else 0)
         last = 0
         while True:
-            first = self._rows("SELECT min(id) FROM result WHERE id > ?", (last,))[0][0]
+            first = self._rows("SELECT min(id) FROM settled WHERE id > ?", (last,))[0][0]
             if first is None:
                 return
             until = first + SPAN
             page = self._rows(
-                f"{_SETTLED} WHERE result.id >= ? AND result.id < ?{where} ORDER BY result.id LIMIT ?",
+                f"{_SETTLED} WHERE settled.id >= ? AND settled.id < ?{where} ORDER BY settled.id LIMIT ?",
                 (first, until, *given, PAGE_ROWS),
             )
             for row in page:
-                yield Settled(*row)
+                yield self._settled(row)
             last = page[-1][0] if len(page) == PAGE_ROWS else until - 1
 
     def settled_of(self, number: int) -> Settled | None:
         """Return a target that is settled; ``None`` for one that isn't."""
-        rows = self._rows(f"{_SETTLED} WHERE result.id = ?", (number,))
-        return Settled(*rows[0]) if rows else None
+        rows = self._rows(f"{_SETTLED} WHERE settled.id = ?", (number,))
+        return self._settled(rows[0]) if rows else None
 
     def target(self, number: int) -> TargetRow | None:
         """Return a target, settled or not."""
         rows = self._rows(f"{_TARGET} WHERE target.id = ?", (number,))
         return TargetRow(*rows[0]) if rows else None
 
-    def states(self) -> Iterator[tuple[int, int, int | None]]:
-        """Yield number and state of each target, and the outcome of its result; ``None`` where it has none."""
+    def states(self) -> Iterator[tuple[int, int, bool]]:
+        """Yield number and state of each target, and whether it has a result."""
         last = 0
         while rows := self._rows(
-            "SELECT target.id, target.state, result.outcome FROM target LEFT JOIN result ON result.id = target.id "
-            "WHERE target.id > ? ORDER BY target.id LIMIT ?",
+            "SELECT target.id, target.state, settled.id IS NOT NULL FROM target LEFT JOIN settled "
+            "ON settled.id = target.id WHERE target.id > ? ORDER BY target.id LIMIT ?",
             (last, SPAN),
         ):
             yield from rows
             last = rows[-1][0]
+
+    def count_settled(self) -> int:
+        """Return how many results there are; it counts them."""
+        return int(self._rows("SELECT count(*) FROM settled")[0][0])
 
     def first_of(self, digest: int) -> int | None:
         """Return the number of the first target that asked for something, by its digest as the table has it."""
@@ -201,11 +206,6 @@ class LedgerReader:
         )
         rows = self._rows(f"SELECT count(*) FROM ({query})", (target.host, target.rank, target.id, most))
         return int(rows[0][0])
-
-    def count_places(self, part: int, offset: int, number: int) -> int:
-        """Return how many results up to a number stand at a place."""
-        query = "SELECT count(*) FROM result WHERE part = ? AND offset = ? AND id <= ?"
-        return int(self._rows(query, (part, offset, number))[0][0])
 
     # Hosts and robots.txt ----------------------------------------------------------------------------------------
 
@@ -259,7 +259,17 @@ class LedgerReader:
         try:
             return json.loads(text)
         except (ValueError, TypeError, RecursionError):
-            raise JobError(f"{one_line(self.path)}: the ledger is damaged: {what} is no JSON") from None
+            raise self._damage(f"{what} is no JSON") from None
+
+    def _settled(self, row: Sequence[Any]) -> Settled:
+        number, n, host, line, info = row
+        told = self.parsed(info, f"what came of target {number}")
+        if not isinstance(told, list) or len(told) < _TOLD or told[0] != number or not isinstance(told[_LEGS], list):
+            raise self._damage(f"what came of target {number} can't be read")
+        return Settled(number, n, host, line, *told[1:_TOLD])
+
+    def _damage(self, what: str) -> JobError:
+        return JobError(f"{one_line(self.path)}: the ledger is damaged: {what}")
 
     def _rows(self, query: str, given: Sequence[Any] = ()) -> list[Any]:
         with self._told():

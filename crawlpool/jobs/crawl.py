@@ -94,7 +94,7 @@ class JobCrawl(Crawl):
         self._in_flight = in_flight
         self._extras = _Extras()
         group.owes = True
-        options = dataclasses.replace(options, keeps_trail=True)
+        options = dataclasses.replace(options, keeps_trail=True, keeps_wire=job.outputs.needs_wire)
         super().__init__(workforce, handler, options, group, **others)
         self.is_instant = (
             handler is None and self._content_types is None and not options.request and options.retry is None

@@ -65,15 +65,17 @@ class PartFiles:
         """Return how many bytes a part has."""
         return os.fstat(self._descriptor(part)).st_size
 
+    def pieces(self, part: int, until: int, size: int = _CHUNK_BYTES) -> Iterator[bytes]:
+        """Yield a part's bytes up to ``until``, in pieces; fewer where it ends before."""
+        fd, at = self._descriptor(part), 0
+        while at < until and (data := self._read(fd, part, at, min(size, until - at))):
+            yield data
+            at += len(data)
+
     def lines(self, part: int, until: int) -> Iterator[tuple[int, bytes]]:
         """Yield each line of a part with its offset, up to ``until`` bytes; the last may lack its end."""
-        fd = self._descriptor(part)
         at, rest = 0, b""  # rest is what was read of the line that begins at `at`
-        while at + len(rest) < until:
-            begin = at + len(rest)
-            data = self._read(fd, part, begin, min(_CHUNK_BYTES, until - begin))
-            if not data:
-                break
+        for data in self.pieces(part, until):
             *whole, rest = (rest + data).split(b"\n")
             for line in whole:
                 yield at, line + b"\n"

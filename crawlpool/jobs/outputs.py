@@ -91,10 +91,11 @@ class JobOutputs:
                 if is_records(name):
                     self._sinks[name] = RecordsSink(path, headers=headers, run=run, mark=mark)
                 elif name.lower().endswith(".warc.gz"):
+                    from crawlpool.sinks.parts import Mark
                     from crawlpool.sinks.warc import WarcSink
 
                     self._sinks[name] = WarcSink(
-                        path, rotate_bytes=rotate_bytes, credentials=keeps_credentials, mark=mark
+                        path, rotate_bytes=rotate_bytes, credentials=keeps_credentials, mark=mark or Mark()
                     )
                 elif name.endswith("/"):
                     from crawlpool.sinks.bodies import BodiesSink

@@ -283,7 +283,7 @@ class LedgerReader:
             raise JobError(f"{one_line(self.path)}: {error}") from error
         except sqlite3.OperationalError as error:
             raise JobError(f"{one_line(self.path)}: the ledger can't be read: {error}") from error
-        except sqlite3.Error as error:
-            raise JobError(f"{one_line(self.path)}: the ledger is damaged: {error}") from error
+        except (sqlite3.Error, ValueError, OverflowError) as error:  # ValueError: a text that is no UTF-8
+            raise JobError(f"{one_line(self.path)}: the ledger is damaged: {one_line(str(error))}") from error
         except OSError as error:
             raise JobError(f"{one_line(self.path)}: {error.strerror or error}") from error

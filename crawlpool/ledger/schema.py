@@ -149,11 +149,11 @@ def _connected(path: str, how: str) -> sqlite3.Connection:
     database = sqlite3.connect(address, uri=True, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
     try:
         database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
+    except BaseException as error:
         database.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        raise JobError(f"{one_line(path)}: no ledger: {error}") from None
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            raise JobError(f"{one_line(path)}: no ledger: {error}") from None
+        raise
     return database
 
 

@@ -55,7 +55,9 @@ def not_in(job: JobReader, url: str) -> NotInJob:
     """Return the error for a URL that a job doesn't have."""
     from crawlpool.redact import one_line
 
-    return NotInJob(f"{shown(url)}: the job {one_line(job.path)} has no such URL (that a redirect led there isn't looked at)")
+    return NotInJob(
+        f"{shown(url)}: the job {one_line(job.path)} has no such URL (that a redirect led there isn't looked at)"
+    )
 
 
 def shown(url: str) -> str:

@@ -90,7 +90,10 @@ class Bodies:
     def content_at(self, place: KeptAt, record: Mapping[str, Any]) -> bytes:
         """Return the decoded body that lies at a place."""
         if not place.is_warc:
-            with file_trouble_told(one_line(place.file)), open(found(os.path.join(place.folder, place.file)), "rb") as file:
+            with (
+                file_trouble_told(one_line(place.file)),
+                open(found(os.path.join(place.folder, place.file)), "rb") as file,
+            ):
                 file.seek(place.offset)
                 content = file.read(place.length)
             if len(content) < place.length:

@@ -102,7 +102,9 @@ class JobOutputs:
 
                     self._sinks[name] = BodiesSink(path, name=name)
                 else:
-                    raise ConfigError(f"output={name!r}: .jsonl, .warc.gz and folders that end in / are outputs of a job")
+                    raise ConfigError(
+                        f"output={name!r}: .jsonl, .warc.gz and folders that end in / are outputs of a job"
+                    )
         except BaseException:
             self.close()
             raise

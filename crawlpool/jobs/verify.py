@@ -178,7 +178,9 @@ class _Verifier:
             return
         size = files.size(mark.part)
         if size < mark.length:
-            self._flaws.add(name, f"the file ends there, and {mark.length - size:,} bytes of what counts are gone", size)
+            self._flaws.add(
+                name, f"the file ends there, and {mark.length - size:,} bytes of what counts are gone", size
+            )
         elif size > mark.length and (self._is_at_rest or mark.is_complete):
             self._flaws.add(name, f"{size - mark.length:,} bytes follow that don't count", mark.length)
         if size >= mark.length and not self._flaws.has(name):

@@ -131,7 +131,9 @@ class LedgerReader:
 
     def runs(self) -> list[RunRow]:
         """Return all runs, in order."""
-        return [RunRow(*row) for row in self._rows("SELECT n, began_at, monotonic_s, ended_at, ending FROM run ORDER BY n")]
+        return [
+            RunRow(*row) for row in self._rows("SELECT n, began_at, monotonic_s, ended_at, ending FROM run ORDER BY n")
+        ]
 
     # Targets -----------------------------------------------------------------------------------------------------
 

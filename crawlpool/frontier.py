@@ -244,11 +244,24 @@ class Frontier:
             self._owing.bind(most)
             self._idlers.wake()
 
-    def paid(self, count: int) -> None:
-        """Take it that results of groups that owe are committed, or given up."""
+    def paid(self, count: int) -> bool:
+        """Take it that results of groups that owe are committed, or given up.
+
+        Returns:
+            Whether somebody was seen to who takes what may be begun now. Else enough legs run, and who ends one takes
+            the next; should none end for a while, ``look`` is to be called.
+        """
         with self._lock:
             self._owing.paid(count)
-            self._idlers.wake(1)  # each who takes wakes the next
+            is_busy = self._owing.is_busy(self._schedule.running)
+            if not is_busy:
+                self._idlers.wake(1)  # each who takes wakes the next
+            return not is_busy
+
+    def look(self) -> None:
+        """Have somebody take what may be begun now."""
+        with self._lock:
+            self._idlers.wake(1)
 
     def locate(self, host: str, found: Found) -> None:
         """Take the addresses of a host; the legs that waited for them may go on."""

@@ -99,7 +99,16 @@ class JobCrawl(Crawl):
         self.is_instant = (
             handler is None and self._content_types is None and not options.request and options.retry is None
         )
-        self._clerk = Clerk(job, self._books, self._committed, self._lost, self._hand_out, self._note)
+        self._clerk = Clerk(
+            job,
+            self._books,
+            self._committed,
+            self._lost,
+            self._hand_out,
+            self._note,
+            workforce.frontier.look,
+            max(in_flight // 2, 1),
+        )
 
     def _new_intake(self, max_per_host: int | None, dedupe: bool) -> JobIntake:
         return JobIntake(self, self._workforce, self._job, self._took)
@@ -203,17 +212,18 @@ class JobCrawl(Crawl):
 
     def _pay(self, legs: Iterable[Leg]) -> None:
         owed = sum(leg.is_owed for leg in legs)
-        if owed:
-            self._workforce.frontier.paid(owed)
+        if owed and not self._workforce.frontier.paid(owed):
+            self._clerk.look_soon()
 
     # The clerk's side --------------------------------------------------------------------------------------------
 
-    def _committed(self, entries: Sequence[Entry]) -> None:
+    def _committed(self, entries: Sequence[Entry], has_come: bool) -> None:
         """Take it that entries are on the disk: tell whom it concerns."""
         for entry in entries:
             if entry.adds:
                 self._intake.forget(entry.adds)
-        self._intake.has_strangers = True
+        if has_come:
+            self._intake.has_strangers = True
         legs = [entry.leg for entry in entries if entry.leg is not None]
         results = [entry.result for entry in entries if entry.result is not None]
         try:

@@ -83,7 +83,7 @@ def row_of_added(target: Target) -> tuple[Any, ...]:
 
 def leg_of(run: Run, taken: Taken) -> Leg:
     """Return the leg of a target that comes out of the ledger."""
-    target = target_of(taken.line, taken.n)
+    target = target_of_line(taken.line, taken.n)
     leg = Leg.first(run, target, taken.id)
     if taken.verdict is not None:
         leg.verdict = _verdict_of(target, json.loads(taken.verdict))
@@ -126,8 +126,13 @@ def _plain_row(seed: object, ordinal: int) -> tuple[Any, ...] | None:
     return (ordinal, host_of(url), 0.0, form + url, None, digest, 0)
 
 
-def target_of(line: str, n: int | None) -> Target:
-    """Return the target that a line of the ledger says, with the ordinal of its input."""
+def target_of_line(line: str, n: int | None) -> Target:
+    """Return the target that a row of the ledger speaks of.
+
+    Args:
+        line: what it is.
+        n: the ordinal of its input.
+    """
     form = line[0]
     if form == "{":
         return unpack(line.encode("ascii"))

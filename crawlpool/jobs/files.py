@@ -8,11 +8,12 @@ import os
 from typing import TYPE_CHECKING
 
 from crawlpool.errors import JobError
+from crawlpool.jobs.again import NEW_SUFFIX
 from crawlpool.redact import one_line
 from crawlpool.sinks.parts import OPEN_SUFFIX, part_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _MOST_OPEN = 8
 _CHUNK_BYTES = 1 << 20
@@ -38,6 +39,7 @@ class PartFiles:
     Args:
         folder: the job's.
         name: of the output.
+        moves: files, relative to the folder, of which a new one counts that has yet to take its name.
 
     Raises:
         JobError: from each method, when a file isn't there, can't be read, or is too short.
@@ -45,8 +47,9 @@ class PartFiles:
     Not thread-safe.
     """
 
-    def __init__(self, folder: str, name: str) -> None:
+    def __init__(self, folder: str, name: str, moves: Collection[str] = ()) -> None:
         self._folder, self._base = os.path.split(os.path.join(folder, name))
+        self._moves = {os.path.join(folder, one) for one in moves}
         self._open: collections.OrderedDict[int, int] = collections.OrderedDict()
 
     def name(self, part: int) -> str:
@@ -105,19 +108,22 @@ class PartFiles:
             self._open.move_to_end(part)
             return fd
         path = os.path.join(self._folder, part_name(self._base, part))
-        try:
-            fd = os.open(found(path), _FLAGS)
-        except FileNotFoundError:
+        with file_trouble_told(one_line(path)):
             try:
-                fd = os.open(path, _FLAGS)  # it has just got its final name
-            except OSError:
-                raise JobError(f"{one_line(path)}: the job's file is gone") from None
-        except OSError as error:
-            raise JobError(f"{one_line(path)}: {error.strerror or error}") from error
+                fd = self._opened(found(path))
+            except FileNotFoundError:
+                fd = self._opened(path)  # it has just got its final name
         self._open[part] = fd
         if len(self._open) > _MOST_OPEN:
             os.close(self._open.popitem(last=False)[1])
         return fd
+
+
+    def _opened(self, path: str) -> int:
+        if path in self._moves:
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(path + NEW_SUFFIX, _FLAGS)
+        return os.open(path, _FLAGS)
 
 
 @contextlib.contextmanager

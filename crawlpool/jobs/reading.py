@@ -10,8 +10,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import CrawlPoolError, InputError, JobError
+from crawlpool.jobs.again import MOVES
 from crawlpool.jobs.bodies import Bodies
-from crawlpool.jobs.entries import STATES, target_of
+from crawlpool.jobs.entries import STATES, target_of_line
 from crawlpool.jobs.files import PartFiles
 from crawlpool.jobs.outputs import is_records
 from crawlpool.jobs.records import JobRecord, fields_of, item_of
@@ -92,7 +93,7 @@ class JobReader:
             self.outputs: tuple[str, ...] = tuple(str(name) for name in fixed["outputs"])
             #: The output whose records are read.
             self.records_name = next(name for name in self.outputs if is_records(name) and not os.path.isabs(name))
-            self.files = PartFiles(self.path, self.records_name)
+            self.files = self._open_files()
             self.bodies = Bodies(self.path, self.outputs)
         except StopIteration:
             self.ledger.close()
@@ -115,14 +116,16 @@ class JobReader:
         Raises:
             ValueError: for an outcome that there isn't.
         """
-        state = None if outcome is None else STATES[Outcome(outcome)]
+        return self._records(None if outcome is None else STATES[Outcome(outcome)], host)
+
+    def _records(self, state: int | None, host: str | None) -> Iterator[JobRecord]:
         name = None if host is None else host.strip().lower().rstrip(".")
-        return (
-            self._record(settled)
-            for settled in self.ledger.settled(state, name)
+        for settled in self.ledger.settled(state, name):
             # What waited for no host, duplicates for one, is the host's all the same.
-            if name is None or settled.host or host_of(self.target_of(settled).url) == name
-        )
+            if name is None or settled.host or host_of(self.target_of(settled).url) == name:
+                record = self._record(settled)
+                if record is not None:
+                    yield record
 
     def __iter__(self) -> Iterator[JobRecord]:
         return self.records()
@@ -205,7 +208,7 @@ class JobReader:
     def target_of(self, row: Settled | TargetRow) -> Target:
         """Return what a target asks for."""
         try:
-            return target_of(row.line, row.n)
+            return target_of_line(row.line, row.n)
         except (ValueError, TypeError, IndexError, CrawlPoolError, RecursionError):
             raise JobError(f"{one_line(self.path)}: the ledger is damaged: target {row.id} can't be read") from None
 
@@ -235,8 +238,22 @@ class JobReader:
     def __repr__(self) -> str:
         return f"<JobReader {self.path!r}>"
 
-    def _record(self, settled: Settled) -> JobRecord:
-        return JobRecord(self.record_at(settled), settled, self.bodies)
+    def _open_files(self) -> PartFiles:
+        moves = self.ledger.value(MOVES) or ()
+        return PartFiles(self.path, self.records_name, [str(name) for name in moves])
+
+    def _record(self, settled: Settled) -> JobRecord | None:
+        """Return a record; ``None`` where its target has come to wait again meanwhile."""
+        try:
+            return JobRecord(self.record_at(settled), settled, self.bodies)
+        except JobError:
+            # Where failed targets are taken again, the files are written anew, and records stand elsewhere.
+            now = self.ledger.settled_of(settled.id)
+            if now == settled and not self.ledger.value(MOVES):
+                raise
+            self.files.close()
+            self.files = self._open_files()
+            return None if now is None else JobRecord(self.record_at(now), now, self.bodies)
 
     def _spellings(self, url: str | Target) -> Iterator[Target]:
         """Yield the targets that somebody may mean by a URL."""

@@ -21,6 +21,7 @@ APPLICATION_ID, VERSION = 0x6372706C, 1
 #: The first SQLite whose UPDATE … FROM and window functions this uses.
 _OLDEST_SQLITE = (3, 35)
 _CACHE_KIB = 24 * 1024
+_WAL_PAGES = 4096  # that lie in the write-ahead log before they are put in their places: 16 MiB
 _BUSY_MS = 5000
 
 #: Values of ``target.state``; beyond ``PENDING`` they are the outcomes, in the order of ``models.Outcome``.
@@ -106,6 +107,7 @@ def open_to_write(path: str) -> sqlite3.Connection:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             database.execute("PRAGMA temp_store = MEMORY")
+            database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             _see_to_tables(database, path)
         except BaseException:

@@ -208,8 +208,7 @@ class Ledger:
                 self._settle(batch.results)
             if batch.values:
                 self.put(batch.values)
-            for name, mark in batch.marks.items():
-                execute("INSERT OR REPLACE INTO sink (name, mark) VALUES (?, ?)", (name, _text_of(mark)))
+            self.put_marks(batch.marks)
             for origin, at, how, status, text, legs in batch.robots:
                 execute(_KEEP_ROBOTS, (origin, self.run, at, how, status, text, legs))
             for row in batch.cooled:
@@ -223,6 +222,12 @@ class Ledger:
         """Remember texts by key; within a transaction."""
         for item in values.items():
             self.database.execute("INSERT OR REPLACE INTO job (key, value) VALUES (?, ?)", item)
+
+    def put_marks(self, marks: Mapping[str, Mark]) -> None:
+        """Remember what counts of outputs, by name; within a transaction."""
+        for name, mark in marks.items():
+            text = _json(dataclasses.asdict(mark))
+            self.database.execute("INSERT OR REPLACE INTO sink (name, mark) VALUES (?, ?)", (name, text))
 
     def _settle(self, results: list[list[Any]]) -> None:
         by_outcome: dict[int, list[int]] = {}
@@ -278,10 +283,6 @@ class Ledger:
             self._hosts.update(self.database.execute(_FIND_HOSTS, (text,)).fetchall())
         return self._hosts
 
-    def knows(self, digest: int) -> bool:
-        """Tell whether a target that asks for the same is there."""
-        return self.database.execute("SELECT 1 FROM seen WHERE digest = ?", (digest,)).fetchone() is not None
-
     # Crashes -----------------------------------------------------------------------------------------------------
 
     def crashed(self, in_flight: Iterable[int], last_from: int, most: int) -> None:
@@ -320,7 +321,3 @@ def signed(digest: int) -> int:
 
 
 _json = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def _text_of(mark: Mark) -> str:
-    return json.dumps(dataclasses.asdict(mark), separators=(",", ":"))

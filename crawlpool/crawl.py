@@ -73,10 +73,13 @@ class Crawl(Steered):
     ) -> None:
         check(max_per_host is None or is_count(max_per_host), "max_per_host", max_per_host, "1 or more, or None")
         self.group = group
-        self.options = options
+        # Only where a sink wants them do answers keep the bytes of the wire.
+        keeps_wire = any(getattr(sink, "needs_wire", False) for sink in sinks)
+        self.options = dataclasses.replace(options, keeps_wire=True) if keeps_wire else options
         self._workforce = workforce
         self._handler = handler
-        self._sinks = sinks
+        # Those that keep bodies first, so that the records of the others can say where a body lies.
+        self._sinks = tuple(sorted(sinks, key=lambda sink: not getattr(sink, "keeps_bodies", False)))
         for one in content_types or ():
             check(one.count("/") == 1, "content_types", one, "media types such as text/html or image/*")
         self._content_types = tuple(t.strip().lower() for t in content_types) if content_types is not None else None

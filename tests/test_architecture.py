@@ -33,7 +33,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
         "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl sessionpool "
         "leg settle books runs attend seen plan evidence audit turns names idlers findings control steering later "
-        "owing stock ledger jobs",
+        "owing stock ledger jobs tidings",
         "observe testing cli",
         "__main__",
     )
@@ -65,7 +65,7 @@ ARROWS: dict[str, set[str]] = {
     "crawl": {"books", "clearance", "intake", "leg", "seen", "settle", "sinks", "source", "steering", "worker"},
     "detour": {"leg"},
     "evidence": {"leg", "settle"},
-    "frontier": {"control", "idlers", "leg", "names", "rooms", "schedule", "turnstile"},
+    "frontier": {"control", "idlers", "leg", "names", "rooms", "schedule", "tidings", "turnstile"},
     "idlers": {"rooms", "schedule"},
     "intake": {"backlog", "frontier", "leg", "lines", "seen", "settle", "source", "worker"},
     "names": {"leg"},
@@ -74,6 +74,7 @@ ARROWS: dict[str, set[str]] = {
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
     "lines": {"clearance", "leg", "settle"},
     "later": {"leg"},
+    "tidings": {"idlers", "leg", "schedule"},
     "schedule": {"detour", "later", "leg", "lines", "settle", "turns"},
     "seen": {"leg"},
     "settle": {"leg"},

@@ -177,9 +177,12 @@ class Clerk:
             try:
                 if entries or rows or is_over:
                     self._write(entries, rows, is_over)
-                self._refill()
             except BaseException as error:  # of whatever kind: the thread lives on, to be joined
                 self._fail(error, entries)
+            try:
+                self._refill()
+            except BaseException as error:
+                self._fail(error, [])
 
     def _wait_for_news(self) -> None:
         """Wait until there is something to do: for a first result, and then a moment for those that come with it."""

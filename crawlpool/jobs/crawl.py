@@ -103,7 +103,7 @@ class JobCrawl(Crawl):
             job,
             self._books,
             self._committed,
-            self._lost,
+            self._given_up,
             self._hand_out,
             self._note,
             workforce.frontier.look,
@@ -242,7 +242,7 @@ class JobCrawl(Crawl):
             self._pay(legs)
             self._end(len(entries))
 
-    def _lost(self, error: BaseException | None, entries: Sequence[Entry]) -> None:
+    def _given_up(self, error: BaseException | None, entries: Sequence[Entry]) -> None:
         """Take it that entries can't be written, and nothing can be any more."""
         if error is not None:
             self._fail(error)

@@ -97,9 +97,9 @@ class OpenJob:
         self._came = 0  # rows that the transaction under way has added
         self._is_closed = False
         make_folder(job.path)
+        check_folder(job.path)
         with contextlib.ExitStack() as opened:
             opened.enter_context(JobLock(job.path))
-            check_folder(job.path)
             self.ledger = Ledger(os.path.join(job.path, LEDGER), dedupes=dedupes, max_per_host=max_per_host)
             opened.callback(self.ledger.close)
             self._check_fixed({"outputs": list(job.outputs), "dedupe": dedupes, "max_per_host": max_per_host})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from crawlpool.errors import SinkError
 from crawlpool.models import BodyPlace
 from crawlpool.redact import one_line
 from crawlpool.sinks.base import json_of_item
-from crawlpool.sinks.parts import failure_of
+from crawlpool.sinks.parts import Mark, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from crawlpool.models import Result
 
 PARTIAL_SUFFIX = ".part"
+_PER_FOLDER = 1000
+_NAME = re.compile(r"(\d{8,12})\.[a-z0-9]+(?:\.part)?")
 #: The only extensions there are; what isn't in here is ``.bin``, whatever the answer calls itself.
 EXTENSIONS = {
     "application/atom+xml": ".xml",
@@ -52,46 +56,44 @@ EXTENSIONS = {
 
 
 class BodiesSink:
-    """Writes the decoded body of each answer as a file: ``00/00/00001234.html``.
+    """Writes the decoded body of each answer as a file: ``00/01/00001234.html``.
 
-    A file is named by an ordinal: the target's own ``n`` is a seed's alone, so bodies are counted as they come. A folder
-    holds 1,000 files or folders at most, until there are 1,000,000,000 bodies. A file is written under a name that ends
-    in ``.part`` and renamed; there is none for an answer without a body, nor for a target without an answer.
+    The number counts the bodies as they come: a target's own ``n`` is a seed's alone. A folder holds 1,000 files or
+    folders at most, until there are 1,000,000,000 bodies. A file is written under a name that ends in ``.part`` and
+    renamed; there is none for an answer without a body, nor for a target without an answer.
 
     Args:
         folder: made, with mode 0700, if it isn't there; its parent must be.
-        next_ordinal: the number of the first file; in a job, what its ledger has committed (``ordinal``). Files of
-            that number and above that lie there were not committed, and are replaced.
-        has_job: whether ``sync`` is called before anything counts; else files aren't synced.
+        mark: what a job's ledger has committed, its ``length`` being how many bodies; files that lie there besides and
+            have such names go. ``None`` where there is no job: the folder must be empty, and no file is synced.
 
     Raises:
-        SinkError: when the folder can't be made.
+        SinkError: when the folder can't be made, or isn't empty.
 
-    Thread-safe. In a job one thread drives it: ``write_all``, then ``sync``.
+    Thread-safe. In a job one thread drives it: ``write_all``, ``sync``, ``committed``, at last ``complete``.
     """
 
     #: A crawl calls this sink before those whose records say where a body lies.
     keeps_bodies = True
 
-    def __init__(self, folder: str, *, next_ordinal: int = 1, has_job: bool = False) -> None:
+    def __init__(self, folder: str, *, mark: Mark | None = None) -> None:
         self._folder = folder.rstrip("/" + os.sep) or folder[:1]
         self._base = os.path.basename(self._folder)
         self._name = one_line(folder)
-        self._has_job = has_job
-        # Guards all that follows. Files are written without it; folders are made under it, few as they are.
+        self._has_job = mark is not None
+        self._failure: str | None = None  # only ever set
+        # Guards _next, _made, _unsynced and _changed. Files are written without it, folders made under it.
         self._lock = threading.Lock()
-        self._next = next_ordinal
+        self._next = 1 if mark is None else mark.length + 1
         self._made: str | None = None
         self._unsynced: list[str] = []
         self._changed: set[str] = set()
-        self._failure: str | None = None
         with self._guarded():
             self._make(self._folder)
-
-    @property
-    def ordinal(self) -> int:
-        """The number that the next body gets."""
-        return self._next
+            if mark is not None:
+                self._clear()
+            elif os.listdir(self._folder):
+                raise SinkError(f"{self._name}: the folder isn't empty; bodies of several runs would be mixed in it")
 
     def write(self, result: Result) -> None:
         """Write the body of ``result``. Raises ``SinkError`` when this or an earlier one can't be written."""
@@ -109,8 +111,8 @@ class BodiesSink:
         """Check an item of a handler; it isn't written. Raises ``ConfigError`` when it isn't JSON."""
         json_of_item(item)
 
-    def sync(self) -> int:
-        """Return when all files and their names are on the disk: the ordinal that may be committed now.
+    def sync(self) -> Mark:
+        """Return when all files and their names are on the disk: what may be committed now.
 
         Raises:
             SinkError: when they can't be synced; so does every later call.
@@ -119,7 +121,7 @@ class BodiesSink:
             with self._lock:
                 unsynced, self._unsynced = self._unsynced, []
                 changed, self._changed = self._changed, set()
-                ordinal = self._next
+                count = self._next - 1
             for path in unsynced:
                 fd = disk.open_file(path)
                 try:
@@ -128,10 +130,18 @@ class BodiesSink:
                     os.close(fd)
             for path in sorted(changed):
                 disk.sync_folder(path)
-        return ordinal
+        return Mark(1, count)
+
+    def complete(self) -> Mark:
+        """As ``sync``, for bodies that are at their end."""
+        return dataclasses.replace(self.sync(), is_complete=True)
+
+    def committed(self, mark: Mark) -> None:
+        """Do nothing: each file has its name. Raises ``SinkError`` when an earlier one couldn't be written."""
+        self.flush()
 
     def flush(self) -> None:
-        """Do nothing but tell of an earlier failure: a file is out when ``write`` returns. Raises ``SinkError``."""
+        """Do nothing: a file is out when ``write`` returns. Raises ``SinkError`` when an earlier one isn't."""
         with self._guarded():
             pass
 
@@ -144,29 +154,25 @@ class BodiesSink:
             with self._lock:
                 ordinal = self._next
                 self._next += 1
-                inner = self._folder_of(ordinal)
+                inner = self._made_for(ordinal)
             name = f"{ordinal:08}{extension}"
             path = os.path.join(self._folder, inner, name)
-            partial = path + PARTIAL_SUFFIX
-            with contextlib.suppress(FileNotFoundError):
-                disk.remove(partial)  # of a crash; a symbolic link would be followed
-            fd = disk.open_file(partial, create=True, exclusive=True)
+            fd = disk.open_file(path + PARTIAL_SUFFIX, create=True, exclusive=True)
             try:
                 disk.write_all(fd, content)
             finally:
                 os.close(fd)
-            disk.rename(partial, path)
+            disk.rename(path + PARTIAL_SUFFIX, path)
             if self._has_job:
                 with self._lock:
                     self._unsynced.append(path)
                     self._changed.add(os.path.dirname(path))
         return f"{self._base}/{inner}/{name}"
 
-    def _folder_of(self, ordinal: int) -> str:
-        inner = f"{ordinal // 1_000_000 % 1000:02}/{ordinal // 1000 % 1000:02}"
+    def _made_for(self, ordinal: int) -> str:
+        inner = _folder_of(ordinal)
         if inner != self._made:
-            outer = os.path.join(self._folder, inner.partition("/")[0])
-            self._make(outer)
+            self._make(os.path.join(self._folder, inner.partition("/")[0]))
             self._make(os.path.join(self._folder, inner))
             self._made = inner
         return inner
@@ -177,6 +183,17 @@ class BodiesSink:
             if self._has_job:
                 self._changed.add(os.path.dirname(path) or os.curdir)
 
+    def _clear(self) -> None:
+        """Take away what was written and not committed; it lies in the folder of the next body and in those after."""
+        ordinal = self._next
+        while os.path.isdir(folder := os.path.join(self._folder, _folder_of(ordinal))):
+            for name in sorted(os.listdir(folder)):
+                found = _NAME.fullmatch(name)
+                if found is not None and int(found[1]) >= self._next:
+                    disk.remove(os.path.join(folder, name))
+                    self._changed.add(folder)
+            ordinal = (ordinal // _PER_FOLDER + 1) * _PER_FOLDER
+
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
         if self._failure is not None:
@@ -184,8 +201,12 @@ class BodiesSink:
         try:
             yield
         except (OSError, ValueError) as error:
-            self._failure = failure_of(self._name, error)
+            self._failure = str(error) if isinstance(error, SinkError) else failure_of(self._name, error)
             raise SinkError(self._failure) from error
+
+
+def _folder_of(ordinal: int) -> str:
+    return f"{ordinal // _PER_FOLDER**2:02}/{ordinal // _PER_FOLDER % _PER_FOLDER:02}"
 
 
 def extension_of(response: Any) -> str:

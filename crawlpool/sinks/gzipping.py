@@ -33,6 +33,10 @@ class BadMember(ValueError):
     """Bytes that are no whole gzip member, or one that unfolds to more than it may."""
 
 
+class CutMember(BadMember):
+    """Bytes that a gzip member begins with, and doesn't end in."""
+
+
 def one_member(data: bytes, max_bytes: int | None = None) -> bytes:
     """Return what the gzip member holds that ``data`` begins with.
 
@@ -40,7 +44,8 @@ def one_member(data: bytes, max_bytes: int | None = None) -> bytes:
         max_bytes: how much it may unfold to.
 
     Raises:
-        BadMember: when it is damaged, cut or too large.
+        CutMember: when it goes on beyond ``data``.
+        BadMember: when it is damaged or too large.
     """
     engine = zlib.decompressobj(_GZIP)
     try:
@@ -50,5 +55,5 @@ def one_member(data: bytes, max_bytes: int | None = None) -> bytes:
     if max_bytes is not None and len(content) > max_bytes:
         raise BadMember(f"the gzip member holds more than {max_bytes:,} bytes")
     if not engine.eof:
-        raise BadMember("the gzip member is cut")
+        raise CutMember("the gzip member is cut")
     return content

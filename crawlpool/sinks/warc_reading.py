@@ -6,16 +6,18 @@ checked, and each digest can be.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote
 
 from crawlpool.decode import decode_body
 from crawlpool.errors import CrawlPoolError
-from crawlpool.sinks.gzipping import BadMember, one_member
+from crawlpool.sinks.gzipping import BadMember, CutMember, one_member
+from crawlpool.sinks.parts import OPEN_SUFFIX
 from crawlpool.sinks.warc_records import digest_text
 from crawlpool.transport.answer import parse_header
 
@@ -155,25 +157,27 @@ def _read_one(folder: str, file: str, offset: int, length: int | None) -> Stored
 
 
 def _record_at(path: str, offset: int, length: int | None) -> bytes:
-    try:
-        file = open(path, "rb")
-    except FileNotFoundError:
-        file = open(path + ".open", "rb")
-    with file:
-        file.seek(offset)
-        if length is not None:
-            data = file.read(length)
-            if len(data) < length:
-                raise WarcError("the file ends before the record")
+    for name in (path, path + OPEN_SUFFIX):
+        with contextlib.suppress(FileNotFoundError), open(name, "rb") as file:
+            return _record_in(file, offset, length)
+    with open(path, "rb") as file:  # it has its name since
+        return _record_in(file, offset, length)
+
+
+def _record_in(file: BinaryIO, offset: int, length: int | None) -> bytes:
+    file.seek(offset)
+    if length is not None:
+        data = file.read(length)
+        if len(data) < length:
+            raise WarcError("the file ends before the record")
+        return one_member(data)
+    data = b""
+    while piece := file.read(max(_CHUNK_BYTES, len(data))):  # twice as much each time, so that large ones end soon
+        data += piece
+        try:
             return one_member(data)
-        data = b""
-        while piece := file.read(max(_CHUNK_BYTES, len(data))):  # twice as much each time, so that large ones end soon
-            data += piece
-            try:
-                return one_member(data)
-            except BadMember as error:
-                if "cut" not in str(error):
-                    raise
+        except CutMember:
+            continue
     raise WarcError("the file ends within the record")
 
 

@@ -66,7 +66,8 @@ class SentHead:
         path = transfer.url[len(origin) :]
         if path[:1] != "/":
             path = "/" + path
-        host = origin[origin.find("//") + 2 :].removesuffix(_DEFAULT_PORTS[origin[:5]])
+        origin = origin.removesuffix(_DEFAULT_PORTS[origin[:5]])
+        host = origin[origin.find("//") + 2 :]
         target = f"{origin}{path}" if self._is_absolute else path
         return f"{transfer.exchange.request.method} {target} HTTP/1.1\r\nHost: {host}\r\n".encode()
 

@@ -17,6 +17,7 @@ from crawlpool.cli.cat import cat_command
 from crawlpool.cli.config_file import ConfigFileError, check_variables, read_config
 from crawlpool.cli.control import ControlError
 from crawlpool.cli.exits import Exit
+from crawlpool.cli.explain import explain_command
 from crawlpool.cli.export import export_command
 from crawlpool.cli.help import PLAN, PREFIX, RUN, TeachingCommand
 from crawlpool.cli.host import host_command
@@ -109,7 +110,9 @@ def make_command() -> click.Group:
             context_settings={"auto_envvar_prefix": PREFIX},
         )
     )
-    for make in (audit_command, cat_command, export_command, host_command, status_command, verify_command):
+    for make in (audit_command, host_command, status_command):
+        group.add_command(make())
+    for make in (explain_command, cat_command, export_command, verify_command):
         group.add_command(make())
     return group
 

@@ -93,7 +93,7 @@ class JobReader:
             self.outputs: tuple[str, ...] = tuple(str(name) for name in fixed["outputs"])
             #: The output whose records are read.
             self.records_name = next(name for name in self.outputs if is_records(name) and not os.path.isabs(name))
-            self.files = self._open_files()
+            self.files = self.files_of(self.records_name)
             self.bodies = Bodies(self.path, self.outputs)
         except StopIteration:
             self.ledger.close()
@@ -238,9 +238,10 @@ class JobReader:
     def __repr__(self) -> str:
         return f"<JobReader {self.path!r}>"
 
-    def _open_files(self) -> PartFiles:
+    def files_of(self, name: str) -> PartFiles:
+        """Return the files of an output, to be read; who asks closes them."""
         moves = self.ledger.value(MOVES) or ()
-        return PartFiles(self.path, self.records_name, [str(name) for name in moves])
+        return PartFiles(self.path, name, [str(one) for one in moves])
 
     def _record(self, settled: Settled) -> JobRecord | None:
         """Return a record; ``None`` where its target has come to wait again meanwhile."""
@@ -252,7 +253,7 @@ class JobReader:
             if now == settled and not self.ledger.value(MOVES):
                 raise
             self.files.close()
-            self.files = self._open_files()
+            self.files = self.files_of(self.records_name)
             return None if now is None else JobRecord(self.record_at(now), now, self.bodies)
 
     def _spellings(self, url: str | Target) -> Iterator[Target]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeVar
 from crawlpool.errors import JobError
 from crawlpool.jobs.entries import STATES
 from crawlpool.jobs.expected import Expected, Flaw, Flaws
-from crawlpool.jobs.files import PartFiles
 from crawlpool.jobs.outputs import is_records
 from crawlpool.jobs.verify_bodies import BodiesCheck
 from crawlpool.jobs.verify_records import RecordsCheck
@@ -25,6 +24,7 @@ from crawlpool.sinks.parts import OPEN_SUFFIX, part_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crawlpool.jobs.files import PartFiles
     from crawlpool.jobs.reading import JobReader
     from crawlpool.models import Report
     from crawlpool.sinks.parts import Mark
@@ -158,7 +158,7 @@ class _Verifier:
                 self._flaws.add(one_line(final), f"is there as {' and '.join(sorted(names))}")
         if self._is_at_rest:
             self._check_no_more(base, mark, there)
-        files = PartFiles(self._job.path, name)
+        files = self._job.files_of(name)
         try:
             self._check_last(files, mark)
         finally:

@@ -10,7 +10,6 @@ from crawlpool.errors import JobError
 from crawlpool.jobs.again import MOVES
 from crawlpool.jobs.bodies import KeptAt
 from crawlpool.jobs.expected import BodyAt
-from crawlpool.jobs.files import PartFiles
 from crawlpool.redact import one_line, redact_url
 from crawlpool.sinks.gzipping import BadMember
 from crawlpool.sinks.warc_reading import WarcError, fields_of
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from crawlpool.jobs.expected import Expected, Flaws, RecordAt
+    from crawlpool.jobs.files import PartFiles
     from crawlpool.jobs.reading import JobReader
     from crawlpool.sinks.parts import Mark
 
@@ -86,7 +86,7 @@ class BodiesCheck:
         Raises:
             JobError: when a file can't be read.
         """
-        files = PartFiles(self._job.path, output)
+        files = self._job.files_of(output)
         found = claimed = 0
         try:
             for part in range(1, mark.part + 1):

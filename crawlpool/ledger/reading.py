@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 
 #: Rows that one statement returns at most, and numbers that it looks at, where it looks for some of them only.
 PAGE_ROWS, SPAN = 512, 8192
-_TOLD, _LEGS = 10, 8  # of what came of a target: how much there is, and which of it the legs are
+_TOLD = 10  # of what came of a target: how much there is
+
+# What a column holds; in a damaged file it may be anything.
+_TEXT, _NUMBER, _REAL = (str,), (int,), (float, int)
+_MAYBE_TEXT, _MAYBE_NUMBER, _MAYBE_REAL = (str, type(None)), (int, type(None)), (float, int, type(None))
+_KINDS_OF_SETTLED = (
+    *(_NUMBER, _MAYBE_NUMBER, _NUMBER, _TEXT, _NUMBER, _MAYBE_TEXT, _MAYBE_NUMBER, _MAYBE_TEXT),
+    *(_NUMBER, _NUMBER, _NUMBER, (list,), _NUMBER),
+)
+_KINDS_OF_TARGET = (_NUMBER, _MAYBE_NUMBER, _MAYBE_TEXT, _REAL, _NUMBER, _NUMBER, _MAYBE_TEXT, _TEXT)
+_KINDS_OF_RUN = (_NUMBER, _REAL, _REAL, _MAYBE_REAL, _MAYBE_TEXT)
+_KINDS_OF_HOST = (_TEXT, _MAYBE_REAL, _NUMBER, _MAYBE_TEXT)
+_KINDS_OF_ROBOTS = (_TEXT, _NUMBER, _REAL, _TEXT, _MAYBE_NUMBER, (bytes, type(None)), _TEXT)
 
 _SETTLED = """
 SELECT settled.id, target.n, target.host, target.line, settled.info
@@ -173,7 +185,7 @@ class LedgerReader:
     def target(self, number: int) -> TargetRow | None:
         """Return a target, settled or not."""
         rows = self._rows(f"{_TARGET} WHERE target.id = ?", (number,))
-        return TargetRow(*rows[0]) if rows else None
+        return TargetRow(*self._checked(rows[0], _KINDS_OF_TARGET, "target")) if rows else None
 
     def states(self) -> Iterator[tuple[int, int, bool]]:
         """Yield number and state of each target, and whether it has a result."""
@@ -218,7 +230,7 @@ class LedgerReader:
     def host(self, name: str) -> HostRow:
         """Return what is kept of a host."""
         rows = self._rows("SELECT name, cooled_until, is_blocked, orders FROM host_state WHERE name = ?", (name,))
-        return HostRow(*rows[0]) if rows else HostRow(name, None, 0, None)
+        return HostRow(*self._checked(rows[0], _KINDS_OF_HOST, "host")) if rows else HostRow(name, None, 0, None)
 
     def hosts(self) -> Iterator[HostRow]:
         """Yield the hosts of which something is kept, by name."""
@@ -227,14 +239,14 @@ class LedgerReader:
             "SELECT name, cooled_until, is_blocked, orders FROM host_state WHERE name > ? ORDER BY name LIMIT ?",
             (last, PAGE_ROWS),
         ):
-            yield from (HostRow(*row) for row in rows)
+            yield from (HostRow(*self._checked(row, _KINDS_OF_HOST, "host")) for row in rows)
             last = rows[-1][0]
 
     def robots_of(self, origin: str) -> RobotsRow | None:
         """Return what is kept of an origin's robots.txt."""
         query = "SELECT origin, run, at, how, status, text, legs FROM robots WHERE origin = ?"
         rows = self._rows(query, (origin,))
-        return RobotsRow(*rows[0]) if rows else None
+        return RobotsRow(*self._checked(rows[0], _KINDS_OF_ROBOTS, "robots.txt")) if rows else None
 
     def robots_legs(self) -> Iterator[tuple[str, int, str]]:
         """Yield origin, run and legs of each robots.txt."""
@@ -266,9 +278,15 @@ class LedgerReader:
     def _settled(self, row: Sequence[Any]) -> Settled:
         number, n, host, line, info = row
         told = self.parsed(info, f"what came of target {number}")
-        if not isinstance(told, list) or len(told) < _TOLD or told[0] != number or not isinstance(told[_LEGS], list):
+        if not isinstance(told, list) or len(told) < _TOLD or told[0] != number:
             raise self._damage(f"what came of target {number} can't be read")
-        return Settled(number, n, host, line, *told[1:_TOLD])
+        return Settled(*self._checked((number, n, host, line, *told[1:_TOLD]), _KINDS_OF_SETTLED, "result of target"))
+
+    def _checked(self, row: Sequence[Any], kinds: Sequence[tuple[type, ...]], what: str) -> Sequence[Any]:
+        """Return a row if each of its columns is what it should be."""
+        if not all(map(isinstance, row, kinds)):
+            raise self._damage(f"{what} {one_line(str(row[0]), 40)} can't be read")
+        return row
 
     def _damage(self, what: str) -> JobError:
         return JobError(f"{one_line(self.path)}: the ledger is damaged: {what}")

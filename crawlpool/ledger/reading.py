@@ -143,9 +143,8 @@ class LedgerReader:
 
     def runs(self) -> list[RunRow]:
         """Return all runs, in order."""
-        return [
-            RunRow(*row) for row in self._rows("SELECT n, began_at, monotonic_s, ended_at, ending FROM run ORDER BY n")
-        ]
+        rows = self._rows("SELECT n, began_at, monotonic_s, ended_at, ending FROM run ORDER BY n")
+        return [RunRow(*self._checked(row, _KINDS_OF_RUN, "run")) for row in rows]
 
     # Targets -----------------------------------------------------------------------------------------------------
 

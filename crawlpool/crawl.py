@@ -98,7 +98,7 @@ class Crawl(Steered):
         self._intake: Any = self._new_intake(max_per_host, dedupe)
         self._books = self._new_books()
         if token is not None:
-            group.clearance = Clearance(self, token, workforce.frontier.learn, self._books.asked_robots)
+            group.clearance = Clearance(self, token, workforce.frontier.learn, self._books.asked_robots, self._robots_kept)
         group.ignores_robots = token is None
         # Guards all that follows; _quiet is waited on by run() for the end.
         self._lock = threading.Lock()
@@ -109,6 +109,9 @@ class Crawl(Steered):
         self._is_over = False
         self._is_draining = False
         self._failure: BaseException | None = None
+
+    #: Who keeps what robots.txt files said; a method where anybody does.
+    _robots_kept: Any = None
 
     def _new_intake(self, max_per_host: int | None, dedupe: bool) -> Any:
         return Intake(self, self._workforce, Seen(max_per_host, remembers=dedupe), self._end_holds)

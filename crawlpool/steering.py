@@ -162,8 +162,17 @@ class Steered:
         Raises:
             ConfigError: when they aren't such; nothing is restored then.
         """
-        self._control.restore({host_named(host): Told.of(fields) for host, fields in orders.items()})
+        self._control.restore(self.told_of(orders))
         self._refill()
+
+    @staticmethod
+    def told_of(orders: Mapping[str, Mapping[str, Any]]) -> dict[str, Told]:
+        """Return what ``orders`` say, checked.
+
+        Raises:
+            ConfigError: when they aren't such.
+        """
+        return {host_named(host): Told.of(fields) for host, fields in orders.items()}
 
     def hosts_now(self) -> HostsNow:
         """Return which hosts the crawl leaves alone by itself, and which it asks last."""

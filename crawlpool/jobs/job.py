@@ -160,20 +160,20 @@ class OpenJob:
 
     # The end -----------------------------------------------------------------------------------------------------
 
-    def end(self, ending: str, *, is_complete: bool) -> None:
+    def end(self, ending: str, last: Batch, *, is_complete: bool) -> None:
         """Note how the run ended; of a job that is complete the outputs get their names.
 
         Args:
             ending: in a word.
+            last: what is committed with that.
             is_complete: whether nothing is left to be fetched.
 
         Raises:
             SinkError: when that can't be written.
         """
-        if is_complete:
-            marks = self.outputs.complete()
-            self.ledger.commit(Batch(marks=marks))
-            self.outputs.committed(marks)
+        last.marks = self.outputs.complete() if is_complete else {}
+        self.ledger.commit(last)
+        self.outputs.committed(last.marks)
         self.ledger.end_run(self._clock.wall(), ending)
         self.flight.close(is_clean=True)
 

@@ -33,6 +33,7 @@ class HostMemory:
         self._clock = clock
         self._told: Mapping[str, Any] = {}  # what the group was told when it was last noted
         self._orders: dict[str, dict[str, Any]] = {}
+        self._is_token_noted = False
 
     def restore(self) -> None:
         """Have hosts go on where the run before left them.
@@ -59,6 +60,10 @@ class HostMemory:
         if cooled:
             now = self._clock.wall()
             batch.cooled = [(host, now + left_s if left_s > 0 else 0.0) for host, left_s in cooled]
+        clearance = self._crawl.group.clearance
+        if not self._is_token_noted and clearance is not None:
+            self._is_token_noted = True
+            batch.values["robots_token"] = json.dumps(clearance.token)  # by which lines of a robots.txt we go
         told = self._crawl.group.told
         if told is self._told:  # it is replaced as a whole
             return

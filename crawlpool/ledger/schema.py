@@ -128,7 +128,13 @@ def open_to_read(path: str) -> sqlite3.Connection:
         database = _connected(path, "mode=ro")
     except sqlite3.Error:
         # Where nothing may be written (a copy on a read-only medium) there is no place for SQLite's shared memory. Then
-        # nobody else writes either.
+        # nobody else writes either. But so opened it wouldn't see what still lies beside the file, in the log.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.getsize(f"{path}-wal"):
+                raise JobError(
+                    f"{one_line(path)}: can't be read here, as a part of it still lies in its -wal file and nothing can "
+                    "be written beside it: copy the folder to where that can be done"
+                ) from None
         database = _connected(path, "immutable=1")
     try:
         version = _version_of(database, path)
@@ -147,11 +153,11 @@ def _connected(path: str, how: str) -> sqlite3.Connection:
     )
     try:
         database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
+    except BaseException as error:
         database.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        raise JobError(f"{one_line(path)}: no ledger: {error}") from None
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            raise JobError(f"{one_line(path)}: no ledger: {error}") from None
+        raise
     return database
 
 

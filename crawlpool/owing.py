@@ -43,6 +43,10 @@ class Owing:
             return wanted
         return max(int(min(wanted, self._most - running - self.count)), 0)
 
+    def is_busy(self, running: int) -> bool:
+        """Tell whether so many legs run that who ends one soon takes the next: nobody need be woken for it."""
+        return 4 * running > self._most
+
     def settled(self, ended: Iterable[tuple[Leg, Leg | None]]) -> None:
         """Count results among legs that have ended, each with the leg that follows on it.
 

@@ -43,8 +43,12 @@ def digest_of(target: Target) -> int | None:
             key += json.dumps([target.params, data, headers], sort_keys=True)
         except (TypeError, ValueError, AttributeError, RecursionError):
             return None
-    raw = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(raw, "little")
+    return digest_of_key(key)
+
+
+def digest_of_key(key: str) -> int:
+    """Return the digest of what is asked for, said as a text: ``GET`` and the URL's normal form for a plain target."""
+    return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 class Seen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.lines import PLACES
 from crawlpool.politeness import on_hold
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from crawlpool.leg import Leg, Run
     from crawlpool.worker import Workforce
 
-_BATCH = 64
+_HOSTS = 64  # looked for in one go
 
 
 class HostBacklog(Protocol):
@@ -39,7 +39,9 @@ class Stock:
     Thread-safe as far as its backlog is.
     """
 
-    _backlog: HostBacklog
+    #: Targets of a host that are taken out in one go.
+    BATCH = 64
+    _backlog: Any  # a HostBacklog, from which each kind of stock takes in a way of its own
 
     def __init__(self, run: Run, workforce: Workforce) -> None:
         self._run = run
@@ -84,7 +86,7 @@ class Stock:
             self.has_strangers = False  # first: what comes from now on sets it again
             # What is held comes out when it is released.
             without = on_hold(group.told) if is_dry else on_hold(group.told) | frontier.backed(group)
-            strangers = self._backlog.hosts(_BATCH, without)
+            strangers = self._backlog.hosts(_HOSTS, without)
             is_dry = False
             for host in strangers:
                 if group.is_full:
@@ -96,7 +98,7 @@ class Stock:
 
     def _restock(self, host: str, most: int) -> list[Leg]:
         """Have the frontier have some more of a host; return what it doesn't take any more."""
-        legs, is_last = self._legs_of(host, min(most, _BATCH))
+        legs, is_last = self._legs_of(host, min(most, self.BATCH))
         is_taken = not legs or self._workforce.put_all(legs, None if is_last else host)
         return [] if is_taken else legs
 

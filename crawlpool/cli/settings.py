@@ -16,6 +16,7 @@ from crawlpool.cli.transport import Transport, transport_of
 from crawlpool.errors import ConfigError, MissingExtra
 from crawlpool.redact import one_line, redact_url
 from crawlpool.retry import RetryPolicy
+from crawlpool.sinks import is_destination
 from crawlpool.sites import origin_of
 from crawlpool.source.settings import SourceSettings
 
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from crawlpool.cli.exits import FailureBound
+    from crawlpool.cli.job_file import Kept
 
 ALL = "all"
+#: What a job leaves free on the disk, unless told otherwise.
+JOB_MIN_FREE_BYTES = 64 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +60,21 @@ class RunSettings:
     retry: RetryPolicy
     outputs: tuple[str, ...]
     record_headers: tuple[str, ...] | None
+    rotate_bytes: int | None
+    warc_credentials: bool
     progress: str
     is_quiet: bool
     verbosity: int
     log_format: str
     control: str | None
+    job: str | None
+    kept: Kept | None
+    overwrites: bool
+    retry_failed: tuple[str, ...] | None
+    handler: str | None
+    handler_folder: str | None
+    grace_s: float
+    min_free_bytes: int | None
     bound: FailureBound | None
 
 
@@ -78,6 +92,11 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
     source = source_of(ctx, given)
     if given["insecure"] and given["ca_bundle"]:
         raise click.UsageError("--insecure and --ca-bundle contradict each other", ctx)
+    for name in ("overwrite", "retry_failed"):
+        if given["job"] is None and given[name] not in (None, False):
+            raise click.UsageError(f"{place_of(ctx, name)} needs --job", ctx)
+    if given["overwrite"] and given["retry_failed"] is not None:
+        raise click.UsageError("--overwrite and --retry-failed contradict each other", ctx)
     if given["quiet"] and given["verbose"]:
         raise click.UsageError("--quiet and --verbose contradict each other", ctx)
     try:
@@ -113,11 +132,21 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         retry=retry,
         outputs=_outputs(ctx, given["output"]),
         record_headers=given["record_headers"],
+        rotate_bytes=given["rotate"],
+        warc_credentials=given["warc_credentials"],
         progress=given["progress"],
         is_quiet=given["quiet"],
         verbosity=given["verbose"],
         log_format=given["log_format"],
         control=_control(ctx, given["control"]),
+        job=given["job"],
+        kept=None,
+        overwrites=given["overwrite"],
+        retry_failed=given["retry_failed"],
+        handler=given["handler"],
+        handler_folder=given.get("handler_folder"),
+        grace_s=given["grace"],
+        min_free_bytes=_min_free(ctx, given),
         bound=given["max_failures"],
     )
 
@@ -196,13 +225,21 @@ def _sites(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, SiteSettin
 
 def _outputs(ctx: click.Context, outputs: tuple[str, ...]) -> tuple[str, ...]:
     for output in outputs:
-        if output != "-" and not output.lower().endswith(".jsonl"):
+        if not is_destination(output):
             raise click.UsageError(
-                f"--output {one_line(output)!r}: records go to '-' (standard output) or a file that ends in .jsonl", ctx
+                f"--output {one_line(output)!r}: records go to '-' (standard output) or a file that ends in .jsonl, "
+                "exchanges to one that ends in .warc.gz, bodies to a folder that ends in /",
+                ctx,
             )
         if outputs.count(output) > 1:
             raise click.UsageError(f"--output {one_line(output)!r} is there twice", ctx)
     return outputs
+
+
+def _min_free(ctx: click.Context, given: Mapping[str, Any]) -> int | None:
+    is_default = ctx.get_parameter_source("min_free") is click.core.ParameterSource.DEFAULT
+    found: int | None = given["min_free"]
+    return JOB_MIN_FREE_BYTES if is_default and given["job"] is not None else found
 
 
 def _control(ctx: click.Context, path: str | None) -> str | None:

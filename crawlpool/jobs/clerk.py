@@ -2,7 +2,7 @@
 
 The order is the promise: bytes of bodies and records, synced; then the ledger's commit, which says how many of them
 count; then everybody who waits is told. What isn't committed is fetched again, and its bytes are cut off at the next
-start. A group begins as soon as the one before is committed: a slow disk makes large groups, and needs fewer of them.
+start. What came while a group was committed is the next one: a slow disk makes large groups, and needs fewer of them.
 
 It also hands out what is to be fetched next, as nobody else reads the ledger while it is written.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import LOOK_S
@@ -29,6 +30,11 @@ _log = logger("job")
 #: Rows of input that may wait to be committed, and that are committed in one go. The larger the fewer pages are
 #: written twice; to hold them takes some 300 bytes each.
 MOST_ROWS = 20_000
+_ROWS_BESIDE = 4_000  # at most where results are committed with them
+_SOON_S = 0.005
+#: How long a result waits for others to be committed with it, unless enough have come. A commit costs as much for one
+#: as for twenty; a moment more or less costs nobody anything.
+_GATHER_S = 0.005
 
 
 class Clerk:
@@ -37,11 +43,13 @@ class Clerk:
     Args:
         job: whose ledger and outputs it writes.
         books: counted in just before the commit that saves them.
-        committed: called after each commit with the entries that it holds; must not raise.
+        committed: called after each commit with the entries that it holds, and whether targets came in; must not raise.
         lost: called with what went wrong, the first time, and the entries that aren't committed for it; nothing is
             written after that.
         refill: called after each commit, and when ``wake`` was: hands out what is to be fetched.
         noted: called for each batch that is about to be committed; adds to it what the crawl has to say of hosts.
+        enough: results that are committed without waiting for more.
+        look: called a moment after ``look_soon`` was, unless something has come meanwhile.
 
     Thread-safe, but for what is said of single methods.
     """
@@ -50,10 +58,12 @@ class Clerk:
         self,
         job: OpenJob,
         books: Books,
-        committed: Callable[[Sequence[Entry]], None],
+        committed: Callable[[Sequence[Entry], bool], None],
         lost: Callable[[BaseException | None, Sequence[Entry]], None],
         refill: Callable[[], None],
         noted: Callable[[Batch], None],
+        look: Callable[[], None],
+        enough: int = 1,
     ) -> None:
         self._job = job
         self._books = books
@@ -61,6 +71,8 @@ class Clerk:
         self._lost = lost
         self._refill = refill
         self._noted = noted
+        self._look = look
+        self._enough = enough
         self.hasher = hashlib.blake2b(digest_size=16)  # of the input; the feeder's, until it hands in the first row
         self.items = 0
         # Guards all that follows. _news is waited on by the clerk, _room by the feeder.
@@ -69,8 +81,10 @@ class Clerk:
         self._room = threading.Condition(self._lock)
         self._entries: list[Entry] = []
         self._rows: list[Any] = []
+        self._robots: list[tuple[Any, ...]] = []
         self._is_input_done = False
         self._is_called = False
+        self._looks_soon = False
         self._is_ending = False
         self._is_failed = False
         self._thread = threading.Thread(target=self._work, name="crawlpool-clerk", daemon=True)
@@ -86,10 +100,16 @@ class Clerk:
         with self._lock:
             if self._is_failed:
                 return False
-            if not self._entries:
-                self._news.notify()
+            before = len(self._entries)
             self._entries.extend(entries)
+            if not before or before < self._enough <= len(self._entries):
+                self._news.notify()
         return True
+
+    def keep_robots(self, row: tuple[Any, ...]) -> None:
+        """Take what a robots.txt said, as ``Batch.robots`` has it; it goes with the next group."""
+        with self._lock:
+            self._robots.append(row)
 
     def take_in(self, row: Any) -> bool:
         """Take a row of input, waiting while there are many; by the feeder. Return whether it was taken."""
@@ -114,6 +134,10 @@ class Clerk:
         with self._lock:
             self._is_called = True
             self._news.notify()
+
+    def look_soon(self) -> None:
+        """Have ``look`` called in a moment, unless something comes before."""
+        self._looks_soon = True  # at the worst a look too many, or one that the next group's makes up for
 
     def finish(self) -> None:
         """Commit what was handed in, and end; by one thread, that isn't the clerk's."""
@@ -140,22 +164,42 @@ class Clerk:
     def _work(self) -> None:
         while True:
             with self._lock:
-                while not (self._entries or self._rows or self._is_called or self._is_input_done or self._is_ending):
-                    self._news.wait()
+                self._wait_for_news()
                 entries, self._entries = self._entries, []
                 rows, self._rows = self._rows, []
-                is_over, self._is_input_done = self._is_input_done, False
+                if entries and len(rows) > _ROWS_BESIDE:  # results shouldn't wait for so much input
+                    self._rows, rows = rows[_ROWS_BESIDE:], rows[:_ROWS_BESIDE]
+                is_over = self._is_input_done and not self._rows
+                if is_over:
+                    self._is_input_done = False
                 is_ending = self._is_ending and not (entries or rows or is_over)
                 self._is_called = False
                 self._room.notify()
+                looks, self._looks_soon = self._looks_soon, False
             if is_ending:
                 return
+            if looks and not (entries or rows):
+                self._look()
             try:
                 if entries or rows or is_over:
                     self._write(entries, rows, is_over)
-                self._refill()
             except BaseException as error:  # of whatever kind: the thread lives on, to be joined
                 self._fail(error, entries)
+            try:
+                self._refill()
+            except BaseException as error:
+                self._fail(error, [])
+
+    def _wait_for_news(self) -> None:
+        """Wait until there is something to do: for a first result, and then a moment for those that come with it."""
+        while not (self._entries or self._rows or self._is_called or self._is_input_done or self._is_ending):
+            if not self._news.wait(_SOON_S if self._looks_soon else None):
+                return
+        ends_at = time.monotonic() + _GATHER_S
+        while 0 < len(self._entries) < self._enough and not (self._rows or self._is_input_done or self._is_ending):
+            left_s = ends_at - time.monotonic()
+            if left_s <= 0 or not self._news.wait(left_s):
+                return
 
     def _fail(self, error: BaseException, entries: list[Entry]) -> None:
         with self._lock:
@@ -187,14 +231,20 @@ class Clerk:
         batch.incoming = rows + [row for entry in entries for row in entry.adds]
         if rows or is_over:
             self._note_position(rows, is_over, batch)
-        self._noted(batch)
+        self.note(batch)
         job.ledger.commit(batch, self._tally)
         if marks:
             job.outputs.committed(marks)
         job.committed(kept, batch.incoming)
         if is_over:
             job.is_input_done = True  # last: who sees it takes what waits for all there is
-        self._committed(entries)
+        self._committed(entries, bool(batch.incoming))
+
+    def note(self, batch: Batch) -> None:
+        """Add to a batch what there is to be said of hosts and their robots.txt files."""
+        with self._lock:
+            batch.robots, self._robots = self._robots, []
+        self._noted(batch)
 
     def _note_position(self, rows: list[Any], is_over: bool, batch: Batch) -> None:
         if rows:

@@ -12,7 +12,7 @@ from crawlpool.ledger.store import rank_of, signed
 from crawlpool.leg import Leg, host_of
 from crawlpool.models import Outcome, Result, Target
 from crawlpool.redact import redact_input, redact_url
-from crawlpool.seen import digest_of
+from crawlpool.seen import digest_of, digest_of_key, normal_form
 from crawlpool.settle import first_leg
 from crawlpool.source import BadLine
 from crawlpool.source.urls import hide
@@ -49,6 +49,9 @@ def row_of_seed(run: Run, seed: object, ordinal: int) -> tuple[Any, ...]:
         seed: a URL, a target, a bad line; anything else is a failure of its own.
         ordinal: which seed it is, from 1.
     """
+    plain = _plain_row(seed, ordinal)
+    if plain is not None:
+        return plain
     if isinstance(seed, BadLine):
         target = Target("", n=seed.n, input=seed.input)
         return _bad(target, ordinal, seed.error, seed.place)
@@ -80,7 +83,7 @@ def row_of_added(target: Target) -> tuple[Any, ...]:
 
 def leg_of(run: Run, taken: Taken) -> Leg:
     """Return the leg of a target that comes out of the ledger."""
-    target = unpack(taken.line)
+    target = target_of_line(taken.line, taken.n)
     leg = Leg.first(run, target, taken.id)
     if taken.verdict is not None:
         leg.verdict = _verdict_of(target, json.loads(taken.verdict))
@@ -97,8 +100,47 @@ def row_of_result(leg: Leg, result: Result, place: tuple[int, int, int]) -> list
         None if response is None else response.status_code,
         None if error is None else str(result.error_kind),
         *place,
-        leg.trail,
+        [note.row for note in leg.trail],
     ]
+
+
+# Nearly all targets are a URL and nothing else. As JSON they would take four times as long, and twice the room.
+_GIVEN, _BARE = "=", "-"  # a URL that is its own input line, with the ordinal of that; a URL alone
+_NO_MORE = (None, None, None, None, 0, 0, None)
+
+
+def _plain_row(seed: object, ordinal: int) -> tuple[Any, ...] | None:
+    """Return the row of a seed that is a URL and nothing else; ``None`` for any other."""
+    if type(seed) is str:
+        url, form = seed, _BARE
+    elif type(seed) is Target and seed.n == ordinal and seed.input == seed.url and seed.method == "GET":
+        url, form = seed.url, _GIVEN
+        more = (seed.headers, seed.data, seed.params, seed.meta, seed.priority, seed.depth, seed.parent)
+        if any(one is not other for one, other in zip(more, _NO_MORE, strict=True)):
+            return None
+    else:
+        return None
+    if not url.isascii() or "@" in url:
+        return None
+    digest = signed(digest_of_key(f"GET {normal_form(url)}"))
+    return (ordinal, host_of(url), 0.0, form + url, None, digest, 0)
+
+
+def target_of_line(line: str, n: int | None) -> Target:
+    """Return the target that a row of the ledger speaks of.
+
+    Args:
+        line: what it is.
+        n: the ordinal of its input.
+    """
+    form = line[0]
+    if form == "{":
+        return unpack(line.encode("ascii"))
+    target: Target = object.__new__(Target)
+    # The defaults of the other fields are attributes of the class.
+    given = {"url": line[1:]} if form == _BARE else {"url": line[1:], "n": n, "input": line[1:]}
+    object.__setattr__(target, "__dict__", given)
+    return target
 
 
 def _row(target: Target, ordinal: int | None, is_found: int) -> tuple[Any, ...]:

@@ -32,6 +32,8 @@ class JobIntake(Stock):
     ``refill`` and ``holds_only_held`` are the clerk's; the other methods may be called from any thread.
     """
 
+    BATCH = 256
+
     def __init__(self, run: Run, workforce: Workforce, job: OpenJob, took: Any) -> None:
         super().__init__(run, workforce)
         self._backlog = job.waiting
@@ -83,10 +85,26 @@ class JobIntake(Stock):
                 self._reader.close()
                 self._reader = None
 
+    def _restock(self, host: str, most: int) -> list[Leg]:
+        if host:
+            return super()._restock(host, most)
+        # What waits for no host: duplicates and bad lines, perhaps by the hundred thousand. They need no worker, unless
+        # a handler is to see them.
+        legs, is_last = self._legs_of(host, self.BATCH)
+        if self._run.is_quick:
+            ended = [(leg, leg.verdict) for leg in legs if leg.verdict is not None]
+            if ended:
+                self._run.settled(ended)
+            legs = [leg for leg in legs if leg.verdict is None]
+        is_taken = not legs or self._workforce.put_all(legs)
+        if not is_last:
+            self.has_strangers = True
+        return [] if is_taken else legs
+
     def _legs_of(self, host: str, most: int) -> tuple[list[Leg], bool]:
         self._took(most)  # first: what is on its way counts, so that nobody takes the crawl for done
         try:
-            taken, is_last = self._backlog.take(host, most)  # type: ignore[attr-defined]
+            taken, is_last = self._backlog.take(host, most)
         except BaseException:
             self._took(-most)
             raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.clock import SYSTEM_CLOCK, Clock
 from crawlpool.config import check
 from crawlpool.errors import JobError, SinkError
+from crawlpool.jobs.again import check_kinds, finish_moves, take_again
 from crawlpool.jobs.outputs import RECORDS, JobOutputs, with_records
 from crawlpool.ledger import flight as flights
 from crawlpool.ledger import lock as locks
@@ -22,7 +23,7 @@ from crawlpool.ledger.waiting import Waiting
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Collection, Container, Mapping, Sequence
 
     from crawlpool.jobs.entries import Entry
 
@@ -37,12 +38,14 @@ class Job:
 
     Args:
         path: of its folder, made where there is none. It must be empty, or a job's.
-        outputs: what is written: ``*.jsonl`` (records), ``*.warc.gz`` (exchanges), folders that end in ``/`` (bodies). A
-            name that isn't absolute is of a file in the folder. Records in the folder are always written:
+        outputs: what is written: ``*.jsonl`` (records), ``*.warc.gz`` (exchanges), folders that end in ``/`` (bodies).
+            A name that isn't absolute is of a file in the folder. Records in the folder are always written:
             ``results.jsonl`` unless others are named.
         record_headers: the names of response headers that the records keep; ``None`` for none.
         rotate_bytes: the size at which a WARC file ends and another one begins; ``None`` for never.
         keeps_credentials: whether WARC records show credentials.
+        retry: which failed targets are taken again: kinds of errors, and statuses such as ``503`` and ``5xx``; none of
+            them for all that failed. ``None`` for none.
         fixed: what must be the same whenever the job goes on, by name, JSON-ready: it is compared.
 
     Raises:
@@ -54,11 +57,14 @@ class Job:
     record_headers: Container[str] | None = None
     rotate_bytes: int | None = 1 << 30
     keeps_credentials: bool = False
+    retry: Collection[str] | None = None
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check(isinstance(self.path, str) and self.path != "", "path", self.path, "a folder's path")
         check(not isinstance(self.outputs, str), "outputs", self.outputs, "a sequence of names")
+        if self.retry is not None:
+            check_kinds(self.retry)
         object.__setattr__(self, "outputs", with_records(self.outputs))
 
     def open(
@@ -91,15 +97,18 @@ class OpenJob:
         self._came = 0  # rows that the transaction under way has added
         self._is_closed = False
         make_folder(job.path)
+        check_folder(job.path)
         with contextlib.ExitStack() as opened:
             opened.enter_context(JobLock(job.path))
-            check_folder(job.path)
             self.ledger = Ledger(os.path.join(job.path, LEDGER), dedupes=dedupes, max_per_host=max_per_host)
             opened.callback(self.ledger.close)
             self._check_fixed({"outputs": list(job.outputs), "dedupe": dedupes, "max_per_host": max_per_host})
             path = os.path.join(job.path, flights.NAME)
             self.flight = Flight(path, _FLIGHT_SLOTS * in_flight)
             opened.callback(lambda: self.flight.close(is_clean=False))
+            finish_moves(job.path, self.ledger)
+            #: How many failed targets were taken again.
+            self.again = 0 if job.retry is None else take_again(job.path, job.outputs, self.ledger, job.retry)
             self._position = json.loads(self.ledger.value("position") or "{}")
             self.books: dict[str, Any] = json.loads(self.ledger.value("books") or "{}")
             self.is_input_done: bool = self._position.get("is_done", False)
@@ -131,7 +140,8 @@ class OpenJob:
     @property
     def input_digest(self) -> str | None:
         """The digest of these items, as ``Clerk`` counts it; ``None`` of none."""
-        return self._position.get("digest")
+        digest: str | None = self._position.get("digest")
+        return digest
 
     # The clerk's side --------------------------------------------------------------------------------------------
 
@@ -151,20 +161,20 @@ class OpenJob:
 
     # The end -----------------------------------------------------------------------------------------------------
 
-    def end(self, ending: str, *, is_complete: bool) -> None:
+    def end(self, ending: str, last: Batch, *, is_complete: bool) -> None:
         """Note how the run ended; of a job that is complete the outputs get their names.
 
         Args:
             ending: in a word.
+            last: what is committed with that.
             is_complete: whether nothing is left to be fetched.
 
         Raises:
             SinkError: when that can't be written.
         """
-        if is_complete:
-            marks = self.outputs.complete()
-            self.ledger.commit(Batch(marks=marks))
-            self.outputs.committed(marks)
+        last.marks = self.outputs.complete() if is_complete else {}
+        self.ledger.commit(last)
+        self.outputs.committed(last.marks)
         self.ledger.end_run(self._clock.wall(), ending)
         self.flight.close(is_clean=True)
 

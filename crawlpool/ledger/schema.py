@@ -21,16 +21,20 @@ APPLICATION_ID, VERSION = 0x6372706C, 1
 #: The first SQLite whose UPDATE … FROM and window functions this uses.
 _OLDEST_SQLITE = (3, 35)
 _CACHE_KIB = 24 * 1024
+_WAL_PAGES = 4096  # that lie in the write-ahead log before they are put in their places: 16 MiB
 _BUSY_MS = 5000
 
 #: Values of ``target.state``; beyond ``PENDING`` they are the outcomes, in the order of ``models.Outcome``.
 PENDING = 0
 
 # host      of every target; 0 is of what waits for no host: bad lines, duplicates.
-# target    all there are. `n` is the ordinal of the input, null for what a handler added; `line` the target as JSON;
-#           `verdict` JSON that says why it is never sent; `crashes` how often in a row it was in flight at a crash.
+# target    all there are. `n` is the ordinal of the input, null for what a handler added; `line` the target as
+#           ``jobs.entries`` writes it; `verdict` JSON that says why it is never sent; `crashes` how often in a row it
+#           was in flight at a crash.
 # seen      a digest of what each asks for, and the first that asked.
-# result    of each target that is settled. `part`, `offset` and `length` tell where its record stands.
+# settled   what came of each target that is settled, as JSON: ``store.Batch.results``, with the run at the end. One
+#           text for all of it is written in half the time; the view `result` shows it as columns. `part`, `offset` and
+#           `length` tell where the record stands.
 # robots    the text that gave a verdict, by origin.
 # sink      what counts of each output.
 # run       one row a run; `ended_at` is null of one that is under way or has crashed. `monotonic_s` and `began_at` are
@@ -54,18 +58,19 @@ CREATE TABLE target (
 CREATE INDEX pending ON target (host, rank, id) WHERE state = 0;
 CREATE INDEX suspect ON target (crashes) WHERE crashes > 0;
 CREATE TABLE seen (digest INTEGER PRIMARY KEY, id INTEGER NOT NULL);
-CREATE TABLE result (
-    id INTEGER PRIMARY KEY,
-    run INTEGER NOT NULL,
-    outcome INTEGER NOT NULL,
-    reason TEXT,
-    status INTEGER,
-    kind TEXT,
-    part INTEGER NOT NULL,
-    offset INTEGER NOT NULL,
-    length INTEGER NOT NULL,
-    legs TEXT NOT NULL
-);
+CREATE TABLE settled (id INTEGER PRIMARY KEY, info TEXT NOT NULL);
+CREATE VIEW result AS SELECT
+    id,
+    json_extract(info, '$[1]') AS outcome,
+    json_extract(info, '$[2]') AS reason,
+    json_extract(info, '$[3]') AS status,
+    json_extract(info, '$[4]') AS kind,
+    json_extract(info, '$[5]') AS part,
+    json_extract(info, '$[6]') AS offset,
+    json_extract(info, '$[7]') AS length,
+    json_extract(info, '$[8]') AS legs,
+    json_extract(info, '$[9]') AS run
+FROM settled;
 CREATE TABLE robots (
     origin TEXT PRIMARY KEY,
     run INTEGER NOT NULL,
@@ -102,6 +107,7 @@ def open_to_write(path: str) -> sqlite3.Connection:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             database.execute("PRAGMA temp_store = MEMORY")
+            database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             _see_to_tables(database, path)
         except BaseException:
@@ -122,7 +128,13 @@ def open_to_read(path: str) -> sqlite3.Connection:
         database = _connected(path, "mode=ro")
     except sqlite3.Error:
         # Where nothing may be written (a copy on a read-only medium) there is no place for SQLite's shared memory. Then
-        # nobody else writes either.
+        # nobody else writes either. But so opened it wouldn't see what still lies beside the file, in the log.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.getsize(f"{path}-wal"):
+                raise JobError(
+                    f"{one_line(path)}: can't be read here, as a part of it still lies in its -wal file and nothing can "
+                    "be written beside it: copy the folder to where that can be done"
+                ) from None
         database = _connected(path, "immutable=1")
     try:
         version = _version_of(database, path)
@@ -136,14 +148,16 @@ def open_to_read(path: str) -> sqlite3.Connection:
 
 def _connected(path: str, how: str) -> sqlite3.Connection:
     address = f"file:{quote(os.path.abspath(path))}?{how}"
-    database = sqlite3.connect(address, uri=True, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(
+        address, uri=True, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+    )
     try:
         database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
+    except BaseException as error:
         database.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        raise JobError(f"{one_line(path)}: no ledger: {error}") from None
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            raise JobError(f"{one_line(path)}: no ledger: {error}") from None
+        raise
     return database
 
 

@@ -19,22 +19,38 @@ if TYPE_CHECKING:
     from crawlpool.sinks.parts import Mark
 
 _MOST_RANK = 1e300
+_MOST_HOSTS = 20_000  # whose numbers are remembered
 
+# Where nothing of a batch was asked for before, which is nearly always, its rows go straight to where they belong.
+_REMEMBER = """
+INSERT OR IGNORE INTO seen (digest, id)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
+"""
+_TAKE_PLAIN = """
+INSERT INTO target (id, n, host, rank, line)
+SELECT ? + key, ? + key, json_extract(value, '$[0]'), 0.0, json_extract(value, '$[1]') FROM json_each(?)
+"""
+_TAKE_ANY = """
+INSERT INTO target (id, n, host, rank, line, verdict)
+SELECT ? + key, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    json_extract(value, '$[3]'), json_extract(value, '$[4]') FROM json_each(?)
+"""
+_NAME_HOSTS = "INSERT OR IGNORE INTO host (name) SELECT value FROM json_each(?)"
+_FIND_HOSTS = "SELECT name, id FROM host WHERE name IN (SELECT value FROM json_each(?))"
+
+# Else they are compared with each other, and with what is there.
 _INCOMING = """
 CREATE TEMP TABLE incoming (
-    id INTEGER PRIMARY KEY, n INTEGER, host TEXT, rank REAL, line TEXT, verdict TEXT, digest INTEGER, is_found INTEGER,
-    first INTEGER
+    id INTEGER PRIMARY KEY, n INTEGER, host INTEGER, rank REAL, line TEXT, verdict TEXT, digest INTEGER,
+    is_found INTEGER, first INTEGER
 )
 """
 _FILL = """
 INSERT INTO incoming
-SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),
-    json_extract(value, '$[4]'), json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]'), NULL
+SELECT ? + key, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), json_extract(value, '$[6]'),
+    NULL
 FROM json_each(?)
-"""
-# The first that asks for something is the one that is fetched.
-_REMEMBER = """
-INSERT OR IGNORE INTO seen (digest, id) SELECT digest, id FROM incoming WHERE digest IS NOT NULL ORDER BY id
 """
 _COMPARE = """
 UPDATE incoming SET first = seen.id FROM seen WHERE seen.digest = incoming.digest AND seen.id <> incoming.id
@@ -46,36 +62,21 @@ WHERE first IS NOT NULL AND verdict IS NULL
 """
 _SHARE_OUT = """
 UPDATE incoming SET verdict = json_object('skipped', 'max_per_host') FROM (
-    SELECT one.id AS id,
-        host.targets + row_number() OVER (PARTITION BY one.host ORDER BY one.id) AS place
-    FROM incoming AS one JOIN host ON host.name = one.host WHERE one.verdict IS NULL
+    SELECT one.id AS id, host.targets + row_number() OVER (PARTITION BY one.host ORDER BY one.id) AS place
+    FROM incoming AS one JOIN host ON host.id = one.host WHERE one.verdict IS NULL
 ) AS counted WHERE counted.id = incoming.id AND counted.place > ?
 """
 _COUNT_HOSTS = """
 UPDATE host SET targets = targets + counted.number FROM (
     SELECT host, count(*) AS number FROM incoming WHERE verdict IS NULL GROUP BY host
-) AS counted WHERE counted.host = host.name
-"""
-_NAME_HOSTS = """
-INSERT OR IGNORE INTO host (name) SELECT host FROM incoming WHERE verdict IS NULL GROUP BY host ORDER BY min(id)
+) AS counted WHERE counted.host = host.id
 """
 _TAKE_IN = """
 INSERT INTO target (id, n, host, rank, verdict, line)
-SELECT one.id, one.n, CASE WHEN one.verdict IS NULL THEN host.id ELSE 0 END, one.rank, one.verdict, one.line
-FROM incoming AS one LEFT JOIN host ON host.name = one.host ORDER BY one.id
+SELECT id, n, CASE WHEN verdict IS NULL THEN host ELSE 0 END, rank, verdict, line FROM incoming ORDER BY id
 """
-_SETTLE = """
-INSERT OR REPLACE INTO result (id, run, outcome, reason, status, kind, part, offset, length, legs)
-SELECT json_extract(value, '$[0]'), ?, json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-    json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), json_extract(value, '$[6]'),
-    json_extract(value, '$[7]'), json_extract(value, '$[8]')
-FROM json_each(?)
-"""
-_END = """
-UPDATE target SET state = ended.outcome FROM (
-    SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS outcome FROM json_each(?)
-) AS ended WHERE target.id = ended.id
-"""
+_SETTLE = "INSERT OR REPLACE INTO settled (id, info) SELECT json_extract(value, '$[0]'), value FROM json_each(?)"
+_END = "UPDATE target SET state = ? WHERE id IN (SELECT value FROM json_each(?))"
 _KEEP_ROBOTS = "INSERT OR REPLACE INTO robots (origin, run, at, how, status, text, legs) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _COOL = """
 INSERT INTO host_state (name, cooled_until) VALUES (?, ?)
@@ -85,7 +86,8 @@ _ORDER = """
 INSERT INTO host_state (name, orders) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET orders = excluded.orders
 """
 _BLOCK = """
-INSERT INTO host_state (name, is_blocked) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET is_blocked = 1
+INSERT INTO host_state (name, is_blocked) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET is_blocked = excluded.is_blocked
 """
 
 #: Of a target that comes in: ordinal of the input or ``None``, host, rank, the target as JSON, why it isn't to be sent
@@ -100,13 +102,13 @@ class Batch:
     Args:
         incoming: targets, each as ``store.Row`` says.
         results: lists of target, outcome (``target.state``), reason, status, kind of error, part, offset and length of
-            the record, and the legs, JSON-ready.
+            the record, and the legs, JSON-ready. The run is added to each.
         values: texts by key, for the table ``job``.
         marks: what counts of each output, by name.
         robots: rows of the table ``robots``, without the run.
         cooled: hosts whose cooldown has changed, and until when by the wall clock (0: no more).
         orders: hosts of which an operator said something, as JSON; ``None`` for nothing any more.
-        blocked: hosts that don't want us.
+        blocked: hosts, and whether (1 or 0) they are held as they don't want us.
     """
 
     incoming: list[Any] = dataclasses.field(default_factory=list)
@@ -116,7 +118,7 @@ class Batch:
     robots: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     cooled: list[tuple[str, float]] = dataclasses.field(default_factory=list)
     orders: list[tuple[str, str | None]] = dataclasses.field(default_factory=list)
-    blocked: list[str] = dataclasses.field(default_factory=list)
+    blocked: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether there is anything to be written."""
@@ -143,6 +145,7 @@ class Ledger:
         self.max_per_host = max_per_host
         self.database = open_to_write(path)
         self.run = 0
+        self._hosts: dict[str, int] = {}  # numbers of hosts that were asked for lately
         try:
             self.database.execute(_INCOMING)
             self.next_id = 1 + (self.database.execute("SELECT max(id) FROM target").fetchone()[0] or 0)
@@ -169,6 +172,10 @@ class Ledger:
         rows = self.database.execute("SELECT name, mark FROM sink").fetchall()
         return {name: Mark(**json.loads(mark)) for name, mark in rows}
 
+    def host_states(self) -> list[tuple[str, float | None, str | None]]:
+        """Return of hosts until when they rest, by the wall clock, and what an operator said of them, as JSON."""
+        return self.database.execute("SELECT name, cooled_until, orders FROM host_state").fetchall()
+
     def count_waiting(self) -> int:
         """Return how many targets wait; it counts them."""
         return int(self.database.execute("SELECT count(*) FROM target WHERE state = 0").fetchone()[0])
@@ -181,6 +188,7 @@ class Ledger:
             self.database.execute(
                 "INSERT INTO run (n, began_at, monotonic_s) VALUES (?, ?, ?)", (self.run, wall_s, monotonic_s)
             )
+            self.database.execute("UPDATE host_state SET is_blocked = 0 WHERE is_blocked")  # they are asked again
         return before is None or before[1] is not None
 
     def end_run(self, wall_s: float, ending: str) -> None:
@@ -205,49 +213,83 @@ class Ledger:
             execute = self.database.execute
             batch.values.update(tally(*(self._take_in(batch.incoming) if batch.incoming else (0, 0))))
             if batch.results:
-                text = json.dumps(batch.results, separators=(",", ":"))
-                execute(_SETTLE, (self.run, text))
-                execute(_END, (text,))
+                self._settle(batch.results)
             if batch.values:
                 self.put(batch.values)
-            for name, mark in batch.marks.items():
-                execute("INSERT OR REPLACE INTO sink (name, mark) VALUES (?, ?)", (name, _text_of(mark)))
+            self.put_marks(batch.marks)
             for origin, at, how, status, text, legs in batch.robots:
                 execute(_KEEP_ROBOTS, (origin, self.run, at, how, status, text, legs))
             for row in batch.cooled:
                 execute(_COOL, row)
             for order in batch.orders:
                 execute(_ORDER, order)
-            for host in batch.blocked:
-                execute(_BLOCK, (host,))
+            for block in batch.blocked:
+                execute(_BLOCK, block)
 
     def put(self, values: Mapping[str, str]) -> None:
         """Remember texts by key; within a transaction."""
         for item in values.items():
             self.database.execute("INSERT OR REPLACE INTO job (key, value) VALUES (?, ?)", item)
 
+    def put_marks(self, marks: Mapping[str, Mark]) -> None:
+        """Remember what counts of outputs, by name; within a transaction."""
+        for name, mark in marks.items():
+            text = _json(dataclasses.asdict(mark))
+            self.database.execute("INSERT OR REPLACE INTO sink (name, mark) VALUES (?, ?)", (name, text))
+
+    def _settle(self, results: list[list[Any]]) -> None:
+        by_outcome: dict[int, list[int]] = {}
+        for row in results:
+            row.append(self.run)
+            by_outcome.setdefault(row[1], []).append(row[0])
+        self.database.execute(_SETTLE, (_json(results),))
+        for outcome, ids in by_outcome.items():
+            self.database.execute(_END, (outcome, _json(ids)))
+
     def _take_in(self, rows: Sequence[Any]) -> tuple[int, int]:
-        execute, first = self.database.execute, self.next_id
-        numbered = [(number, *row) for number, row in enumerate(rows, first)]
-        execute(_FILL, (json.dumps(numbered, separators=(",", ":")),))
-        execute(_REMEMBER)
+        """Take targets in; return how many are input, and how many handlers added that weren't there before."""
+        execute, first, count = self.database.execute, self.next_id, len(rows)
+        self.next_id = first + count
+        numbers = self._numbers_of({row[1] for row in rows})
+        digests = [(row[5], number) for number, row in enumerate(rows, first) if row[5] is not None]
+        fresh = execute(_REMEMBER, (_json(digests),)).rowcount
+        found = sum(row[6] for row in rows)
+        if (fresh < len(digests) and self.dedupes) or self.max_per_host is not None:
+            return self._compare(rows, numbers, first)
+        ordinal = rows[0][0]
+        if not found and all(row[4] is None and not row[2] for row in rows) and rows[-1][0] - ordinal == count - 1:
+            execute(_TAKE_PLAIN, (first, ordinal, _json([(numbers[row[1]], row[3]) for row in rows])))
+        else:
+            text = _json([(row[0], numbers[row[1]], row[2], row[3], row[4]) for row in rows])
+            execute(_TAKE_ANY, (first, text))
+        return count - found, found
+
+    def _compare(self, rows: Sequence[Any], numbers: Mapping[str, int], first: int) -> tuple[int, int]:
+        """Take targets in of which some may be duplicates, or more than their hosts may have."""
+        execute = self.database.execute
+        execute(_FILL, (first, _json([(row[0], numbers[row[1]], *row[2:]) for row in rows])))
         if self.dedupes:
             execute(_COMPARE)
             execute("DELETE FROM incoming WHERE first IS NOT NULL AND is_found")
             execute(_TELL_DUPLICATES)
-        execute(_NAME_HOSTS)
         if self.max_per_host is not None:
             execute(_SHARE_OUT, (self.max_per_host,))
             execute(_COUNT_HOSTS)
         execute(_TAKE_IN)
         counted = execute("SELECT count(*), coalesce(sum(is_found), 0) FROM incoming").fetchone()
         execute("DELETE FROM incoming")
-        self.next_id = first + len(rows)
         return counted[0] - counted[1], counted[1]
 
-    def knows(self, digest: int) -> bool:
-        """Tell whether a target that asks for the same is there."""
-        return self.database.execute("SELECT 1 FROM seen WHERE digest = ?", (digest,)).fetchone() is not None
+    def _numbers_of(self, names: set[str]) -> dict[str, int]:
+        """Return the numbers of hosts, giving them to those that have none."""
+        unknown = names - self._hosts.keys()
+        if unknown:
+            if len(self._hosts) > _MOST_HOSTS:
+                self._hosts = {name: number for name, number in self._hosts.items() if name in names}
+            text = _json(sorted(unknown))
+            self.database.execute(_NAME_HOSTS, (text,))
+            self._hosts.update(self.database.execute(_FIND_HOSTS, (text,)).fetchall())
+        return self._hosts
 
     # Crashes -----------------------------------------------------------------------------------------------------
 
@@ -265,7 +307,7 @@ class Ledger:
             mine = "SELECT value FROM json_each(?)"
             rows = execute(f"SELECT id, line FROM target WHERE crashes > 0 AND id NOT IN ({mine})", (text,)).fetchall()
             for number, line in rows:
-                rank = rank_of(json.loads(line).get("priority", 0))
+                rank = rank_of(json.loads(line).get("priority", 0)) if line.startswith("{") else 0.0
                 execute("UPDATE target SET crashes = 0, rank = ? WHERE id = ?", (rank, number))
             execute(f"UPDATE target SET crashes = crashes + 1 WHERE state = 0 AND id IN ({mine})", (text,))
             execute("UPDATE target SET rank = ? WHERE crashes >= ?", (_MOST_RANK, last_from))
@@ -286,5 +328,4 @@ def signed(digest: int) -> int:
     return digest - (1 << 64) if digest >> 63 else digest
 
 
-def _text_of(mark: Mark) -> str:
-    return json.dumps(dataclasses.asdict(mark), separators=(",", ":"))
+_json = json.JSONEncoder(separators=(",", ":")).encode

@@ -21,9 +21,13 @@ _LOOKED_AT = 512  # hosts looked at in one go, for those that have something lef
 
 
 class Taken(NamedTuple):
-    """A target that was taken: its number, why it isn't to be sent (as JSON, or ``None``), and the target as JSON."""
+    """A target that was taken: its number, the ordinal of its input, why it isn't to be sent, and what it is.
+
+    ``verdict`` is JSON or ``None``, ``line`` as ``jobs.entries`` writes it.
+    """
 
     id: int
+    n: int | None
     verdict: str | None
     line: str
 
@@ -109,11 +113,11 @@ class Waiting:
                     is_last = True
                     break
                 rows = self._database.execute(
-                    "SELECT id, verdict, line FROM target WHERE state = 0 AND host = ? AND rank = ? AND id > ? "
+                    "SELECT id, n, verdict, line FROM target WHERE state = 0 AND host = ? AND rank = ? AND id > ? "
                     "ORDER BY id LIMIT ?",
                     (number, rank, host.last.get(rank, 0), most + 1 - len(found)),
                 ).fetchall()
-                found += (Taken(*row) for row in rows)
+                found += map(Taken._make, rows)
                 mine = rows[: most - (len(found) - len(rows))]
                 if mine:
                     host.last[rank] = mine[-1][0]

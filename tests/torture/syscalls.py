@@ -114,7 +114,7 @@ def _wrong_with(ended: Struck) -> list[str]:
         return []
     if ended.code == DONE and not lines:
         return []
-    return [f"exit code {ended.code}: {ended.said}"]
+    return [f"exit code {ended.code}: {' … '.join(lines[:1] + lines[1:][-2:])}"]
 
 
 def _cleared(setup: Setup, who: str, *how: str) -> Struck:

@@ -36,7 +36,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "fchown": (),
     "flock": (),
 }
-THREADS = ("main", "clerk")
+THREADS = ("main", "feeder", "clerk")
 
 
 @functools.cache
@@ -81,7 +81,7 @@ def run_struck(setup: Setup, who: str, *how: str, follows: bool = False) -> Stru
 
     Args:
         setup: the crawl.
-        who: ``main`` or ``clerk``.
+        who: one of ``THREADS``.
         how: options of strace.
         follows: whether all threads are traced; then counts are still of each.
     """

@@ -110,7 +110,7 @@ def struck_at(yard: Yard, folder: pathlib.Path, strike: Strike) -> Outcome:
 
 def _wrong_with(ended: Struck) -> list[str]:
     lines = ended.said.splitlines()
-    if ended.code == FILES and len(lines) == 1 and lines[0].startswith("crawlpool: files: "):
+    if ended.code == FILES and len(lines) == 1 and lines[0].startswith("crawlpool: "):
         return []
     if ended.code == DONE and not lines:
         return []

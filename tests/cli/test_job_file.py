@@ -154,17 +154,18 @@ def test_resume_wants_what_was_left_out_again(tmp_path: pathlib.Path, capfd: Cap
         headers = ["--header", f"Authorization: Bearer {SECRET}", "--header", "Accept: a/b"]
         run = ["run", server.url("/a"), server.url("/b"), "--job", job, "--threads", "1"]
         assert (
-            main([*run, *headers, "--auth", f"u:{SECRET}@{home}x", "--proxy", f"http://u:{SECRET}@{home}", "-q"]) == 0
+            main([*run, *headers, "--auth", f"u:{SECRET}@far.example", "--proxy", f"http://u:{SECRET}@{home}", "-q"])
+            == 0
         )
         assert main(["resume", job]) == 2
         lines = [line.strip() for line in capfd.readouterr().err.splitlines()]
         assert lines[2:] == [
             "crawlpool: a job keeps no credentials (but @FILE and env:NAME); give again:",
             "--header 'Authorization: VALUE'",
-            f"--auth 'USER:PASS@{home}x'",
+            "--auth 'USER:PASS@far.example'",
             f"--proxy 'http://{home}', with USER:PASS@ before its host",
         ]
-        again = [*headers[:2], "--auth", f"w:{SECRET}@{home}x", "--proxy", f"http://w:{SECRET}@{home}"]
+        again = [*headers[:2], "--auth", f"w:{SECRET}@far.example", "--proxy", f"http://w:{SECRET}@{home}"]
         assert main(["resume", job, *again]) == 0
 
 

@@ -91,7 +91,7 @@ class Clearance:
             max_redirects=_MOST_REDIRECTS,
             keeps_trail=kept is not None,
         )
-        self._token = token
+        self.token = token
         self._learned = learned
         self._asked = asked
         self._kept = kept
@@ -119,7 +119,7 @@ class Clearance:
         self._asked(sum(result.attempts for _, result in ended))
         for leg, result in ended:
             origin = result.target.url.removesuffix("/robots.txt")
-            fetched = fetched_of(result, self._token)
+            fetched = fetched_of(result, self.token)
             if self._kept is not None:
                 try:
                     self._kept(origin, fetched, result.response, leg.trail)

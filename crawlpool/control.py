@@ -62,6 +62,7 @@ class Control:
         self._group = group
         self._recount = recount
         self._heed = heed
+        group.control = self
 
     def order(self, host: str, order: Order) -> Told:
         """Hold a host, skip it, or let it go; return what holds for it now."""
@@ -76,12 +77,15 @@ class Control:
         """
         with self._lock:
             told = self._group.told.get(host, NOTHING).delayed(delay_s)
-            hosts, now = self._schedule.hosts, self._clock.monotonic()
-            if delay_s and (self._group.limits_of(host) is None or hosts.find(host) is None):
-                # Nobody knows when its last answer ended: up to now it had no limits, or was forgotten.
-                known = hosts.of(host, now)
-                known.ended_at = max(known.ended_at, now)
+            self._begin_delay(host, told)
             return self._tell(host, told)
+
+    def restore(self, orders: Mapping[str, Told]) -> None:
+        """Have hosts stand as an operator has said in an earlier process."""
+        with self._lock:
+            for host, told in orders.items():
+                self._begin_delay(host, told)
+                self._tell(host, told)
 
     def release(self, host: str) -> Told:
         """Let a host go, whatever keeps it: an order, blocks, refusals, failures to reach it; its delay stays."""
@@ -106,8 +110,8 @@ class Control:
             return hosts
 
     def told(self) -> Mapping[str, Told]:
-        """Return what holds for each host of which anything was said."""
-        return self._group.told
+        """Return what holds for each host of which an operator has said anything."""
+        return {host: told for host, told in self._group.told.items() if told.is_operators}
 
     def waiting(self, host: str) -> int:
         """Return how many legs of a host wait in the frontier."""
@@ -145,6 +149,24 @@ class Control:
         return HostsNow(tuple(sorted(blocked)), tuple(sorted(given_up)), tuple(longest))
 
     # Under the lock ----------------------------------------------------------------------------------------------
+
+    def heed_blocks(self, host: str) -> None:
+        """Hold a host whose answers say that it doesn't want us, and let it go if they don't say so any more.
+
+        An operator's word counts for more. Called by who holds the lock, where the group gives back what that leaves.
+        """
+        group = self._group
+        told = group.told.get(host, NOTHING)
+        is_blocked = group.holds_blocked and group.blocks.has(host)
+        if is_blocked is not told.is_blocked and (told.is_blocked or told.order is Order.GO):
+            self._tell(host, told.blocked(is_blocked))
+
+    def _begin_delay(self, host: str, told: Told) -> None:
+        hosts, now = self._schedule.hosts, self._clock.monotonic()
+        if told.delay_s and (self._group.limits_of(host) is None or hosts.find(host) is None):
+            # Nobody knows when its last answer ended: up to now it had no limits, or was forgotten.
+            known = hosts.of(host, now)
+            known.ended_at = max(known.ended_at, now)
 
     def _tell(self, host: str, told: Told) -> Told:
         group, now = self._group, self._clock.monotonic()

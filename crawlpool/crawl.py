@@ -12,7 +12,7 @@ from crawlpool.clock import LOOK_S, SYSTEM_CLOCK, Clock
 from crawlpool.config import check, is_count
 from crawlpool.errors import Cancelled, CrawlPoolError, HandlerFailed, PoolClosed, SinkError, UnwantedContentType
 from crawlpool.events import logger
-from crawlpool.intake import Intake
+from crawlpool.intake import Intake, found_in
 from crawlpool.leg import Group, Leg, RunOptions
 from crawlpool.models import Outcome, Report, Result, Target
 from crawlpool.redact import redact_url
@@ -73,10 +73,13 @@ class Crawl(Steered):
     ) -> None:
         check(max_per_host is None or is_count(max_per_host), "max_per_host", max_per_host, "1 or more, or None")
         self.group = group
-        self.options = options
+        # Only where a sink wants them do answers keep the bytes of the wire.
+        keeps_wire = any(getattr(sink, "needs_wire", False) for sink in sinks)
+        self.options = dataclasses.replace(options, keeps_wire=True) if keeps_wire else options
         self._workforce = workforce
         self._handler = handler
-        self._sinks = sinks
+        # Those that keep bodies first, so that the records of the others can say where a body lies.
+        self._sinks = tuple(sorted(sinks, key=lambda sink: not getattr(sink, "keeps_bodies", False)))
         for one in content_types or ():
             check(one.count("/") == 1, "content_types", one, "media types such as text/html or image/*")
         self._content_types = tuple(t.strip().lower() for t in content_types) if content_types is not None else None
@@ -95,7 +98,9 @@ class Crawl(Steered):
         self._intake: Any = self._new_intake(max_per_host, dedupe)
         self._books = self._new_books()
         if token is not None:
-            group.clearance = Clearance(self, token, workforce.frontier.learn, self._books.asked_robots)
+            group.clearance = Clearance(
+                self, token, workforce.frontier.learn, self._books.asked_robots, self._robots_kept
+            )
         group.ignores_robots = token is None
         # Guards all that follows; _quiet is waited on by run() for the end.
         self._lock = threading.Lock()
@@ -106,6 +111,9 @@ class Crawl(Steered):
         self._is_over = False
         self._is_draining = False
         self._failure: BaseException | None = None
+
+    #: Who keeps what robots.txt files said; a method where anybody does.
+    _robots_kept: Any = None
 
     def _new_intake(self, max_per_host: int | None, dedupe: bool) -> Any:
         return Intake(self, self._workforce, Seen(max_per_host, remembers=dedupe), self._end_holds)
@@ -381,14 +389,6 @@ class Crawl(Steered):
             self._outstanding -= count
             if self._outstanding <= self._lost:
                 self._quiet.notify_all()
-
-
-def found_in(target: str | Target, parent: Result | None) -> Target:
-    """Return a target that is added; of a plain URL with the depth and the parent that a result gives it."""
-    if isinstance(target, Target):
-        return target
-    depth, of = (0, None) if parent is None else (parent.target.depth + 1, parent.target.url)
-    return Target(target, depth=depth, parent=of)
 
 
 def _sink_error(error: BaseException) -> SinkError:

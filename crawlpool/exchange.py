@@ -22,6 +22,7 @@ from crawlpool.events import RetryRefused, RetryScheduled, emit, logger
 from crawlpool.redact import redact_url
 from crawlpool.retry import Attempt, GiveUp, Retry, RetryPolicy
 from crawlpool.transport.base import Exchange
+from crawlpool.transport.keeping import keeping, keeps_here
 from crawlpool.transport.lifeline import LegEnd
 from crawlpool.transport.reading import has_header, read_body
 
@@ -42,6 +43,9 @@ def send_once(session: LayeredSession, exchange: Exchange) -> requests.Response:
         requests.RequestException: as an adapter does; ``DeadlineExceeded`` when the deadline passed, ``PoolClosed``
             when the pool closed meanwhile.
     """
+    if exchange.keeps_wire and not keeps_here():
+        with keeping():
+            return send_once(session, exchange)
     adapter = session.engine_adapter(exchange)
     if adapter is not None:
         return receive(session, exchange, adapter.perform(exchange))
@@ -105,7 +109,8 @@ def receive(
     request, settings = exchange.request, exchange.settings
     if not exchange.is_quick and request.hooks and request.hooks.get("response"):  # no hook is quick
         told = settings if timeout is None else {**settings, "timeout": timeout}
-        response = dispatch_hook("response", request.hooks, response, **told)
+        with keeping() if exchange.keeps_wire else contextlib.nullcontext():
+            response = dispatch_hook("response", request.hooks, response, **told)
     if response.history or has_header(response, "set-cookie") or not isinstance(session.cookies, CookieStore):
         _take_cookies(session, request, response)
     if accept is not None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from crawlpool.clock import SYSTEM_CLOCK, Clock
 from crawlpool.control import Control
 from crawlpool.idlers import Idlers
-from crawlpool.leg import host_of
 from crawlpool.owing import Owing
 from crawlpool.rooms import Rooms
 from crawlpool.schedule import Schedule
+from crawlpool.tidings import Tidings
 from crawlpool.turnstile import Turnstile
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from crawlpool.leg import Group, Leg, Run
     from crawlpool.names import Found, Names
     from crawlpool.politeness import Exits, Rate
-    from crawlpool.robots import Fetched, Gate
 
 
 class Offered(enum.Enum):
@@ -42,7 +41,7 @@ def _never() -> bool:
     return False
 
 
-class Frontier:
+class Frontier(Tidings):
     """A bounded queue of legs.
 
     Args:
@@ -268,33 +267,6 @@ class Frontier:
         with self._lock:
             self._schedule.locate(host, found, self._clock.monotonic())
             self._idlers.wake()
-
-    def learn(self, gate: Gate, origin: str, fetched: Fetched) -> None:
-        """Take what came of asking for an origin's robots.txt; the legs that waited for it may go on."""
-        with self._lock:
-            self._schedule.learn(gate, origin, host_of(origin), fetched, self._clock.monotonic())
-            self._idlers.wake()
-
-    def refused(self, leg: Leg) -> None:
-        """Say at once that a leg's host refused, by ``leg.came``; ``settle`` says what follows on it."""
-        with self._lock:
-            self._schedule.refused(leg, self._clock.monotonic())
-
-    def excuses(self, leg: Leg) -> bool:
-        """Say that a leg couldn't reach its host; tell whether it is to be tried again without being counted."""
-        with self._lock:
-            excuses = self._schedule.excuses(leg, self._clock.monotonic())
-            self._idlers.wake()
-            return excuses
-
-    def news(self) -> list[tuple[str, str]]:
-        """Return what happened since the last call that somebody should hear of: events, each with its host."""
-        schedule = self._schedule
-        if not schedule.news:  # without the lock: who has made news asks, and sees its own
-            return []
-        with self._lock:
-            news, schedule.news = schedule.news, []
-            return news
 
     def drop(self, run: Run) -> list[Leg]:
         """Stop a run and its group: return every leg of it that waits; from now on none is queued.

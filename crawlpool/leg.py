@@ -109,6 +109,7 @@ class RunOptions:
         request: more of what ``Session.request`` takes: auth, cookies, files, hooks, json, timeout, verify,
             cert, proxies.
         keeps_trail: whether each leg that is sent leaves a row in ``Leg.trail``.
+        keeps_wire: whether answers keep the bytes of the wire, as ``response.kept``.
     """
 
     deadline_s: float | None = None
@@ -120,6 +121,7 @@ class RunOptions:
     allow_redirects: bool = True
     request: dict[str, Any] = dataclasses.field(default_factory=dict)
     keeps_trail: bool = False
+    keeps_wire: bool = False
 
 
 class Group:
@@ -132,12 +134,15 @@ class Group:
         most: where the group has a backlog: legs that may wait at once while too few of their hosts may be asked;
             ``None`` where it has none.
         holds_blocked: whether it leaves a host alone that doesn't want us.
+        gives_back: whether what there is of such a host waits as for one that an operator holds, until nothing else is
+            left; without it ends at once. Only for a group that has a ``Control``.
 
     Its counters are the frontier's, guarded by the frontier's lock. ``is_stopped`` is only ever set; a destructor,
     which may not wait for a lock, sets it without.
     """
 
     __slots__ = (
+        *("control", "gives_back"),
         *("backed", "blocks", "capacity", "clearance", "holds_blocked", "hungry", "ignores_robots", "is_stopped"),
         *("limits", "most", "owes", "queued", "queued_bytes", "sites", "told"),
     )
@@ -149,6 +154,7 @@ class Group:
         sites: Sites | None = None,
         most: int | None = None,
         holds_blocked: bool = False,
+        gives_back: bool = False,
     ) -> None:
         self.capacity = capacity
         self.most = most
@@ -166,6 +172,8 @@ class Group:
         # What an operator says of hosts, those few of which they say anything. Replaced as a whole: it is read without.
         self.told: Mapping[str, Told] = {}
         self.is_stopped = False
+        self.gives_back = gives_back
+        self.control: Any = None  # a Control, where an operator may have a say; set by itself
 
     @property
     def is_full(self) -> bool:
@@ -178,7 +186,7 @@ class Group:
         return self.capacity is None or self.queued <= self.capacity - max(1, min(64, self.capacity // 4))
 
     def keeps_waiting(self, host: str) -> bool:
-        """Whether an operator holds ``host``: its legs wait, and take nobody's place."""
+        """Whether ``host`` is held, and its legs wait; they take nobody's place."""
         told = self.told.get(host)
         return told is not None and told.waits
 
@@ -189,6 +197,14 @@ class Group:
                 if site.limits is not None and host_of(site.origin) == host:
                     return site.limits.of_host(host)
         return None if self.limits is None else self.limits.of_host(host)
+
+    def most_cooldown_s(self, host: str) -> float:
+        """Return for how many seconds ``host`` may rest after a refusal: 0 where nothing limits how it is asked."""
+        limits = self.limits_of(host)
+        told = self.told.get(host)
+        if told is not None:
+            limits = told.limits(limits, self.limits)
+        return 0.0 if limits is None else limits.max_cooldown_s
 
 
 class Leg:

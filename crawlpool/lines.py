@@ -45,7 +45,7 @@ class Line:
         self.key = key
         self.limits: HostLimits | None = None
         self.host: Host | None = None
-        self.told: Told | None = None  # what an operator says of the host
+        self.told: Told | None = None  # what an operator says of the host, or the crawl itself of one that it holds
         self.lifted_at = -math.inf  # when they last released it
         self.clearance: Clearance | None = None
         self.ignores_robots = False
@@ -133,12 +133,17 @@ class Line:
         return max(1, min(len(self.queue), free))
 
     @property
-    def is_held(self) -> bool:
-        """Whether what waits here is to end unsent, because the host doesn't want us."""
+    def is_blocked(self) -> bool:
+        """Whether the host is left alone, because it doesn't want us."""
         if self.key is None:
             return False
         group, name = self.key
         return group.holds_blocked and bool(group.blocks.last) and group.blocks.has(name)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether what waits here is to end unsent for that; else ``told`` says that it waits."""
+        return self.is_blocked and self.key is not None and not self.key[0].gives_back
 
     def note_low(self) -> None:
         """Have its group hear that it should have more of the backlog, if it should."""
@@ -184,13 +189,16 @@ class Line:
             host.left(now)
             return None
         may_be_left = came.is_block or came.how is How.UNREACHABLE
-        was_left = may_be_left and (self.is_held or host.is_given_up(now))
+        was_left = may_be_left and (self.is_blocked or host.is_given_up(now))
         host.end(came, limits, now, is_told=leg.is_told)
         if self.key is not None and came.how in (How.ANSWERED, How.REFUSED):
-            self.key[0].blocks.note(self.key[1], is_block=came.is_block)
+            group, name = self.key
+            group.blocks.note(name, is_block=came.is_block)
+            if group.gives_back and group.control is not None:
+                group.control.heed_blocks(name)
         if not may_be_left or was_left:
             return None
-        return "given up" if host.is_given_up(now) else "held" if self.is_held else None
+        return "given up" if host.is_given_up(now) else "held" if self.is_blocked else None
 
     def ends_unsent(self, now: float) -> bool:
         """Tell whether its next leg is to end without having asked for anything."""

@@ -138,6 +138,21 @@ class Timings:
 
 
 @dataclasses.dataclass(frozen=True)
+class BodyPlace:
+    """Where a body was kept: a file of an output, and which bytes of it; a WARC record, or the body itself.
+
+    Args:
+        file: relative to the folder of the job, or of the output.
+        offset: where it begins, in bytes.
+        length: how many bytes it has; of a WARC record as they lie there, compressed.
+    """
+
+    file: str
+    offset: int
+    length: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
     """How one target ended.
 
@@ -158,6 +173,7 @@ class Result:
             or a handler had added it.
         is_blocked: whether the answer says that the host doesn't want us: 401, 403, 429, a challenge for browsers, or
             what ``HostLimits.is_block`` tells. Judged for hosts that have limits.
+        bodies: where sinks that keep bodies have put this one; noted by them.
     """
 
     target: Target
@@ -173,6 +189,7 @@ class Result:
     robots: str | None = None
     duplicate_of: int | None = None
     is_blocked: bool = False
+    bodies: tuple[BodyPlace, ...] = ()
 
     @property
     def is_ok(self) -> bool:

@@ -110,7 +110,7 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
         "redirects": [{"url": redact_url(hop.url), "status": hop.status} for hop in result.redirects],
         "attempts": result.attempts,
         "robots_tag": [],
-        "body": [],
+        "body": [{"file": one.file, "offset": one.offset, "length": one.length} for one in result.bodies],
         "run": run,
     }
     if result.error is not None:
@@ -194,7 +194,7 @@ _OF_PAGE = (
         "elapsed_s",
         "waited_s",
     ),
-    *("timings", "run"),
+    *("timings", "body", "run"),
 )
 _PLAIN = "{" + ",".join(f'"{key}":{"%s" if key in _OF_PAGE else _encode(EMPTY[key])}' for key in EMPTY) + "}\n"
 _TIMINGS = "{" + ",".join(f'"{name}":%r' for name in TIMINGS) + "}"
@@ -250,12 +250,18 @@ def _plain_line(result: Any, run: int) -> bytes | None:
         round(result.elapsed_s, 6),
         round(result.waited_s, 6),
         _TIMINGS % tuple([round(value, 6) for value in spans_of(wire.timings)]) if wire.timings else "null",
+        _bodies_json(result.bodies) if result.bodies else "[]",
         run,
     )
     return line.encode("utf-8", "backslashreplace")
 
 
 _NUMBERS = (int, type(None))
+
+
+def _bodies_json(bodies: Any) -> str:
+    places = [f'{{"file":{_quote(one.file)},"offset":{one.offset},"length":{one.length}}}' for one in bodies]
+    return f"[{','.join(places)}]"
 
 
 def _shown(value: object) -> str:

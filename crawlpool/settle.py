@@ -92,6 +92,7 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
             not options.allow_redirects,
             leg,
             run.is_quick and not is_hooked,
+            keeps_wire=options.keeps_wire,
         )
     except BaseException as error:
         nothing = leg.request
@@ -243,6 +244,10 @@ def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Resul
     if error is not None and (leg.exchange is None or not isinstance(error, Exception)):
         return _failed(leg, completion, error)  # it was never sent, or isn't to be sent again
     shared, options = session._shared, leg.run.options
+    if options.keeps_wire and response is not None:
+        kept = getattr(response, "kept", None)  # a mock's has none
+        if kept is not None:
+            kept.started_s = leg.started_wall_s
     policy = options.retry or policy_of(session, exchange.request.url)
     if error is not None or policy.asks_every_response or policy.is_failure(response.status_code):  # type: ignore[union-attr]
         waited_s = leg.waited_s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crawlpool.config import check
 from crawlpool.errors import CrawlPoolError, InputError
@@ -14,6 +14,8 @@ from crawlpool.politeness import NOTHING, Order, Told
 from crawlpool.source.urls import hide, normalize
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from crawlpool.books import Books
     from crawlpool.control import Control, HostsNow
     from crawlpool.intake import Intake
@@ -146,6 +148,31 @@ class Steered:
     def hosts_told(self) -> tuple[HostStanding, ...]:
         """Return how each host stands of which an operator has said something, by name."""
         return tuple(self._standing(host, told) for host, told in sorted(self._control.told().items()))
+
+    def orders(self) -> dict[str, dict[str, Any]]:
+        """Return what an operator has said, by host, JSON-ready: ``order`` (go, hold or skip) and ``delay_s``."""
+        return {host: told.fields for host, told in sorted(self._control.told().items())}
+
+    def restore_orders(self, orders: Mapping[str, Mapping[str, Any]]) -> None:
+        """Have hosts stand as ``orders`` said: what was said in an earlier process goes on to hold.
+
+        Args:
+            orders: as ``orders`` has them; of other hosts what was said stays.
+
+        Raises:
+            ConfigError: when they aren't such; nothing is restored then.
+        """
+        self._control.restore(self.told_of(orders))
+        self._refill()
+
+    @staticmethod
+    def told_of(orders: Mapping[str, Mapping[str, Any]]) -> dict[str, Told]:
+        """Return what ``orders`` say, checked.
+
+        Raises:
+            ConfigError: when they aren't such.
+        """
+        return {host_named(host): Told.of(fields) for host, fields in orders.items()}
 
     def hosts_now(self) -> HostsNow:
         """Return which hosts the crawl leaves alone by itself, and which it asks last."""

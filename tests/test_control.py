@@ -12,7 +12,7 @@ from crawlpool.frontier import Frontier, Offered
 from crawlpool.leg import Group, Leg
 from crawlpool.limits import HostLimits
 from crawlpool.lines import PLACES
-from crawlpool.politeness import ANSWERED, Came, Order, Told
+from crawlpool.politeness import ANSWERED, BLOCKED, Came, Order, Told, on_hold
 from crawlpool.politeness.blocks import BLOCKS
 from tests.gates import ListRun, Threads, until
 from tests.kit import HandClock
@@ -234,6 +234,71 @@ def test_an_operators_hold_is_over_that_of_blocks() -> None:
     steered.control.order("h", Order.HOLD)
     steered.put("h", 1)
     assert steered.take() == []
+
+
+def blocked(steered: Steered, host: str) -> list[Leg]:
+    """Have a host block, where what that leaves is given back; return what of it waits then."""
+    steered.run.group.gives_back = True
+    for _ in range(BLOCKS - 1):
+        steered.run.group.blocks.note(host, is_block=True)
+    legs = steered.put(host, 6)
+    later = steered.put(host, 2, not_before=steered.clock.now_s + 60.0)
+    steered.end(steered.take(1), BLOCKED)
+    assert steered.control.hosts_now([]).blocked == (host,)
+    return [*legs[1:], *later]
+
+
+def test_what_is_given_back_waits_as_an_operators_hold_does() -> None:
+    """It takes nobody's place, the crawl's news say so once, and a release has it asked again."""
+    steered = Steered()
+    waiting = blocked(steered, "h")
+    assert steered.frontier.news() == [("held", "h")]
+    assert steered.take() == []
+    assert (steered.control.on_hold(), steered.run.group.queued, len(steered.frontier)) == (len(waiting), 0, 0)
+    assert (steered.control.told(), on_hold(steered.run.group.told)) == ({}, {"h"})
+    steered.put("h", 1)
+    steered.put("other", 1)
+    others = steered.take()
+    assert [leg.host for leg in others] == ["other"]
+    steered.end(others)
+    steered.control.release("h")
+    assert steered.run.group.queued == len(waiting) + 1
+    steered.clock.tick(60.0)
+    for _ in range(len(waiting) + 1):
+        legs = steered.take()
+        assert reasons(legs) == [None]
+        steered.end(legs)
+    assert (steered.frontier.news(), steered.run.group.told) == ([], {})
+
+
+def test_what_is_given_back_ends_with_the_holds() -> None:
+    """When nothing else is left, what waits ends as held: what backs off, and what comes, too."""
+    steered = Steered()
+    waiting = blocked(steered, "h")
+    assert steered.control.end_holds() == ["h"]
+    more = steered.put("h", 1)
+    unsent = steered.take()
+    assert reasons(unsent) == ["held"] * len(unsent)
+    assert {*map(id, unsent)} == {*map(id, waiting + more)}
+
+
+def test_a_host_that_thinks_better_of_it_is_let_go() -> None:
+    """What was under way when it was held may be well: then it isn't held any more. An operator's word stands."""
+    for order in (None, Order.HOLD, Order.SKIP):
+        steered = Steered(HostLimits(concurrency=4))
+        steered.run.group.gives_back = True
+        for _ in range(BLOCKS - 1):
+            steered.run.group.blocks.note("h", is_block=True)
+        steered.put("h", 8)
+        legs = steered.take()
+        assert len(legs) == 4
+        steered.end(legs[:1], BLOCKED)
+        if order is not None:
+            steered.control.order("h", order)
+        steered.end(legs[1:], ANSWERED)
+        assert not steered.control.hosts_now([]).blocked
+        is_unsent = {None: None, Order.SKIP: "host_skipped"}
+        assert reasons(steered.take()) == ([] if order is Order.HOLD else [is_unsent[order]] * 4)
 
 
 def test_holds_end_when_they_are_told_to() -> None:

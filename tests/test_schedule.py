@@ -84,6 +84,7 @@ names = st.lists(
     st.sampled_from([None, 0.5, 20.0]),
     st.sampled_from([None, 4.0]),
     st.booleans(),
+    st.booleans(),
     operators,
 )
 def test_politeness_holds_and_everything_ends(
@@ -92,6 +93,7 @@ def test_politeness_holds_and_everything_ends(
     per_s: float | None,
     patience_s: float | None,
     holds_blocked: bool,
+    gives_back: bool,
     words: list[tuple[float, int, tuple[str, float | None]]],
 ) -> None:
     """For any targets, hosts, latencies, answers and orders: no limit is broken, each target ends, none waits idly.
@@ -109,7 +111,7 @@ def test_politeness_holds_and_everything_ends(
             of_host = dataclasses.replace(of_host, per_ip=f"h{number}" in found)
         limits_of[f"h{number}"] = of_host
         run = ListRun(limits=of_host, max_wait_s=patience_s)
-        run.group.holds_blocked = holds_blocked
+        run.group.holds_blocked, run.group.gives_back = holds_blocked, gives_back
         world.steer(f"h{number}", run.group)
         legs += [run.leg(f"http://h{number}/{one}", priority=one % 3) for one in range(count)]
     for leg in legs:

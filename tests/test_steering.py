@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import threading
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 from crawlpool import ConfigError, Crawl, HostLimits, Report, SessionPool
 from crawlpool.audit import RecordedLeg, judge
 from crawlpool.intake import Intake
+from crawlpool.politeness.blocks import BLOCKS
 from crawlpool.steering import HostStanding, host_named
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
 from tests.gates import PATIENCE_S, Gate, ListSink, Threads, until
@@ -278,3 +280,70 @@ def test_a_robots_txt_does_not_wait_with_its_host() -> None:
         threads.join()
         assert [request.path for request in server.requests] == ["/robots.txt"]
     assert (reports[0].skipped, crawl.progress().queued) == (1, 0)
+
+
+def test_what_was_said_holds_in_the_next_process() -> None:
+    """Orders are JSON; restored before a crawl runs they count as if they were given; what is none changes nothing."""
+    held, slow, other = loopback_hosts(3)
+    with SiteServer(lambda request: b"x", hosts=[held, slow, other]) as server, SessionPool(threads=2) as pool:
+        before = pool.new_crawl(limits=LIMITS, robots=False)
+        assert before.orders() == {}
+        before.hold(held)
+        before.set_delay(slow, 0.05)
+        before.skip("[::1]")
+        before.hold(other)
+        before.release(other)
+        orders = json.loads(json.dumps(before.orders()))
+        assert orders == {
+            held: {"order": "hold", "delay_s": None},
+            slow: {"order": "go", "delay_s": 0.05},
+            "[::1]": {"order": "skip", "delay_s": None},
+        }
+        crawl = pool.new_crawl(limits=LIMITS, robots=False)
+        for wrong in ({other: {"order": "stop"}}, {"http://x/": {"order": "hold"}}):
+            with pytest.raises(ConfigError):
+                crawl.restore_orders({other: {"order": "hold"}, **wrong})
+        assert crawl.orders() == {}
+        crawl.restore_orders(orders)
+        assert crawl.orders() == orders
+        report = crawl.run(server.url(f"/{n}", host) for n in range(4) for host in (held, slow, other))
+    assert (report.ok, report.skipped) == (8, 4)
+    assert report.elapsed_s >= 4 * 0.05  # nobody knows when the slow one was last asked: it waits before the first, too
+
+
+@pytest.mark.parametrize("is_released", [False, True])
+def test_what_a_host_that_blocks_leaves_is_given_back(is_released: bool) -> None:
+    """Nothing of it has a result as long as others go on: then it ends as held, unless somebody has released it."""
+    bad, good = loopback_hosts(2)
+    sink, has_blocked = ListSink(), threading.Event()
+    answer: list[Answer | bytes] = [Answer(403)]
+
+    def page(request: Request) -> Answer | bytes:
+        return answer[0] if request.headers["host"].startswith(bad) else b"x"
+
+    def seeds() -> Iterator[str]:
+        yield from (server.url(f"/{n}", bad) for n in range(MANY // 10))
+        assert has_blocked.wait(PATIENCE_S)
+        yield from (server.url(f"/{n}", good) for n in range(200))
+        until(lambda: crawl.progress().report.ok == 200 and not crawl.progress().running)
+        progress = crawl.progress()
+        assert (progress.report.http_error, progress.report.skipped) == (BLOCKS, 0)
+        assert progress.queued == MANY // 10 - BLOCKS
+        assert crawl.hosts_now().blocked == (bad,)
+        assert (crawl.hosts_told(), crawl.orders()) == ((), {})
+        if is_released:
+            answer[0] = b"x"
+            assert crawl.release(bad).waiting == MANY // 10 - BLOCKS
+
+    with SiteServer(page, hosts=[bad, good]) as server, SessionPool(threads=4) as pool:
+        crawl = pool.new_crawl(limits=HostLimits(concurrency=1), robots=False, sinks=[sink])
+        crawl.group.gives_back = True
+        with Threads() as threads:
+            threads.start(lambda: crawl.run(seeds()))
+            until(lambda: crawl.hosts_now().blocked)
+            has_blocked.set()
+        report = crawl.progress().report
+        assert hosts_asked(server)[bad] == (MANY // 10 if is_released else BLOCKS)
+    left = MANY // 10 - BLOCKS
+    assert (report.ok, report.skipped) == ((200 + left, 0) if is_released else (200, left))
+    assert reasons_of(sink).get("held", 0) == report.skipped

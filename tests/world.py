@@ -98,8 +98,8 @@ class World:
     def _end_holds(self) -> bool:
         return any([control.end_holds() for control in self.controls.values()])
 
-    def run(self) -> None:
-        """Go on until nothing waits and nothing runs; bounded in events."""
+    def run(self, until: float = math.inf) -> None:
+        """Go on until nothing waits and nothing runs, or to that moment; bounded in events."""
         for _ in range(100_000):
             self._heed()
             due_at = self.schedule.promote(self.now)
@@ -119,6 +119,9 @@ class World:
                 assert not list(self.schedule), "legs wait, and nothing will ever let them go"
                 return
             assert at >= self.now
+            if at > until:
+                self.now = until
+                return
             self.now = at
             self._end()
             self._locate()

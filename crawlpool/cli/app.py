@@ -14,12 +14,16 @@ import click
 
 from crawlpool._version import __version__
 from crawlpool.cli.audit import audit_command
+from crawlpool.cli.cat import cat_command
 from crawlpool.cli.config_file import ConfigFileError, check_variables, read_config
 from crawlpool.cli.control import ControlError
 from crawlpool.cli.exits import Exit
+from crawlpool.cli.explain import explain_command
+from crawlpool.cli.export import export_command
 from crawlpool.cli.help import PLAN, PREFIX, RESUME, RUN, TeachingCommand
 from crawlpool.cli.host import host_command
 from crawlpool.cli.job_file import kept_of
+from crawlpool.cli.jobs import NotInJob
 from crawlpool.cli.network import NetworkFileError
 from crawlpool.cli.options import plan_options, resume_options, run_options
 from crawlpool.cli.plan import plan, plan_settings_of
@@ -28,6 +32,7 @@ from crawlpool.cli.run import run, tell_fault
 from crawlpool.cli.secrets import SecretFileError
 from crawlpool.cli.settings import settings_of
 from crawlpool.cli.status import status_command
+from crawlpool.cli.verify import verify_command
 from crawlpool.errors import ConfigError, CookieFileError, JobError, SinkError
 from crawlpool.observe import Telling
 from crawlpool.redact import one_line, redact_text
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
 
 _FILE_TROUBLE = (
     *(InputFileError, SinkError, CookieFileError, ConfigFileError, SecretFileError, NetworkFileError),
-    *(ControlError, JobError),
+    *(ControlError, JobError, NotInJob),
 )
 _LONGEST = 1000
 _LOGIN = re.compile(r"[^\s/:]+:[^\s/]*@")
@@ -133,9 +138,10 @@ def make_command() -> click.Group:
             context_settings={"auto_envvar_prefix": PREFIX},
         )
     )
-    group.add_command(audit_command())
-    group.add_command(host_command())
-    group.add_command(status_command())
+    for make in (audit_command, host_command, status_command):
+        group.add_command(make())
+    for make in (explain_command, cat_command, export_command, verify_command):
+        group.add_command(make())
     return group
 
 

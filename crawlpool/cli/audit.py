@@ -1,4 +1,4 @@
-"""``crawlpool audit``: reads the legs that runs have logged, and says whether a host was asked faster than allowed."""
+"""``crawlpool audit``: reads the legs that runs have kept, and says whether a host was asked faster than allowed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from crawlpool.cli.answer import write_answer
 from crawlpool.cli.exits import Exit
+from crawlpool.cli.jobs import is_job
 from crawlpool.cli.values import Seconds
 from crawlpool.limits import DAY_S
 
@@ -29,15 +30,18 @@ What one host saw, request by request:
   crawlpool audit run.log --host example.org --evidence
 Would it have kept a delay of two seconds, too?
   crawlpool audit run.log --delay 2
+A job has recorded all that is done, without a log:
+  crawlpool audit crawl
 
-Each file is judged by itself, and each run in it: their clocks have nothing to do with each other. Lines of other
-kinds are skipped. Times are those of the crawler, each on the strict side: the host saw what is written here, or less.
+Each log is judged by itself, and each run in it: their clocks have nothing to do with each other. The runs of a job are
+judged as one. Lines of other kinds are skipped. Times are those of the crawler, each on the strict side: the host saw
+what is written here, or less.
 
 \b
 Exit codes:
   0  no breach
   4  a host was asked faster, or more at once, than allowed
-  3  trouble with a file: broken lines, or no request is recorded in it
+  3  trouble with a log or a job: broken lines, or no request is recorded in it
   2  the command line is wrong
 """
 
@@ -45,7 +49,7 @@ Exit codes:
 def audit_command() -> click.Command:
     """Return the command ``crawlpool audit``."""
     options: list[click.Parameter] = [
-        click.Argument(["logs"], nargs=-1, required=True, metavar="LOG..."),
+        click.Argument(["logs"], nargs=-1, required=True, metavar="LOG|JOB..."),
         click.Option(["--host"], metavar="HOST", help="Judge this host only."),
         click.Option(["--evidence"], is_flag=True, help="List each request to the host of --host."),
         click.Option(
@@ -65,10 +69,10 @@ def audit_command() -> click.Command:
         "audit",
         callback=_audit,
         params=options,
-        help="Prove from the logs of runs that no host was asked faster, or more at once, than allowed; or name the "
-        "request that was, and by how much. LOG is what 'crawlpool run -vv --log-format json' wrote to standard "
-        "error; it may be packed with gzip, and - is standard input.",
-        short_help="Prove from its log that a run was polite.",
+        help="Prove from the logs of runs, or from jobs, that no host was asked faster, or more at once, than allowed; or "
+        "name the request that was, and by how much. LOG is what 'crawlpool run -vv --log-format json' wrote to standard "
+        "error; it may be packed with gzip, and - is standard input. JOB is a job's folder.",
+        short_help="Prove from its log, or its job, that a run was polite.",
         epilog=_EPILOG,
     )
 
@@ -97,6 +101,8 @@ def _audit(
         if reading.legs:
             raise InputFileError(f"no request to {wanted!r} is recorded, of {reading.legs:,} to other hosts", where)
         broken = f" ({reading.broken:,} broken)" if reading.broken else ""
+        if all(map(is_job, logs)):
+            raise InputFileError(f"no request is recorded in it so far{broken}", where)
         raise InputFileError(f"no request is recorded in its lines{broken}; this records them: {_HOW}", where)
     if as_json:
         listed = requests if evidence else None
@@ -137,11 +143,15 @@ class Reading:
     broken: int = 0
 
     def read(self, log: str) -> None:
-        """Give all legs of one log to the judge.
+        """Give all legs of one log, or of a job, to the judge.
 
         Raises:
-            InputFileError: when it can't be read.
+            InputFileError: when a log can't be read.
+            JobError: when a job can't be.
         """
+        if is_job(log):
+            self._read_job(log)
+            return
         from crawlpool.audit import RecordedLeg
         from crawlpool.source.reader import StopSignal, opened, place_of, split_lines
 
@@ -173,6 +183,18 @@ class Reading:
                             judge.add(leg._replace(address=None))
                 except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                     self.broken += 1
+
+
+    def _read_job(self, path: str) -> None:
+        from crawlpool.jobs.judging import JobLegs
+        from crawlpool.jobs.reading import open_job
+        from crawlpool.redact import one_line
+
+        legs = JobLegs(self.judge, self.host)
+        with open_job(path) as job:
+            legs.read(job, one_line(path))
+        self.legs += legs.legs
+        self.broken += legs.broken
 
 
 _TELLER = "crawlpool.cli"  # who says that a run has started: ``crawlpool.observe.telling``

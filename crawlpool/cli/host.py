@@ -1,4 +1,4 @@
-"""``crawlpool host``: holds, releases or skips one host of a run that goes on, or asks it more slowly."""
+"""``crawlpool host``: holds, releases or skips one host of a run or a job, or asks it more slowly."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ They agree to one request every ten seconds:
 Leave it out, and go on with the others:
   crawlpool host /tmp/crawl.sock www.example.org --skip
 
+Of a job, by its folder; where it doesn't run, the next run heeds what was said:
+  crawlpool host crawl www.example.org --release
+
 A host is told by its name or address, without scheme and port. One that the run hasn't met yet is told all the same.
 
 \b
 Exit codes:
   0  done
-  3  there is no such socket, nobody listens there, or no answer came within 5 seconds
+  3  there is no such socket or job, nobody listens there, no answer came within 5 seconds, or the ledger can't be written
   2  the command line is wrong
 """
 
@@ -74,15 +77,16 @@ def host_command() -> click.Command:
         "host",
         callback=_host,
         params=options,
-        help="Hold, release or skip one host of a run that goes on, or ask it more slowly. CONTROL is what the run was "
-        "given as --control, or a folder with a socket named 'control' in it.",
-        short_help="Hold, release, skip or slow down one host of a run that goes on.",
+        help="Hold, release or skip one host of a run, or ask it more slowly. CONTROL is what the run was given as "
+        "--control, or a folder with a socket named 'control' in it; a job's, too, which doesn't need to run.",
+        short_help="Hold, release, skip or slow down one host of a run or a job.",
         epilog=_EPILOG,
     )
 
 
 def _host(control: str, host: str, hold: bool, release: bool, skip: bool, delay: float | str | None) -> Exit:
-    from crawlpool.cli.control import Refused, ask
+    from crawlpool.cli.control import ControlError, Refused, ask
+    from crawlpool.cli.jobs import is_job
 
     given = {"hold": hold, "release": release, "skip": skip, "delay": delay is not None}
     actions = [action for action, is_given in given.items() if is_given]
@@ -94,11 +98,28 @@ def _host(control: str, host: str, hold: bool, release: bool, skip: bool, delay:
     if delay is not None:
         request["delay_s"] = None if delay == OWN else delay
     try:
-        answer = ask(control, request)
+        said = text_of(actions[0], ask(control, request)["host"])
     except Refused as error:
         raise click.UsageError(str(error), context) from None
-    write_answer([text_of(actions[0], answer["host"])])
+    except ControlError:
+        if not is_job(control):
+            raise
+        said = _at_rest(control, request, context)
+    write_answer([said])
     return Exit.OK
+
+
+def _at_rest(job: str, request: dict[str, Any], context: click.Context) -> str:
+    """Say it to a job that doesn't run; return how the host stands."""
+    from crawlpool.cli.desk import fields_of
+    from crawlpool.errors import ConfigError
+    from crawlpool.jobs.orders import order_host
+
+    try:
+        standing = order_host(job, request["host"], request["do"], request.get("delay_s"))
+    except ConfigError as error:
+        raise click.UsageError(str(error), context) from None
+    return f"{text_of(request['do'], fields_of(standing))}. The job doesn't run; the next run heeds it"
 
 
 def text_of(action: str, standing: Mapping[str, Any]) -> str:

@@ -140,9 +140,14 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
 
     group = "Output"
     option(group, "-o", "--output", type=Lines(), multiple=True, metavar="DEST",
-           help="Where records go: - for standard output, or a file that ends in .jsonl. Repeat it for more.  "
+           help="Where records go: - for standard output, or a file that ends in .jsonl; exchanges: a file that ends "
+           "in .warc.gz; bodies: a folder that ends in /. Repeat it for more.  "
            "[default: -, short lines for eyes on a terminal]")
     option(group, "--record-headers", type=Words("NAME"), help="Response headers to keep in the records, or 'all'.")
+    option(group, "--rotate", type=Size(), default="1G", show_default=True,
+           help="How long a WARC file becomes before the next one begins; 0 for no limit.")
+    option(group, "--warc-credentials", is_flag=True,
+           help="Keep cookies and logins in WARC files; else *** stands in their place.")
 
     group = "Durability"
     option(group, "--job", type=click.Path(), metavar="DIR",

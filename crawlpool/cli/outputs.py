@@ -50,7 +50,14 @@ def open_sinks(settings: RunSettings, telling: Telling) -> list[Sink]:
     sinks: list[Sink] = []
     try:
         for output in settings.outputs or (STDOUT,) if settings.job is None else _copies(settings):
-            sinks.append(open_sink(output, headers=headers))
+            sinks.append(
+                open_sink(
+                    output,
+                    headers=headers,
+                    rotate_bytes=settings.rotate_bytes,
+                    credentials=settings.warc_credentials,
+                )
+            )
     except BaseException:
         close_sinks(sinks)
         raise

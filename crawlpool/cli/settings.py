@@ -16,6 +16,7 @@ from crawlpool.cli.transport import Transport, transport_of
 from crawlpool.errors import ConfigError, MissingExtra
 from crawlpool.redact import one_line, redact_url
 from crawlpool.retry import RetryPolicy
+from crawlpool.sinks import is_destination
 from crawlpool.sites import origin_of
 from crawlpool.source.settings import SourceSettings
 
@@ -59,6 +60,8 @@ class RunSettings:
     retry: RetryPolicy
     outputs: tuple[str, ...]
     record_headers: tuple[str, ...] | None
+    rotate_bytes: int | None
+    warc_credentials: bool
     progress: str
     is_quiet: bool
     verbosity: int
@@ -129,6 +132,8 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         retry=retry,
         outputs=_outputs(ctx, given["output"]),
         record_headers=given["record_headers"],
+        rotate_bytes=given["rotate"],
+        warc_credentials=given["warc_credentials"],
         progress=given["progress"],
         is_quiet=given["quiet"],
         verbosity=given["verbose"],
@@ -220,9 +225,11 @@ def _sites(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, SiteSettin
 
 def _outputs(ctx: click.Context, outputs: tuple[str, ...]) -> tuple[str, ...]:
     for output in outputs:
-        if output != "-" and not output.lower().endswith(".jsonl"):
+        if not is_destination(output):
             raise click.UsageError(
-                f"--output {one_line(output)!r}: records go to '-' (standard output) or a file that ends in .jsonl", ctx
+                f"--output {one_line(output)!r}: records go to '-' (standard output) or a file that ends in .jsonl, "
+                "exchanges to one that ends in .warc.gz, bodies to a folder that ends in /",
+                ctx,
             )
         if outputs.count(output) > 1:
             raise click.UsageError(f"--output {one_line(output)!r} is there twice", ctx)

@@ -1,4 +1,4 @@
-"""``crawlpool status``: how far a run is that goes on, and which of its hosts aren't asked as the others are."""
+"""``crawlpool status``: how far a run or a job is, and which of its hosts aren't asked as the others are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crawlpool.cli.answer import write_answer
 from crawlpool.cli.exits import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 #: Seconds from one look to the next with ``--watch``.
 EVERY_S = 1.0
@@ -26,11 +26,13 @@ Each second, until it ends:
   crawlpool status /tmp/crawl.sock --watch
 Which hosts are held?
   crawlpool status /tmp/crawl.sock --json | jq -r '.held[].host'
+Of a job, whether it runs or not: how it ended, what is left, and what to do next:
+  crawlpool status crawl
 
 \b
 Exit codes:
   0  told; with --watch: told until the run ended
-  3  there is no such socket, nobody listens there, or no answer came within 5 seconds
+  3  there is no such socket or job, nobody listens there, or no answer came within 5 seconds
   2  the command line is wrong
 """
 
@@ -55,17 +57,26 @@ def status_command() -> click.Command:
 
 def _status(control: str, as_json: bool, watch: bool) -> Exit:
     from crawlpool.cli.control import ControlError, ask
+    from crawlpool.cli.job_status import lines_of_job, status_of_job
+    from crawlpool.cli.jobs import is_job
 
     is_first = True
     while True:
+        is_over = not watch
         try:
             found = ask(control, {"do": "status"})["status"]
+            lines = lines_of(found)
         except ControlError:
-            if is_first:
+            if is_job(control):
+                found = status_of_job(control)
+                lines = list(lines_of_job(found))
+                is_over = is_over or found["state"] != "running"
+            elif is_first:
                 raise
-            return Exit.OK  # it has been there, and is no more
-        write_answer([json.dumps(found)] if as_json else ([] if is_first else [""]) + lines_of(found))
-        if not watch:
+            else:
+                return Exit.OK  # it has been there, and is no more
+        write_answer([json.dumps(found)] if as_json else ([] if is_first else [""]) + lines)
+        if is_over:
             return Exit.OK
         is_first = False
         time.sleep(EVERY_S)
@@ -83,6 +94,15 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
         f"running for {duration(found['elapsed_s'])}: {sum(ends.values()):,}{total} URLs done: {done}",
         f"{found['queued']:,} waiting, {found['running']:,} under way; {found['rate']:.1f} URLs/s{left}",
     ]
+    lines += hosts_lines(found)
+    return lines
+
+
+def hosts_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each sort of hosts that aren't asked as the others are."""
+    from crawlpool.observe.pace import duration
+    from crawlpool.redact import one_line
+
     operator = [f"{one['host']} ({one['waiting']:,} waiting)" for one in found["held"] if one["by"] == "operator"]
     blocked = [one["host"] for one in found["held"] if one["by"] == "blocks"]
     delays = [f"{one['host']} {one['delay_s']:g} s" for one in found["delays"]]
@@ -92,13 +112,12 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
         ("held, as they don't want us", blocked),
         ("skipped by the operator", found["skipped_hosts"]),
         ("with a delay of their own", delays),
-        ("given up, as they can't be reached", found["given_up"]),
+        ("given up, as they can't be reached", found.get("given_up", ())),
         ("resting longest", resting),
-        ("slowest", [f"{one['host']} {one['mean_s']:.2f} s" for one in found["slowest"][:3]]),
+        ("slowest", [f"{one['host']} {one['mean_s']:.2f} s" for one in found.get("slowest", ())[:3]]),
     ):
         if hosts:
-            lines.append(f"hosts {what}: {_some(hosts)}")
-    return lines
+            yield f"hosts {what}: {_some([one_line(host) for host in hosts])}"
 
 
 def _some(hosts: Sequence[str]) -> str:

@@ -184,7 +184,7 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, left: Lef
     if report.disallowed:
         advice.append(f"robots.txt forbids {report.disallowed:,}: their records say why (reason)")
     if report.failed or report.http_error:
-        files = outputs_of(settings)
+        files = [output for output in outputs_of(settings) if output.lower().endswith(".jsonl")]
         where = f"in {files[0]}" if files else "in the records"
         word = "failed" if report.failed else "http_error"
         advice.append(f'which ones: look for "outcome":"{word}" {where}')

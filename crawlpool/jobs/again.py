@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from crawlpool.ledger.store import Ledger
 
 NEW_SUFFIX = ".new"
-_MOVES = "moves"
+#: Under which key the ledger has the files that have yet to take their names; there once anything was taken again.
+MOVES = "moves"
 _BATCH = 5000
 _PIECE_BYTES = 1 << 20
 
@@ -39,7 +41,12 @@ def check_kinds(kinds: Collection[str]) -> None:
     """Raise ``ConfigError`` unless each is a kind of error, a status such as ``503``, or ``4xx`` or ``5xx``."""
     for one in kinds:
         is_status = len(one) == 3 and one[0] in "45" and (one[1:] == "xx" or one[1:].isdigit())
-        check(is_status or one in set(map(str, ErrorKind)), "retry", one, "a kind of error, or a status such as 503 or 5xx")
+        check(
+            is_status or one in set(map(str, ErrorKind)),
+            "retry",
+            one,
+            "a kind of error, or a status such as 503 or 5xx",
+        )
 
 
 def finish_moves(folder: str, ledger: Ledger) -> None:
@@ -49,7 +56,7 @@ def finish_moves(folder: str, ledger: Ledger) -> None:
         SinkError: when that can't be done.
     """
     with trouble_told(folder):
-        moves = json.loads(ledger.value(_MOVES) or "[]")
+        moves = json.loads(ledger.value(MOVES) or "[]")
         for name in moves:
             path = os.path.join(folder, name)
             if os.path.exists(path + NEW_SUFFIX):
@@ -57,7 +64,7 @@ def finish_moves(folder: str, ledger: Ledger) -> None:
                 disk.sync_folder(os.path.dirname(path) or os.curdir)
         if moves:
             with transaction(ledger.database):
-                ledger.put({_MOVES: "[]"})
+                ledger.put({MOVES: "[]"})
 
 
 def take_again(folder: str, outputs: Sequence[str], ledger: Ledger, kinds: Collection[str]) -> int:
@@ -175,8 +182,11 @@ def _rewritten(path: str, lines: set[bytes]) -> list[tuple[int, int]]:
 def _mark_of(path: str, before: Mark) -> Mark:
     fd = disk.open_file(path)
     try:
-        length = os.fstat(fd).st_size
-        return dataclasses.replace(before, length=length, tail=tail_of(fd, length))
+        length, crc = os.fstat(fd).st_size, 0
+        os.lseek(fd, 0, os.SEEK_SET)
+        while piece := os.read(fd, _PIECE_BYTES):
+            crc = zlib.crc32(piece, crc)
+        return dataclasses.replace(before, length=length, tail=tail_of(fd, length), crc=crc)
     finally:
         os.close(fd)
 
@@ -204,7 +214,7 @@ def _commit(
         execute("UPDATE target SET state = 0, crashes = 0 WHERE id IN (SELECT value FROM json_each(?))", (ids,))
         for part, cuts in shifts.items():
             _shift(execute, part, cuts)
-        ledger.put({"books": json.dumps(books), _MOVES: json.dumps(moves)})
+        ledger.put({"books": json.dumps(books), MOVES: json.dumps(moves)})
         ledger.put_marks(marks)
 
 

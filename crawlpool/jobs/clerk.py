@@ -81,6 +81,7 @@ class Clerk:
         self._room = threading.Condition(self._lock)
         self._entries: list[Entry] = []
         self._rows: list[Any] = []
+        self._robots: list[tuple[Any, ...]] = []
         self._is_input_done = False
         self._is_called = False
         self._looks_soon = False
@@ -104,6 +105,11 @@ class Clerk:
             if not before or before < self._enough <= len(self._entries):
                 self._news.notify()
         return True
+
+    def keep_robots(self, row: tuple[Any, ...]) -> None:
+        """Take what a robots.txt said, as ``Batch.robots`` has it; it goes with the next group."""
+        with self._lock:
+            self._robots.append(row)
 
     def take_in(self, row: Any) -> bool:
         """Take a row of input, waiting while there are many; by the feeder. Return whether it was taken."""
@@ -177,9 +183,12 @@ class Clerk:
             try:
                 if entries or rows or is_over:
                     self._write(entries, rows, is_over)
-                self._refill()
             except BaseException as error:  # of whatever kind: the thread lives on, to be joined
                 self._fail(error, entries)
+            try:
+                self._refill()
+            except BaseException as error:
+                self._fail(error, [])
 
     def _wait_for_news(self) -> None:
         """Wait until there is something to do: for a first result, and then a moment for those that come with it."""
@@ -222,7 +231,7 @@ class Clerk:
         batch.incoming = rows + [row for entry in entries for row in entry.adds]
         if rows or is_over:
             self._note_position(rows, is_over, batch)
-        self._noted(batch)
+        self.note(batch)
         job.ledger.commit(batch, self._tally)
         if marks:
             job.outputs.committed(marks)
@@ -230,6 +239,12 @@ class Clerk:
         if is_over:
             job.is_input_done = True  # last: who sees it takes what waits for all there is
         self._committed(entries, bool(batch.incoming))
+
+    def note(self, batch: Batch) -> None:
+        """Add to a batch what there is to be said of hosts and their robots.txt files."""
+        with self._lock:
+            batch.robots, self._robots = self._robots, []
+        self._noted(batch)
 
     def _note_position(self, rows: list[Any], is_over: bool, batch: Batch) -> None:
         if rows:

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import threading
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.books import Books
 from crawlpool.clock import LOOK_S
-from crawlpool.crawl import Crawl, found_in
+from crawlpool.crawl import Crawl
 from crawlpool.errors import CrawlPoolError, JobError
+from crawlpool.intake import found_in
 from crawlpool.jobs.clerk import Clerk
 from crawlpool.jobs.entries import Entry, row_of_added, row_of_seed
+from crawlpool.jobs.hosts import HostMemory
 from crawlpool.jobs.intake import JobIntake
 from crawlpool.jobs.job import Job
+from crawlpool.ledger.store import Batch
 from crawlpool.redact import one_line
 from crawlpool.sinks.base import json_of_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import requests
+
     from crawlpool.jobs.job import OpenJob
-    from crawlpool.ledger.store import Batch
     from crawlpool.leg import Group, Leg, RunOptions
     from crawlpool.models import Result, Target
+    from crawlpool.robots.gate import Fetched
     from crawlpool.sinks import Sink
     from crawlpool.source import BadLine
+    from crawlpool.trail import LegNote
     from crawlpool.worker import Workforce
 
 #: Reasons of results that are none in a job: the target waits for the next run.
+_MOST_ROBOTS_BYTES = 512 * 1024  # of a robots.txt that are kept: as many as are read
 GIVEN_BACK = frozenset({"interrupted", "cancelled"})
 
 
@@ -93,19 +101,20 @@ class JobCrawl(Crawl):
         self._job = job
         self._in_flight = in_flight
         self._extras = _Extras()
-        group.owes = True
-        options = dataclasses.replace(options, keeps_trail=True)
+        group.owes = group.gives_back = True
+        options = dataclasses.replace(options, keeps_trail=True, keeps_wire=job.outputs.needs_wire)
         super().__init__(workforce, handler, options, group, **others)
         self.is_instant = (
             handler is None and self._content_types is None and not options.request and options.retry is None
         )
+        self._hosts = HostMemory(job.ledger, self, workforce.frontier, self._clock)
         self._clerk = Clerk(
             job,
             self._books,
             self._committed,
-            self._lost,
+            self._given_up,
             self._hand_out,
-            self._note,
+            self._hosts.note,
             workforce.frontier.look,
             max(in_flight // 2, 1),
         )
@@ -256,7 +265,7 @@ class JobCrawl(Crawl):
             self._pay(legs)
             self._end(len(entries))
 
-    def _lost(self, error: BaseException | None, entries: Sequence[Entry]) -> None:
+    def _given_up(self, error: BaseException | None, entries: Sequence[Entry]) -> None:
         """Take it that entries can't be written, and nothing can be any more."""
         if error is not None:
             self._fail(error)
@@ -269,12 +278,31 @@ class JobCrawl(Crawl):
             left = self._intake.refill()
             if left:
                 self._give_back(left)
+            self._end_if_held()
         with self._lock:
             if not self._outstanding:
                 self._quiet.notify_all()
 
-    def _note(self, batch: Batch) -> None:
-        """Add to a batch what there is to be kept of hosts."""
+    def _end_if_held(self) -> None:
+        """End the run when nothing is left but what waits for held hosts: the next one may have it."""
+        group = self.group
+        if not group.told or not self._job.is_input_done or group.queued or self._workforce.running(self):
+            return
+        if self._clerk.is_empty and self._intake.holds_only_held():
+            waiting = self._control.on_hold()
+            with self._lock:
+                is_over = waiting == self._outstanding  # else something is on its way
+            if is_over:
+                self.drain()
+
+    def _robots_kept(
+        self, origin: str, fetched: Fetched, response: requests.Response | None, trail: tuple[LegNote, ...]
+    ) -> None:
+        """Keep what a robots.txt said, and the legs for it."""
+        status = None if response is None else response.status_code
+        text = response.content[:_MOST_ROBOTS_BYTES] if response is not None and fetched.rules is not None else None
+        legs = json.dumps([note.row for note in trail])
+        self._clerk.keep_robots((origin, self._clock.wall(), fetched.how.value, status, text, legs))
 
     def _took(self, count: int) -> None:
         with self._lock:
@@ -288,6 +316,7 @@ class JobCrawl(Crawl):
     def _feed(self, seeds: Iterable[str | Target | BadLine]) -> None:
         job, clerk = self._job, self._clerk
         self._workforce.frontier.bind(2 * self._in_flight)
+        self._hosts.restore()
         self._intake.has_strangers = True
         clerk.start()
         clerk.wake()
@@ -334,7 +363,9 @@ class JobCrawl(Crawl):
                 left = job.ledger.count_waiting()
                 self._books.left(left)
                 is_complete = job.is_input_done and not left
-                job.end("complete" if is_complete else "interrupted", is_complete=is_complete)
+                last = Batch(values={"books": json.dumps(self._books.saved())})
+                self._clerk.note(last)
+                job.end("complete" if is_complete else "interrupted", last, is_complete=is_complete)
             except CrawlPoolError as error:
                 failure = failure or error
         return failure

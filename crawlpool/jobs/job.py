@@ -38,8 +38,8 @@ class Job:
 
     Args:
         path: of its folder, made where there is none. It must be empty, or a job's.
-        outputs: what is written: ``*.jsonl`` (records), ``*.warc.gz`` (exchanges), folders that end in ``/`` (bodies). A
-            name that isn't absolute is of a file in the folder. Records in the folder are always written:
+        outputs: what is written: ``*.jsonl`` (records), ``*.warc.gz`` (exchanges), folders that end in ``/`` (bodies).
+            A name that isn't absolute is of a file in the folder. Records in the folder are always written:
             ``results.jsonl`` unless others are named.
         record_headers: the names of response headers that the records keep; ``None`` for none.
         rotate_bytes: the size at which a WARC file ends and another one begins; ``None`` for never.
@@ -97,9 +97,9 @@ class OpenJob:
         self._came = 0  # rows that the transaction under way has added
         self._is_closed = False
         make_folder(job.path)
+        check_folder(job.path)
         with contextlib.ExitStack() as opened:
             opened.enter_context(JobLock(job.path))
-            check_folder(job.path)
             self.ledger = Ledger(os.path.join(job.path, LEDGER), dedupes=dedupes, max_per_host=max_per_host)
             opened.callback(self.ledger.close)
             self._check_fixed({"outputs": list(job.outputs), "dedupe": dedupes, "max_per_host": max_per_host})
@@ -140,7 +140,8 @@ class OpenJob:
     @property
     def input_digest(self) -> str | None:
         """The digest of these items, as ``Clerk`` counts it; ``None`` of none."""
-        return self._position.get("digest")
+        digest: str | None = self._position.get("digest")
+        return digest
 
     # The clerk's side --------------------------------------------------------------------------------------------
 
@@ -160,20 +161,20 @@ class OpenJob:
 
     # The end -----------------------------------------------------------------------------------------------------
 
-    def end(self, ending: str, *, is_complete: bool) -> None:
+    def end(self, ending: str, last: Batch, *, is_complete: bool) -> None:
         """Note how the run ended; of a job that is complete the outputs get their names.
 
         Args:
             ending: in a word.
+            last: what is committed with that.
             is_complete: whether nothing is left to be fetched.
 
         Raises:
             SinkError: when that can't be written.
         """
-        if is_complete:
-            marks = self.outputs.complete()
-            self.ledger.commit(Batch(marks=marks))
-            self.outputs.committed(marks)
+        last.marks = self.outputs.complete() if is_complete else {}
+        self.ledger.commit(last)
+        self.outputs.committed(last.marks)
         self.ledger.end_run(self._clock.wall(), ending)
         self.flight.close(is_clean=True)
 

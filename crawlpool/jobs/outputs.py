@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.errors import ConfigError, SinkError
 from crawlpool.redact import one_line
+from crawlpool.sinks.parts import Mark
 from crawlpool.sinks.records import Place, RecordsSink
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
     from crawlpool.models import Result
-    from crawlpool.sinks.parts import Mark
 
 #: What a job writes unless told otherwise.
 RECORDS = "results.jsonl"
@@ -21,9 +21,6 @@ RECORDS = "results.jsonl"
 
 class DurableSink(Protocol):
     """An output of a job. One thread drives it; every method raises ``SinkError`` when it can't be written."""
-
-    keeps_bodies: bool
-    needs_wire: bool
 
     def write_all(self, results: Sequence[Result]) -> Any:
         """Write what it keeps of some results."""
@@ -86,7 +83,7 @@ class JobOutputs:
         self._sinks: dict[str, DurableSink] = {}
         try:
             for name in sorted(names, key=is_records):  # stable: those that keep bodies first
-                path, mark = os.path.join(folder, name), marks.get(name)
+                path, mark = os.path.join(folder, name), marks.get(name, Mark())
                 _make_folder_of(path)
                 if is_records(name):
                     self._sinks[name] = RecordsSink(path, headers=headers, run=run, mark=mark)
@@ -99,15 +96,17 @@ class JobOutputs:
                 elif name.endswith("/"):
                     from crawlpool.sinks.bodies import BodiesSink
 
-                    self._sinks[name] = BodiesSink(path, name=name)
+                    self._sinks[name] = BodiesSink(path, mark=mark)
                 else:
-                    raise ConfigError(f"output={name!r}: .jsonl, .warc.gz and folders that end in / are outputs of a job")
+                    raise ConfigError(
+                        f"output={name!r}: .jsonl, .warc.gz and folders that end in / are outputs of a job"
+                    )
         except BaseException:
             self.close()
             raise
         self._records = [sink for sink in self._sinks.values() if isinstance(sink, RecordsSink)]
         #: Whether answers must keep what came over the wire.
-        self.needs_wire = any(sink.needs_wire for sink in self._sinks.values())
+        self.needs_wire = any(getattr(sink, "needs_wire", False) for sink in self._sinks.values())
 
     def write(self, results: Sequence[Result], items: Sequence[Mapping[str, Any]]) -> list[Place]:
         """Write results and items; return where the record of each result stands in the first of the records' files."""

@@ -18,7 +18,7 @@ _MOST_BYTES = 200
 
 
 class JobLock:
-    """The lock of a job's folder; held from when it is made until ``close``, or until the process ends, however it does.
+    """The lock of a job's folder; held from when it is made until ``close``, or until the process ends, however.
 
     Args:
         folder: the job's.
@@ -62,3 +62,39 @@ class JobLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def holder_of(folder: str) -> str | None:
+    """Return who has a job, as its lock says it: ``1234 on host``; ``None`` where nobody does.
+
+    Nothing is locked for that where the process is gone that had it last.
+
+    Args:
+        folder: the job's.
+    """
+    try:
+        fd = os.open(os.path.join(folder, NAME), os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None  # a copy need not have it
+    try:
+        who = os.read(fd, _MOST_BYTES).decode("utf-8", "replace").strip()
+        number, _, host = who.partition(" on ")
+        if number.isdigit() and host == socket.gethostname() and not _is_alive(int(number)):
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return one_line(who) or "another process"
+        return None
+    finally:
+        os.close(fd)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # somebody else's
+    return True

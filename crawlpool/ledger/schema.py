@@ -32,8 +32,8 @@ PENDING = 0
 #           ``jobs.entries`` writes it; `verdict` JSON that says why it is never sent; `crashes` how often in a row it
 #           was in flight at a crash.
 # seen      a digest of what each asks for, and the first that asked.
-# settled   what came of each target that is settled, as JSON: ``store.Batch.results``, with the run at the end. One text
-#           for all of it is written in half the time; the view `result` shows it as columns. `part`, `offset` and
+# settled   what came of each target that is settled, as JSON: ``store.Batch.results``, with the run at the end. One
+#           text for all of it is written in half the time; the view `result` shows it as columns. `part`, `offset` and
 #           `length` tell where the record stands.
 # robots    the text that gave a verdict, by origin.
 # sink      what counts of each output.
@@ -128,7 +128,13 @@ def open_to_read(path: str) -> sqlite3.Connection:
         database = _connected(path, "mode=ro")
     except sqlite3.Error:
         # Where nothing may be written (a copy on a read-only medium) there is no place for SQLite's shared memory. Then
-        # nobody else writes either.
+        # nobody else writes either. But so opened it wouldn't see what still lies beside the file, in the log.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.getsize(f"{path}-wal"):
+                raise JobError(
+                    f"{one_line(path)}: can't be read here, as a part of it still lies in its -wal file and nothing can "
+                    "be written beside it: copy the folder to where that can be done"
+                ) from None
         database = _connected(path, "immutable=1")
     try:
         version = _version_of(database, path)
@@ -142,14 +148,16 @@ def open_to_read(path: str) -> sqlite3.Connection:
 
 def _connected(path: str, how: str) -> sqlite3.Connection:
     address = f"file:{quote(os.path.abspath(path))}?{how}"
-    database = sqlite3.connect(address, uri=True, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(
+        address, uri=True, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+    )
     try:
         database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
+    except BaseException as error:
         database.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        raise JobError(f"{one_line(path)}: no ledger: {error}") from None
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            raise JobError(f"{one_line(path)}: no ledger: {error}") from None
+        raise
     return database
 
 

@@ -23,7 +23,8 @@ _MOST_HOSTS = 20_000  # whose numbers are remembered
 
 # Where nothing of a batch was asked for before, which is nearly always, its rows go straight to where they belong.
 _REMEMBER = """
-INSERT OR IGNORE INTO seen (digest, id) SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
+INSERT OR IGNORE INTO seen (digest, id)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 """
 _TAKE_PLAIN = """
 INSERT INTO target (id, n, host, rank, line)
@@ -47,7 +48,8 @@ CREATE TEMP TABLE incoming (
 _FILL = """
 INSERT INTO incoming
 SELECT ? + key, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-    json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), json_extract(value, '$[6]'), NULL
+    json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), json_extract(value, '$[6]'),
+    NULL
 FROM json_each(?)
 """
 _COMPARE = """
@@ -84,7 +86,8 @@ _ORDER = """
 INSERT INTO host_state (name, orders) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET orders = excluded.orders
 """
 _BLOCK = """
-INSERT INTO host_state (name, is_blocked) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET is_blocked = 1
+INSERT INTO host_state (name, is_blocked) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET is_blocked = excluded.is_blocked
 """
 
 #: Of a target that comes in: ordinal of the input or ``None``, host, rank, the target as JSON, why it isn't to be sent
@@ -105,7 +108,7 @@ class Batch:
         robots: rows of the table ``robots``, without the run.
         cooled: hosts whose cooldown has changed, and until when by the wall clock (0: no more).
         orders: hosts of which an operator said something, as JSON; ``None`` for nothing any more.
-        blocked: hosts that don't want us.
+        blocked: hosts, and whether (1 or 0) they are held as they don't want us.
     """
 
     incoming: list[Any] = dataclasses.field(default_factory=list)
@@ -115,7 +118,7 @@ class Batch:
     robots: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     cooled: list[tuple[str, float]] = dataclasses.field(default_factory=list)
     orders: list[tuple[str, str | None]] = dataclasses.field(default_factory=list)
-    blocked: list[str] = dataclasses.field(default_factory=list)
+    blocked: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether there is anything to be written."""
@@ -169,6 +172,10 @@ class Ledger:
         rows = self.database.execute("SELECT name, mark FROM sink").fetchall()
         return {name: Mark(**json.loads(mark)) for name, mark in rows}
 
+    def host_states(self) -> list[tuple[str, float | None, str | None]]:
+        """Return of hosts until when they rest, by the wall clock, and what an operator said of them, as JSON."""
+        return self.database.execute("SELECT name, cooled_until, orders FROM host_state").fetchall()
+
     def count_waiting(self) -> int:
         """Return how many targets wait; it counts them."""
         return int(self.database.execute("SELECT count(*) FROM target WHERE state = 0").fetchone()[0])
@@ -181,6 +188,7 @@ class Ledger:
             self.database.execute(
                 "INSERT INTO run (n, began_at, monotonic_s) VALUES (?, ?, ?)", (self.run, wall_s, monotonic_s)
             )
+            self.database.execute("UPDATE host_state SET is_blocked = 0 WHERE is_blocked")  # they are asked again
         return before is None or before[1] is not None
 
     def end_run(self, wall_s: float, ending: str) -> None:
@@ -215,8 +223,8 @@ class Ledger:
                 execute(_COOL, row)
             for order in batch.orders:
                 execute(_ORDER, order)
-            for host in batch.blocked:
-                execute(_BLOCK, (host,))
+            for block in batch.blocked:
+                execute(_BLOCK, block)
 
     def put(self, values: Mapping[str, str]) -> None:
         """Remember texts by key; within a transaction."""

@@ -96,6 +96,7 @@ class Addresses:
     """
 
     def __init__(self) -> None:
+        self.ended_at = -math.inf  # when the last answer of one that isn't known yet ended, as far as is known
         self._known: weakref.WeakValueDictionary[str, Address] = weakref.WeakValueDictionary()
 
     def __len__(self) -> int:
@@ -114,6 +115,7 @@ class Addresses:
         known = self._known.get(str(least))
         if known is None:
             known = self._known[str(least)] = Address(least)
+            known.ended_at = self.ended_at
         return known
 
 

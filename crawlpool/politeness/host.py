@@ -11,6 +11,8 @@ from crawlpool.politeness.came import Came, How
 from crawlpool.politeness.window import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crawlpool.limits import HostLimits
 
 #: The first wait in seconds after a refusal that names no time; it doubles with each further one.
@@ -25,6 +27,8 @@ class Host:
 
     Args:
         name: as it stands in URLs, lower case, no port.
+        on_cooldown: called with the host when its cooldown has changed.
+        ended_at: when its last answer ended, as far as is known.
 
     Not thread-safe: its owner's lock guards it.
     """
@@ -32,6 +36,7 @@ class Host:
     __slots__ = (
         "_breaker",
         "_is_probing",
+        "_on_cooldown",
         "_refusals",
         "_window",
         "address",
@@ -47,10 +52,12 @@ class Host:
         "whereabouts",
     )
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self, name: str, on_cooldown: Callable[[Host], object] | None = None, ended_at: float = -math.inf
+    ) -> None:
         self.name = name
         self.running = 0
-        self.ended_at = -math.inf
+        self.ended_at = ended_at
         self.cooled_until = -math.inf
         self.crawl_delay_s = 0.0
         self.lines: list[Any] = []  # the schedule's own: what waits for this host
@@ -59,6 +66,7 @@ class Host:
         self.address: Address | None = None
         self.lifted_at = -math.inf  # since when no earlier refusal counts
         self.kept_s = 0.0  # how long after its last answer it must be remembered, as a delay may count from there
+        self._on_cooldown = on_cooldown
         self._refusals = 0
         self._breaker: Breaker | None = None  # nearly no host needs one
         self._is_probing = False
@@ -111,6 +119,12 @@ class Host:
         self.cooled_until = -math.inf
         self._refusals = 0
         self.lifted_at = now
+        self._tell()
+
+    def rest(self, seconds: float, now: float) -> None:
+        """Take it that it refused before we knew it, and rests for so many seconds from now on."""
+        self.cooled_until = max(self.cooled_until, now + seconds)
+        self._tell()
 
     @property
     def trouble(self) -> Any:
@@ -183,6 +197,11 @@ class Host:
             # Bounded before it is computed: 2.0 ** 5000 is an error. None counted: an answer came in between.
             retry_after_s = FIRST_COOLDOWN_S * 2.0 ** min(max(self._refusals - 1, 0), 40)
         self.cooled_until = max(self.cooled_until, now + min(retry_after_s, limits.max_cooldown_s))
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._on_cooldown is not None:
+            self._on_cooldown(self)
 
     def __repr__(self) -> str:
         return f"<Host {self.name}: {self.running} running>"

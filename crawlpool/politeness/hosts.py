@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.politeness.address import Addresses, Whereabouts
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _FEW = 1024
+_MOST_COOLED = 10_000  # hosts that are remembered to have new cooldowns; where there are more all are looked at
 
 
 class Hosts:
@@ -27,6 +29,12 @@ class Hosts:
         self._hosts: dict[str, Host] = {}
         self.sought: list[Any] = []  # by whom hosts are sought, one for each host; taken by who finds them
         self._addresses = Addresses()
+        # Those whose cooldown has changed since somebody asked; `None` where they are to be looked for among all.
+        self._cooled: set[Host] | None = None
+        self.has_cooled = False  # whether there may be any
+        self._resumed_at = (
+            -math.inf
+        )  # when the last answer of each ended, as far as an earlier process may have asked it
         self._look_at = _FEW  # so many hosts have the forgettable ones looked for
 
     def __len__(self) -> int:
@@ -48,12 +56,41 @@ class Hosts:
         if host is None:
             if len(self._hosts) >= self._look_at:
                 self._forget(now)
-            host = self._hosts[name] = Host(name)
+            host = self._hosts[name] = Host(name, self._note_cooldown, self._resumed_at)
         return host
 
     def find(self, name: str) -> Host | None:
         """Return a host if it is known."""
         return self._hosts.get(name)
+
+    def cooled(self, now: float) -> list[tuple[str, float]]:
+        """Return the hosts whose cooldown has changed since the last call, each with the seconds that are left.
+
+        There are none left where it was lifted. The first call, and one after very many changes, names all that rest.
+        """
+        cooled = self._cooled
+        if cooled is None:
+            cooled = {host for host in self if host.cooled_until > now or host.lifted_at != -math.inf}
+        self._cooled, self.has_cooled = set(), False
+        return [(host.name, max(host.cooled_until - now, 0.0)) for host in cooled]
+
+    def resume(self, cooled: Iterable[tuple[str, float]], now: float, *, waits_delay: bool) -> None:
+        """Have hosts go on where an earlier process left them.
+
+        Args:
+            cooled: those that rest, and for how many seconds from now.
+            now: the time.
+            waits_delay: whether each host, and each address, counts as having ended an answer now.
+        """
+        if waits_delay:
+            self._resumed_at = self._addresses.ended_at = now
+            for host in self:
+                host.ended_at = max(host.ended_at, now)
+                if host.address is not None:
+                    host.address.ended_at = max(host.address.ended_at, now)
+        for name, seconds in cooled:
+            if seconds > 0:
+                self.of(name, now).rest(seconds, now)
 
     def seek(self, host: Host, by: object) -> None:
         """Have a host's address found, unless it is or is going to be; ``by`` tells those who find it how."""
@@ -77,6 +114,13 @@ class Hosts:
         else:
             host.whereabouts = Whereabouts.FOREIGN if found is None else Whereabouts.LOST
         return host
+
+    def _note_cooldown(self, host: Host) -> None:
+        self.has_cooled = True
+        if self._cooled is not None:
+            self._cooled.add(host)
+            if len(self._cooled) > _MOST_COOLED:  # nobody asks
+                self._cooled = None
 
     def _forget(self, now: float) -> None:
         # Looked for when they have doubled since the last time: a constant cost for each host.

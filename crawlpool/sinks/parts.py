@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import zlib
 from typing import TYPE_CHECKING, NoReturn
 
 from crawlpool import disk
@@ -42,12 +43,14 @@ class Mark:
         tail: the SHA-256, in hex, of the last ``min(length, 4096)`` bytes before ``length``: compared before a file is
             cut, so that no file is cut that isn't the one the mark is about. Empty where ``length`` is 0.
         is_complete: whether nothing comes after it, so that the part has its final name.
+        crc: the CRC-32 of all bytes of the part that count, by which ``crawlpool verify`` finds one that was changed.
     """
 
     part: int = 1
     length: int = 0
     tail: str = ""
     is_complete: bool = False
+    crc: int = dataclasses.field(default=0, compare=False)
 
 
 class Parts:
@@ -88,6 +91,7 @@ class Parts:
         self._fd: int | None = None
         self._part = mark.part
         self._length = 0  # of the part, what waits in memory included
+        self._crc = mark.crc  # of the part, what waits in memory not included
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._unsynced: list[int] = []  # descriptors of parts before this one that were not synced yet
@@ -292,7 +296,7 @@ class Parts:
         self._unnamed.add(self._part)
         self._fd = None
         self._part += 1
-        self._length = 0
+        self._length = self._crc = 0
         if not self._overwrites and os.path.lexists(self._path(self._part)):
             self._refuse(f"{self._path(self._part)} is there, and is not of this output")
         self._fd = disk.open_file(self._path(self._part, is_open=True), create=True, exclusive=True)
@@ -306,7 +310,9 @@ class Parts:
     def _write_out(self) -> None:
         if self._waiting:
             assert self._fd is not None
-            disk.write_all(self._fd, self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting))
+            data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+            disk.write_all(self._fd, data)
+            self._crc = zlib.crc32(data, self._crc)
             self._waiting.clear()
             self._waiting_bytes = 0
 
@@ -321,7 +327,7 @@ class Parts:
             disk.sync_folder(self._folder or os.curdir)
             self._is_folder_changed = False
         if self._fd is not None:
-            self._synced = Mark(self._part, self._length, tail_of(self._fd, self._length))
+            self._synced = Mark(self._part, self._length, tail_of(self._fd, self._length), crc=self._crc)
 
     # -- names and failures ----------------------------------------------------------------------------------------
 

@@ -224,6 +224,8 @@ class Urllib3Adapter(HTTPAdapter):
         response.request = req
         response.connection = self
         response.wire = resp.wire  # type: ignore[attr-defined]
+        if resp._original_response.kept is not None:
+            response.kept = resp._original_response.kept  # type: ignore[attr-defined]
         return response
 
     def gave_back(self, origin: _Origin) -> None:
@@ -325,6 +327,9 @@ class Urllib3Adapter(HTTPAdapter):
         chosen: Any = select_proxy(request.url, proxies)
         proxy = prepend_scheme_if_needed(chosen, "http")  # as it was used
         response.raw.wire = response.wire = Wire(None, proxy, None, None, False, ())  # type: ignore[attr-defined]
+        kept = getattr(response.raw._original_response, "kept", None)
+        if kept is not None:
+            response.kept = kept  # type: ignore[attr-defined]
         return response
 
 

@@ -12,6 +12,8 @@ import re
 import sys
 from typing import Any
 
+from crawlpool.transport.keeping import Kept, final_head
+
 #: Lines that a header may have, and bytes of each: as http.client has them.
 MOST_HEADERS, MOST_LINE_BYTES = 100, 65536
 _MAX_INTERIM = 16
@@ -67,6 +69,8 @@ def parse_header(lines: list[bytes]) -> http.client.HTTPMessage:
 class Answer(http.client.HTTPResponse):
     """The answer of a tracked connection."""
 
+    kept: Kept | None = None
+
     def begin(self) -> None:
         """Read status line and header, and find out how the body ends (RFC 9112 6.3)."""
         this: Any = self
@@ -120,3 +124,39 @@ class Answer(http.client.HTTPResponse):
         if amt == 2 and getattr(self, "chunk_left", None) == 0 and data != b"\r\n":
             raise ValueError("a chunk that doesn't end where its size says")
         return data
+
+
+class KeepingAnswer(Answer):
+    """The answer of an exchange that keeps the wire."""
+
+    def begin(self) -> None:
+        """As ``Answer.begin``, keeping the header's bytes."""
+        if self.headers is not None:
+            return
+        fp = self.fp
+        tap = _Tap(fp)
+        self.fp = tap
+        try:
+            super().begin()
+        finally:
+            if self.fp is tap:
+                self.fp = fp
+        self.kept = Kept(final_head(tap.lines), b"")
+
+
+class _Tap:
+    """Keeps the lines that are read through it."""
+
+    def __init__(self, fp: Any) -> None:
+        self._fp = fp
+        self.lines: list[bytes] = []
+
+    def readline(self, limit: int = -1) -> bytes:
+        """Read a line."""
+        line: bytes = self._fp.readline(limit)
+        self.lines.append(line)
+        return line
+
+    def close(self) -> None:
+        """Close what is read."""
+        self._fp.close()

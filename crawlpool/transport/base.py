@@ -31,6 +31,7 @@ class Exchange:
         token: the caller's own, handed back with the completion.
         is_quick: whether finishing it runs no code of the user's, so that many can be finished in one go.
         is_aborted: set by ``abort`` from another thread.
+        keeps_wire: whether its response keeps the bytes of the wire, as ``response.kept``; not where it is streamed.
         end: how to end it while it is being sent; set by whoever sends it, from which moment on ``abort`` works.
     """
 
@@ -43,6 +44,7 @@ class Exchange:
     token: Any = None
     is_quick: bool = False
     is_aborted: bool = False
+    keeps_wire: bool = False
     end: Callable[[], object] | None = None
 
     def abort(self) -> None:

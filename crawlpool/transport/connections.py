@@ -17,7 +17,8 @@ from urllib3.exceptions import (
     NewConnectionError,
 )
 
-from crawlpool.transport.answer import Answer
+from crawlpool.transport.answer import Answer, KeepingAnswer
+from crawlpool.transport.keeping import keeps_here
 from crawlpool.transport.tls import telling
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class _Tracked:
     peer: str | None = None
     _key: int | None = None
     _guard: Any = None
+    _sent: bytes | None = None  # the request's header, where the exchange keeps the wire
     _response_options: Any
 
     def _new_conn(self: Any) -> socket.socket:
@@ -142,9 +144,22 @@ class _Tracked:
             self._buffer.extend(known.lines)
         self.endheaders()
 
+    def _send_output(self: Any, *args: Any, **kwargs: Any) -> None:
+        self._sent = b"\r\n".join([*self._buffer, b"", b""]) if keeps_here() else None
+        super()._send_output(*args, **kwargs)  # type: ignore[misc]
+
     def getresponse(self: Any) -> Any:
         sock, key = self.sock, self._key
-        response = super().getresponse()  # type: ignore[misc]
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            self.response_class = KeepingAnswer
+        try:
+            response = super().getresponse()  # type: ignore[misc]
+        finally:
+            if sent is not None:
+                del self.response_class
+        if sent is not None:
+            response._original_response.kept.request_head = sent
         if self.sock is None and key is not None and sock.fileno() >= 0:
             # The server closes after this answer, and http.client has let go of the socket; the body is still to come
             # over it. The guard keeps the descriptor ours until nobody else can reach it any more.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.structures import CaseInsensitiveDict
@@ -13,6 +13,9 @@ from urllib3.response import HTTPResponse
 from crawlpool.decode import Decoder, decode_body
 from crawlpool.errors import BodyStalled, BodyTooLarge, TruncatedBody
 from crawlpool.transport.response import LeanResponse
+
+if TYPE_CHECKING:
+    from crawlpool.transport.keeping import Kept
 
 _PIECE_BYTES = 65536
 
@@ -81,14 +84,20 @@ def _read_httplib(raw: HTTPResponse, encoding: str | None, cap: int | None) -> b
     fp: Any = raw._original_response
     length = fp.length
     is_chunked = fp.chunked
+    kept: Kept | None = getattr(fp, "kept", None)
     try:
         if cap is None:
             body: bytes = fp.read()
             wire_bytes = len(body)
+            if kept is not None:
+                kept.body = body
             if encoding:
                 body = decode_body(body, encoding)
         else:
-            body, wire_bytes = _read_capped(fp, encoding, cap)
+            wire_pieces: list[bytes] | None = [] if kept is not None and encoding else None
+            body, wire_bytes = _read_capped(fp, encoding, cap, wire_pieces)
+            if kept is not None:
+                kept.body = body if wire_pieces is None else b"".join(wire_pieces)
     except http.client.IncompleteRead as error:
         raise TruncatedBody(_cut(len(error.partial), length)) from None
     except ssl.SSLEOFError as error:
@@ -104,6 +113,8 @@ def _read_httplib(raw: HTTPResponse, encoding: str | None, cap: int | None) -> b
     except ValueError as error:  # http.client's int() of a chunk size
         raise TruncatedBody(f"the chunked body is malformed: {error}") from None
     if length is not None and not is_chunked and fp._method != "HEAD" and wire_bytes < length:
+        if kept is not None:
+            kept.body = None
         raise TruncatedBody(_cut(wire_bytes, length))  # read(n) of http.client ends early without a word
     raw._fp_bytes_read = wire_bytes
     raw.length_remaining = 0 if length is not None else None
@@ -114,7 +125,7 @@ def _read_httplib(raw: HTTPResponse, encoding: str | None, cap: int | None) -> b
     return body
 
 
-def _read_capped(fp: Any, encoding: str | None, cap: int) -> tuple[bytes, int]:
+def _read_capped(fp: Any, encoding: str | None, cap: int, wire_pieces: list[bytes] | None = None) -> tuple[bytes, int]:
     length = fp.length
     if length is not None and length > cap and not encoding:
         raise BodyTooLarge(f"the body is {length:,} bytes long; the cap is {cap:,}")
@@ -129,6 +140,8 @@ def _read_capped(fp: Any, encoding: str | None, cap: int) -> tuple[bytes, int]:
     decoder, decoded, wire_bytes = Decoder(encoding, cap), [], 0
     while piece := fp.read(_PIECE_BYTES):
         wire_bytes += len(piece)
+        if wire_pieces is not None:
+            wire_pieces.append(piece)
         decoded.append(decoder.feed(piece))
     decoded.append(decoder.finish())
     return b"".join(decoded), wire_bytes

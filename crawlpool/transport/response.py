@@ -15,6 +15,7 @@ from urllib3.response import HTTPResponse
 
 if TYPE_CHECKING:
     from crawlpool.models import Wire
+    from crawlpool.transport.keeping import Kept
 
 _MOST_MEMOS = 1000
 _encodings: dict[str, str | None] = {}
@@ -37,6 +38,7 @@ class LeanResponse(requests.Response):
     _elapsed_s = 0.0
     _fields: list[tuple[str, str]] | tuple[()] = ()
     _wire_body: bytes | None = None
+    kept: Kept | None = None
 
     @property
     def raw(self) -> Any:

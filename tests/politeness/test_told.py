@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from crawlpool.errors import ConfigError
@@ -40,6 +43,8 @@ def test_the_limits_that_follow(told: Told, own: HostLimits | None, limits: Host
         (Told(Order.HOLD), True, None),
         (Told(Order.HOLD, None, is_over=True), False, "held"),
         (Told(Order.SKIP), False, "host_skipped"),
+        (Told().blocked(True), True, None),
+        (Told().blocked(True).blocked(False), False, None),
     ],
 )
 def test_what_becomes_of_its_targets(told: Told, waits: bool, ends: str | None) -> None:
@@ -62,3 +67,30 @@ def test_a_delay_that_can_not_be() -> None:
     """It is refused when it is told, and the message names it."""
     with pytest.raises(ConfigError, match="delay_s=-1"):
         Told(delay_s=-1)
+
+
+def test_who_says_it_is_told_apart() -> None:
+    """A hold of the crawl's own is none of an operator's; their next order takes its place, their delay doesn't."""
+    own = NOTHING.blocked(True)
+    assert (own.is_held, own.is_operators, own.is_nothing) == (False, False, False)
+    slower = own.delayed(2.0)
+    assert (slower.is_blocked, slower.waits, slower.is_operators) == (True, True, True)
+    assert slower.ordered(Order.HOLD) == Told(Order.HOLD, 2.0)
+    assert slower.blocked(False) == Told(Order.GO, 2.0)
+
+
+def test_what_an_operator_says_is_written_and_read() -> None:
+    """As JSON-ready fields; a hold that has come to its end is one again, and one of the crawl's own is none."""
+    for told in (Told(Order.HOLD), Told(Order.SKIP, 3.5), Told(delay_s=0)):
+        assert Told.of(json.loads(json.dumps(told.fields))) == told
+    assert Told.of(Told(Order.HOLD, 1.0, is_over=True).fields) == Told(Order.HOLD, 1.0)
+    assert Told.of(NOTHING.blocked(True).delayed(2.0).fields) == Told(delay_s=2.0)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"order": "stop"}, {"order": ["hold"]}, {"order": "go", "delay_s": "1"}, "hold", None]
+)
+def test_what_is_no_order_is_refused(fields: Any) -> None:
+    """Whoever has written in the file."""
+    with pytest.raises(ConfigError):
+        Told.of(fields)

@@ -16,6 +16,7 @@ from crawlpool.transport.curl.library import EngineSettings
 from crawlpool.transport.curl.raw import StreamedAnswer, StreamReader
 from crawlpool.transport.curl.route import Routes
 from crawlpool.transport.curl.transfer import Transfer
+from crawlpool.transport.keeping import keeps_here
 from crawlpool.transport.response import LeanResponse, raw_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class CurlAdapter(HTTPAdapter):
         if self.is_mocked():
             return HTTPAdapter.send(self, request, stream, timeout, verify, cert, proxies)
         settings = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
-        return self.perform(Exchange(request, settings, Deadline(None)))
+        return self.perform(Exchange(request, settings, Deadline(None), keeps_wire=keeps_here() and not stream))
 
     @staticmethod
     def is_mocked() -> bool:
@@ -145,6 +146,8 @@ class CurlAdapter(HTTPAdapter):
             response = response_of(transfer, self)
             if response.is_redirect:
                 response._content, response._content_consumed = b"", True
+                if response.kept is not None:
+                    response.kept.body = None  # it isn't whole
                 return response
         raise fault
 

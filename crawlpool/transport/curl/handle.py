@@ -11,6 +11,7 @@ from requests.exceptions import InvalidHeader
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from crawlpool.transport.curl.gate import Gate
+from crawlpool.transport.curl.sent import SentHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,7 @@ class Handle:
         self.gate = Gate(connections, is_multiplexed=self._is_http2)
         self.head: list[bytes] = self.gate.head
         self.body: list[bytes] = []
+        self._sent = SentHead(pycurl, self.curl)
         self._signature: Any = None
         self._lines_of: Any = None  # the headers that are set, as a copy of the request's own dict
         self._shared_lines: Any = None  # the same, where many requests have one dict
@@ -81,6 +83,7 @@ class Handle:
         signature = (transfer.way, request.method, exchange.max_body_bytes, transfer.is_fresh)
         if is_special or signature != self._signature:
             curl.reset()
+            self._sent.forget(was_reset=True)
             self._set_base(transfer)
             self._signature = None if is_special else signature
             self._lines_of = self._shared_lines = None
@@ -101,6 +104,7 @@ class Handle:
             self._timeout_ms = timeout_ms
         if transfer.addresses is not None:
             curl.setopt(pycurl.RESOLVE, [_resolve_entry(transfer)])
+        self._sent.arm(keeps=exchange.keeps_wire)
         self.gate.begin(transfer)
         self.head.clear()
         self.body.clear()
@@ -115,6 +119,8 @@ class Handle:
             transfer.body = self.body[:]
             self.body.clear()
         self.head.clear()
+        if transfer.exchange.keeps_wire:
+            transfer.sent = self._sent.of(transfer)
         if transfer.code:
             transfer.os_error = getinfo(pycurl.OS_ERRNO)
             transfer.has_connected = getinfo(pycurl.CONNECT_TIME) > 0
@@ -226,6 +232,7 @@ class Handle:
         request, proxy = transfer.exchange.request, transfer.way.proxy
         if proxy is not None and "@" in proxy and "proxy-authorization" in store:
             store = {lower: pair for lower, pair in store.items() if lower != "proxy-authorization"}  # libcurl adds it
+        self._sent.forget()
         lines = header_lines(store, lacks_body=request.body is None and request.method in _WITH_BODY)
         self.curl.setopt(self._pycurl.HTTPHEADER, lines)
         self._lines_of = None if is_special else dict(store)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.errors import CutHeader, ProtocolError
 from crawlpool.models import Wire
 from crawlpool.transport.answer import BLANK, MOST_HEADERS, MOST_LINE_BYTES, parse_header
+from crawlpool.transport.keeping import Kept, final_head
 from crawlpool.transport.response import LeanResponse, lean_response
 
 if TYPE_CHECKING:
@@ -161,7 +162,10 @@ def response_of(transfer: Transfer, adapter: Any) -> LeanResponse:
         timings,
     )
     elapsed_s = timings[0] + timings[3] if timings else 0.0
-    return lean_response(request, adapter, status, reason, fields, store, wire, body, elapsed_s)
+    response = lean_response(request, adapter, status, reason, fields, store, wire, body, elapsed_s)
+    if transfer.exchange.keeps_wire:
+        response.kept = Kept(final_head(transfer.head), transfer.sent, body)
+    return response
 
 
 def _may_be_http2(transfer: Transfer) -> bool:

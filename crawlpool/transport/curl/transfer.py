@@ -78,6 +78,7 @@ class Transfer:
     dns_s: float = 0.0
     # What came of it.
     head: Sequence[bytes] = ()
+    sent = b""  # the request's header, where the exchange keeps the wire
     body: Sequence[bytes] = ()
     code = 0
     message = ""

@@ -1,0 +1,57 @@
+"""``crawlpool explain``: each request, each wait and each decision of one URL of a job."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from crawlpool.cli.answer import write_answer
+from crawlpool.cli.exits import Exit
+from crawlpool.cli.jobs import JOB, not_in
+
+_EPILOG = """\b
+Why did this one fail, and what was tried?
+  crawlpool explain crawl https://example.org/page
+How long did it wait, and for what?
+  crawlpool explain crawl https://example.org/page --json | jq '.legs[].waits'
+
+The URL is the one that was asked for, in whatever spelling, and not where a redirect led. Times are UTC. While a job
+runs, the requests of a URL are told as soon as its record is there; of one that waits, what it waits for.
+
+\b
+Exit codes:
+  0  told
+  3  the job doesn't have the URL, or is damaged; or there is no job
+  2  the command line is wrong
+"""
+
+
+def explain_command() -> click.Command:
+    """Return the command ``crawlpool explain``."""
+    return click.Command(
+        "explain",
+        callback=_explain,
+        params=[
+            JOB,
+            click.Argument(["url"], metavar="URL"),
+            click.Option(["--json", "as_json"], is_flag=True, help="Write one JSON object."),
+        ],
+        help="Tell what became of one URL of a job, and why: each request that it took, what it waited for, what "
+        "robots.txt said and in which line, redirects, retries and their causes. JOB is its folder; it may run meanwhile.",
+        short_help="Tell each request, wait and decision of one URL of a job.",
+        epilog=_EPILOG,
+    )
+
+
+def _explain(job: str, url: str, as_json: bool) -> Exit:
+    from crawlpool.cli.explain_text import lines_of
+    from crawlpool.jobs.explaining import explained
+    from crawlpool.jobs.reading import open_job
+
+    with open_job(job) as opened:
+        found = explained(opened, url)
+        if found is None:
+            raise not_in(opened, url)
+    write_answer([json.dumps(found)] if as_json else lines_of(found))
+    return Exit.OK

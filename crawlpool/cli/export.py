@@ -1,0 +1,136 @@
+"""``crawlpool export``: writes the records of a job to a file, as JSON lines or as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crawlpool.cli.exits import Exit
+from crawlpool.cli.jobs import JOB, gathered, new_file, write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from crawlpool.jobs.records import JobRecord
+
+_OUTCOMES = ("ok", "http_error", "failed", "disallowed", "skipped")
+#: How cells begin that a spreadsheet runs as formulas; the last four are as wide as a Chinese character.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
+
+_EPILOG = """\b
+A table for a spreadsheet:
+  crawlpool export crawl -o crawl.csv
+What failed, to be looked at by a program:
+  crawlpool export crawl --outcome failed | jq -c '[.url, .error.kind]'
+The URLs that are to be tried once more, elsewhere:
+  crawlpool export crawl --outcome failed | jq -r .url > again.txt
+
+Records come in the order of the input. In a table each kind of error, and each of its messages, has a column of its own,
+lists and objects are JSON, and a cell that a spreadsheet would run as a formula begins with an apostrophe.
+
+\b
+Exit codes:
+  0  written
+  3  the job or the file can't be read or written; or there is no job
+  2  the command line is wrong
+"""
+
+
+def export_command() -> click.Command:
+    """Return the command ``crawlpool export``."""
+    return click.Command(
+        "export",
+        callback=_export,
+        params=[
+            JOB,
+            click.Option(
+                ["-o", "--output"],
+                metavar="DEST",
+                default="-",
+                help="Where to: a path that ends in .jsonl or .csv, or - for JSON lines on standard output (the "
+                "default). A file that is there is replaced, when the new one is whole.",
+            ),
+            click.Option(["--outcome"], type=click.Choice(_OUTCOMES), help="Only what ended so."),
+            click.Option(["--host"], metavar="HOST", help="Only what is of this host."),
+        ],
+        help="Write the records of a job, of all that is done. JOB is its folder; it may run meanwhile.",
+        short_help="Write the records of a job as JSON lines or a table.",
+        epilog=_EPILOG,
+    )
+
+
+def _export(job: str, output: str, outcome: str | None, host: str | None) -> Exit:
+    from crawlpool.jobs.reading import open_job
+
+    ending = os.path.splitext(output)[1].lower()
+    if output != "-" and ending not in (".jsonl", ".csv"):
+        what = f"-o {output!r}: '-' (standard output) and paths that end in .jsonl or .csv work"
+        raise click.UsageError(what, click.get_current_context())
+    with open_job(job) as opened:
+        found = opened.records(outcome=outcome, host=host)
+        pieces = table_of(found) if ending == ".csv" else lines_of(found)
+        if output == "-":
+            write_bytes(pieces)
+            return Exit.OK
+        _check_apart(job, output)
+        with new_file(output) as fd:
+            for piece in gathered(pieces):
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(fd, view) :]
+    return Exit.OK
+
+
+def _check_apart(job: str, output: str) -> None:
+    """Refuse to replace a file of the job itself."""
+    folder = os.path.realpath(job)
+    if os.path.lexists(output) and os.path.realpath(output).startswith(os.path.join(folder, "")):
+        what = f"-o {output!r}: it is there, in the job itself; files of a job aren't replaced"
+        raise click.UsageError(what, click.get_current_context())
+
+
+def lines_of(records: Iterable[JobRecord]) -> Iterator[bytes]:
+    """Yield each record as a line of JSON, as the job has it."""
+    from crawlpool.record import to_line
+
+    for record in records:
+        yield to_line(dict(record))
+
+
+def table_of(records: Iterable[JobRecord]) -> Iterator[bytes]:
+    """Yield the head of a table in CSV, and a row for each record; UTF-8."""
+    from crawlpool.record import EMPTY, TIMINGS
+
+    parts = {"error": ("kind", "message"), "timings": TIMINGS}
+    yield _row([f"{key}.{part}" if part else key for key in EMPTY for part in parts.get(key, ("",))])
+    for record in records:
+        cells: list[Any] = []
+        for key in EMPTY:
+            value = record.get(key)
+            if key in parts:
+                cells += [value.get(part) if isinstance(value, dict) else None for part in parts[key]]
+            else:
+                cells.append(value)
+        yield _row([cell_of(cell) for cell in cells])
+
+
+def cell_of(value: Any) -> str:
+    """Return a value as the text of a cell, which no spreadsheet takes for a formula."""
+    if value is None or value == []:
+        return ""
+    if isinstance(value, str):
+        text = value.replace("\0", "\\0")
+        return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+    # Numbers have no apostrophe: they are some, the negative ones too.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _row(cells: list[str]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue().encode("utf-8", "backslashreplace")

@@ -1,0 +1,146 @@
+"""What ``crawlpool status`` says of a job that nobody can be asked about: what its ledger has."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.clock import iso_utc
+from crawlpool.redact import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from crawlpool.jobs.reading import JobReader, JobRun
+
+#: Hosts of each sort that are listed.
+_LISTED = 1000
+_COUNTED = 100_000
+_OUTCOMES = ("ok", "http_error", "failed", "disallowed", "skipped")
+_STATES = {
+    "new": "nothing was begun",
+    "running": "a run goes on, which doesn't answer here",
+    "complete": "complete",
+    "interrupted": "interrupted",
+    "broken_off": "broken off: the process ended without a word; nothing of what is done is lost",
+}
+
+
+def status_of_job(path: str) -> dict[str, Any]:
+    """Return what the ledger of a job has to say.
+
+    Args:
+        path: of its folder.
+
+    Returns:
+        What the status of a run has, as far as it makes sense; with ``state``, ``pending``, ``is_input_done``, ``items``,
+        ``runs``, ``kinds``, ``statuses`` and ``next``: what to do, or ``None``.
+
+    Raises:
+        JobError: when there is no job, or it is damaged.
+    """
+    from crawlpool.jobs.reading import open_job
+    from crawlpool.ledger.lock import holder_of
+
+    with open_job(path) as job:
+        has_it = holder_of(path) is not None
+        report, runs = job.report, job.runs
+        books = job.ledger.value("books") or {}
+        state = _state_of(runs, has_it)
+        is_done = job.is_input_done
+        found: dict[str, Any] = {
+            "state": state,
+            "elapsed_s": round(report.elapsed_s, 3),
+            "inputs": report.inputs,
+            "found": report.found,
+            **{name: getattr(report, name) for name in _OUTCOMES},
+            "pending": report.pending,
+            "is_input_done": is_done,
+            "queued": report.pending,
+            "total": report.inputs + report.found if is_done else None,
+            "items": report.items,
+            "kinds": books.get("kinds", {}),
+            "statuses": books.get("statuses", {}),
+            **_hosts(job),
+            "runs": [_run(run) for run in runs],
+        }
+    found["next"] = _next(path, found)
+    return found
+
+
+def _state_of(runs: Sequence[JobRun], has_it: bool) -> str:
+    if has_it:
+        return "running"
+    if not runs:
+        return "new"
+    return "broken_off" if runs[-1].ended_at_s is None else runs[-1].ending or "interrupted"
+
+
+def _run(run: JobRun) -> dict[str, Any]:
+    ended = None if run.ended_at_s is None else iso_utc(run.ended_at_s)
+    return {"n": run.n, "began_at": iso_utc(run.began_at_s), "ended_at": ended, "ending": run.ending}
+
+
+def _hosts(job: JobReader) -> dict[str, Any]:
+    from crawlpool.jobs.explaining import said_of
+
+    found: dict[str, list[Any]] = {"held": [], "skipped_hosts": [], "delays": [], "resting": []}
+    now = time.time()
+    for host in job.ledger.hosts():
+        said = said_of(host.orders) or {}
+        by = "operator" if said.get("order") == "hold" else "blocks" if host.is_blocked else None
+        if by is not None:
+            waiting = job.ledger.count_waiting(host.name, _COUNTED)
+            found["held"].append({"host": host.name, "by": by, "waiting": waiting})
+        if said.get("order") == "skip":
+            found["skipped_hosts"].append(host.name)
+        if said.get("delay_s") is not None:
+            found["delays"].append({"host": host.name, "delay_s": said["delay_s"]})
+        if host.cooled_until is not None and host.cooled_until > now:
+            found["resting"].append({"host": host.name, "for_s": round(host.cooled_until - now, 3)})
+    found["resting"].sort(key=lambda one: -one["for_s"])
+    return {sort: hosts[:_LISTED] for sort, hosts in found.items()}
+
+
+def _next(path: str, found: Mapping[str, Any]) -> str | None:
+    """Return what may be done now."""
+    if found["state"] == "running":
+        return None
+    has_command = os.path.exists(os.path.join(path, "job.toml"))
+    resume = f"crawlpool resume {one_line(path)}" if has_command else None
+    if found["state"] != "complete":
+        return resume or "begin the same crawl with this job again: it goes on where it was"
+    if found["failed"] or found["http_error"]:
+        return None if resume is None else f"{resume} --retry-failed"
+    return None
+
+
+def lines_of_job(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the status of a job as lines of text."""
+    from crawlpool.cli.status import hosts_lines
+    from crawlpool.observe.pace import duration
+
+    ends = {name: found[name] for name in _OUTCOMES}
+    done = ", ".join(f"{count:,} {name}" for name, count in ends.items())
+    total = "" if found["total"] is None else f" of {found['total']:,}"
+    yield f"{_STATES.get(found['state'], found['state'])}: {sum(ends.values()):,}{total} URLs done: {done}"
+    if found["state"] != "complete":
+        rest = "" if found["is_input_done"] else "; the input isn't read to its end"
+        yield f"{found['pending']:,} wait for {'their turn' if found['state'] == 'running' else 'the next run'}{rest}"
+    if found["items"]:
+        yield f"{found['items']:,} items"
+    causes = {**found["kinds"], **found["statuses"]}
+    if causes:
+        often = sorted(causes.items(), key=lambda cause: -cause[1])[:5]
+        yield f"failures: {', '.join(f'{count:,} {one_line(str(cause), 40)}' for cause, count in often)}"
+    yield from hosts_lines(found)
+    runs = found["runs"]
+    for run in runs[-3:]:
+        end = f"to {run['ended_at']}, {run['ending']}" if run["ended_at"] else "and no end of it is known"
+        if run is runs[-1] and found["state"] == "running":
+            end = "and goes on"
+        yield f"run {run['n']} of {len(runs)}: from {run['began_at']} {end}"
+    yield f"all runs together took {duration(found['elapsed_s'])}"
+    if found["next"] is not None:
+        yield f"next: {found['next']}"

@@ -1,0 +1,137 @@
+"""What the commands have in common that read a job: how they find a URL in it, and how bytes go out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from crawlpool.errors import CrawlPoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from crawlpool.jobs.reading import JobReader
+    from crawlpool.jobs.records import JobRecord
+
+#: What each command says of its argument.
+JOB = click.Argument(["job"], metavar="JOB")
+_GATHERED_BYTES = 1 << 16
+
+
+class NotInJob(CrawlPoolError):
+    """A job doesn't have what was asked for; the message names both."""
+
+
+class Pending(NotInJob):
+    """A URL of a job isn't done yet."""
+
+
+def is_job(path: str) -> bool:
+    """Tell whether a folder is a job's."""
+    from crawlpool.ledger.schema import NAME
+
+    return os.path.lexists(os.path.join(path, NAME))
+
+
+def record_in(job: JobReader, url: str) -> JobRecord:
+    """Return the record of a URL.
+
+    Raises:
+        Pending: when it waits to be fetched.
+        NotInJob: when the job doesn't have it at all.
+    """
+    record = job.get(url)
+    if record is None:
+        number = job.find(url)
+        raise not_in(job, url) if number is None else Pending(f"{shown(url)}: it isn't done yet; it waits in the job")
+    return record
+
+
+def not_in(job: JobReader, url: str) -> NotInJob:
+    """Return the error for a URL that a job doesn't have."""
+    from crawlpool.redact import one_line
+
+    return NotInJob(
+        f"{shown(url)}: the job {one_line(job.path)} has no such URL (that a redirect led there isn't looked at)"
+    )
+
+
+def shown(url: str) -> str:
+    """Return a URL of the command line as a message may show it."""
+    from crawlpool.redact import one_line
+    from crawlpool.source.urls import hide
+
+    return one_line(hide(url))
+
+
+def write_bytes(pieces: Iterable[bytes]) -> None:
+    """Write bytes to standard output.
+
+    Raises:
+        SinkError: as ``write_answer`` does.
+    """
+    from crawlpool.errors import SinkError
+
+    if sys.stdout is None:
+        raise SinkError("stdout: it was closed when the program started")
+    try:
+        sys.stdout.flush()
+        stream = sys.stdout.buffer
+        for piece in gathered(pieces):
+            stream.write(piece)
+        stream.flush()
+    except (OSError, ValueError) as error:
+        if isinstance(error, CrawlPoolError):
+            raise
+        raise SinkError(f"stdout: {getattr(error, 'strerror', None) or error}") from error
+
+
+@contextlib.contextmanager
+def new_file(path: str) -> Iterator[int]:
+    """Give the descriptor of a new file within this block; it has its name, with mode 0600, only when that is left well.
+
+    Raises:
+        SinkError: when it can't be written.
+    """
+    from crawlpool.errors import SinkError
+    from crawlpool.redact import one_line
+
+    partial = f"{path}.{os.getpid()}.part"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        fd = os.open(partial, flags, 0o600)
+        try:
+            try:
+                yield fd
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.replace(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(partial)
+            raise
+    except (OSError, ValueError) as error:
+        if isinstance(error, CrawlPoolError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, FileNotFoundError):
+            reason = "its folder does not exist"
+        raise SinkError(f"{one_line(path)}: {reason}") from error
+
+
+def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in larger pieces: for each a call of the system is worth it."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= _GATHERED_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)

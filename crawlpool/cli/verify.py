@@ -1,0 +1,82 @@
+"""``crawlpool verify``: looks at all of a job, and says whether its ledger, its records and its bodies agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from crawlpool.cli.answer import write_answer
+from crawlpool.cli.exits import Exit
+from crawlpool.cli.jobs import JOB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crawlpool.jobs.verify import Verified
+
+#: Flaws told one by one: as text, and as JSON. All are counted.
+SHOWN, LISTED = 20, 1000
+
+_EPILOG = """\b
+Is everything there, and as it was written?
+  crawlpool verify crawl
+Before a copy is trusted:
+  cp -r crawl /backup/ && crawlpool verify /backup/crawl
+
+Looked at are the ledger (as SQLite checks a file, and its books), the records (one for each URL that is done, where the
+ledger says, and nothing else), WARC files (each record with its digest, a response for each that the records tell of)
+and bodies (by their SHA-256). A job that runs meanwhile is judged by what it had committed.
+
+\b
+Exit codes:
+  0  whole
+  3  something is wrong, and what is told with file and offset; or there is no job
+  2  the command line is wrong
+"""
+
+
+def verify_command() -> click.Command:
+    """Return the command ``crawlpool verify``."""
+    return click.Command(
+        "verify",
+        callback=_verify,
+        params=[JOB, click.Option(["--json", "as_json"], is_flag=True, help="Write one JSON object.")],
+        help="Prove that a job is what was written: that its ledger, its records and the bodies that it keeps agree, and "
+        "no byte of them was changed; or name what is wrong. JOB is its folder.",
+        short_help="Prove that ledger, records and bodies of a job agree.",
+        epilog=_EPILOG,
+    )
+
+
+def _verify(job: str, as_json: bool) -> Exit:
+    from crawlpool.jobs.reading import open_job
+    from crawlpool.jobs.verify import verify
+
+    with open_job(job) as opened:
+        found = verify(opened, most_flaws=LISTED if as_json else SHOWN)
+    if as_json:
+        write_answer([json.dumps({"is_whole": found.is_whole, **dataclasses.asdict(found)})])
+    else:
+        write_answer(lines_of(found))
+    return Exit.OK if found.is_whole else Exit.FILES
+
+
+def lines_of(found: Verified) -> Iterator[str]:
+    """Yield what was found as lines of text."""
+    counts = [f"{found.targets:,} targets", f"{found.records:,} records"]
+    counts += [f"{found.pending:,} waiting"] * bool(found.pending)
+    counts += [f"{found.items:,} items"] * bool(found.items)
+    counts += [f"{found.responses:,} responses in WARC files"] * bool(found.responses)
+    counts += [f"{found.bodies:,} bodies compared"] * bool(found.bodies)
+    if found.is_whole:
+        yield f"whole: {', '.join(counts)}"
+        return
+    yield f"{found.flaw_count:,} flaw{'' if found.flaw_count == 1 else 's'}: {', '.join(counts)}"
+    for flaw in found.flaws:
+        yield f"  {flaw}"
+    more = found.flaw_count - len(found.flaws)
+    if more:
+        yield f"and {more:,} more"

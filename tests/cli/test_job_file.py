@@ -153,10 +153,8 @@ def test_resume_wants_what_was_left_out_again(tmp_path: pathlib.Path, capfd: Cap
         home, job = f"127.0.0.1:{server.port}", str(tmp_path / "job")
         headers = ["--header", f"Authorization: Bearer {SECRET}", "--header", "Accept: a/b"]
         run = ["run", server.url("/a"), server.url("/b"), "--job", job, "--threads", "1"]
-        assert (
-            main([*run, *headers, "--auth", f"u:{SECRET}@far.example", "--proxy", f"http://u:{SECRET}@{home}", "-q"])
-            == 0
-        )
+        logins = ["--auth", f"u:{SECRET}@far.example", "--proxy", f"http://u:{SECRET}@{home}"]
+        assert main([*run, *headers, *logins, "-q"]) == 0
         assert main(["resume", job]) == 2
         lines = [line.strip() for line in capfd.readouterr().err.splitlines()]
         assert lines[2:] == [

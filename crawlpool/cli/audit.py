@@ -184,7 +184,6 @@ class Reading:
                 except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                     self.broken += 1
 
-
     def _read_job(self, path: str) -> None:
         from crawlpool.jobs.judging import JobLegs
         from crawlpool.jobs.reading import open_job

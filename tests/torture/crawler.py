@@ -77,7 +77,12 @@ def _gate_clerk() -> None:
 
 def preload() -> None:
     """Import what is imported when it is needed, and no more: nothing is started or opened."""
-    for name in ("crawlpool.jobs.crawl", "crawlpool.transport._urllib3", "crawlpool.transport.curl", "crawlpool.sinks.warc"):
+    for name in (
+        "crawlpool.jobs.crawl",
+        "crawlpool.transport._urllib3",
+        "crawlpool.transport.curl",
+        "crawlpool.sinks.warc",
+    ):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 

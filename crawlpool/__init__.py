@@ -41,6 +41,8 @@ if TYPE_CHECKING:
         UnwantedContentType,
     )
     from crawlpool.jobs.job import Job
+    from crawlpool.jobs.reading import JobReader, JobRun, open_job
+    from crawlpool.jobs.records import JobRecord
     from crawlpool.limits import HostLimits
     from crawlpool.models import Hop, Outcome, Report, Result, Statistics, Target
     from crawlpool.retry import RetryBudget, RetryPolicy
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 #: Where each public name is at home; a test compares it with the imports above.
 _HOMES = {
     "jobs.job": "Job",
+    "jobs.reading": "JobReader JobRun open_job",
+    "jobs.records": "JobRecord",
     "limits": "HostLimits",
     "cookies": "CookieStore",
     "crawl": "Crawl",
@@ -95,6 +99,9 @@ __all__ = [
     "InputError",
     "Job",
     "JobError",
+    "JobReader",
+    "JobRecord",
+    "JobRun",
     "JsonlSink",
     "MissingExtra",
     "Outcome",
@@ -120,6 +127,7 @@ __all__ = [
     "UndecodableBody",
     "UnwantedContentType",
     "__version__",
+    "open_job",
 ]
 
 

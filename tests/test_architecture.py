@@ -72,6 +72,10 @@ ARROWS: dict[str, set[str]] = {
     "rooms": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
     "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
+    "jobs": {
+        *("audit", "backlog", "books", "crawl", "evidence", "ledger", "leg", "seen", "settle", "sinks", "source"),
+        *("steering", "stock", "worker", "frontier"),
+    },
     "lines": {"clearance", "leg", "settle"},
     "later": {"leg"},
     "tidings": {"idlers", "leg", "schedule"},

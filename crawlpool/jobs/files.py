@@ -118,7 +118,6 @@ class PartFiles:
             os.close(self._open.popitem(last=False)[1])
         return fd
 
-
     def _opened(self, path: str) -> int:
         if path in self._moves:
             with contextlib.suppress(FileNotFoundError):

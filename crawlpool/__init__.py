@@ -39,17 +39,18 @@ if TYPE_CHECKING:
         TruncatedBody,
         UndecodableBody,
         UnwantedContentType,
+        WarcError,
     )
     from crawlpool.jobs.job import Job
     from crawlpool.jobs.reading import JobReader, JobRun, open_job
     from crawlpool.jobs.records import JobRecord
     from crawlpool.limits import HostLimits
-    from crawlpool.models import Hop, Outcome, Report, Result, Statistics, Target
+    from crawlpool.models import BodyPlace, Hop, Outcome, Report, Result, Statistics, Target
     from crawlpool.retry import RetryBudget, RetryPolicy
     from crawlpool.runs import ResponseFuture
     from crawlpool.session import Session
     from crawlpool.sessionpool import SessionPool
-    from crawlpool.sinks import JsonlSink, Sink
+    from crawlpool.sinks import BodiesSink, JsonlSink, Sink, WarcSink
     from crawlpool.source import Source, SourceSettings
     from crawlpool.transport.curl.adapter import CurlAdapter
 
@@ -65,20 +66,23 @@ _HOMES = {
     "errors": (
         "BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
         "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError MissingExtra PoolClosed "
-        "ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody UndecodableBody UnwantedContentType"
+        "ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody UndecodableBody "
+        "UnwantedContentType WarcError"
     ),
-    "models": "Hop Outcome Report Result Statistics Target",
+    "models": "BodyPlace Hop Outcome Report Result Statistics Target",
     "retry": "RetryBudget RetryPolicy",
     "runs": "ResponseFuture",
     "session": "Session",
     "sessionpool": "SessionPool",
-    "sinks": "JsonlSink Sink",
+    "sinks": "BodiesSink JsonlSink Sink WarcSink",
     "source": "Source SourceSettings",
     "transport.curl.adapter": "CurlAdapter",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "BodiesSink",
+    "BodyPlace",
     "BodyStalled",
     "BodyTooLarge",
     "Cancelled",
@@ -126,6 +130,8 @@ __all__ = [
     "TruncatedBody",
     "UndecodableBody",
     "UnwantedContentType",
+    "WarcError",
+    "WarcSink",
     "__version__",
     "open_job",
 ]

@@ -12,7 +12,7 @@ from crawlpool.clock import LOOK_S, SYSTEM_CLOCK, Clock
 from crawlpool.config import check, is_count
 from crawlpool.errors import Cancelled, CrawlPoolError, HandlerFailed, PoolClosed, SinkError, UnwantedContentType
 from crawlpool.events import logger
-from crawlpool.intake import Intake
+from crawlpool.intake import Intake, found_in
 from crawlpool.leg import Group, Leg, RunOptions
 from crawlpool.models import Outcome, Report, Result, Target
 from crawlpool.redact import redact_url
@@ -98,7 +98,9 @@ class Crawl(Steered):
         self._intake: Any = self._new_intake(max_per_host, dedupe)
         self._books = self._new_books()
         if token is not None:
-            group.clearance = Clearance(self, token, workforce.frontier.learn, self._books.asked_robots, self._robots_kept)
+            group.clearance = Clearance(
+                self, token, workforce.frontier.learn, self._books.asked_robots, self._robots_kept
+            )
         group.ignores_robots = token is None
         # Guards all that follows; _quiet is waited on by run() for the end.
         self._lock = threading.Lock()
@@ -387,14 +389,6 @@ class Crawl(Steered):
             self._outstanding -= count
             if self._outstanding <= self._lost:
                 self._quiet.notify_all()
-
-
-def found_in(target: str | Target, parent: Result | None) -> Target:
-    """Return a target that is added; of a plain URL with the depth and the parent that a result gives it."""
-    if isinstance(target, Target):
-        return target
-    depth, of = (0, None) if parent is None else (parent.target.depth + 1, parent.target.url)
-    return Target(target, depth=depth, parent=of)
 
 
 def _sink_error(error: BaseException) -> SinkError:

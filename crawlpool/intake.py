@@ -158,6 +158,14 @@ class Intake(Stock):
             self._look()
 
 
+def found_in(target: str | Target, parent: Result | None) -> Target:
+    """Return a target that is added; of a plain URL with the depth and the parent that a result gives it."""
+    if isinstance(target, Target):
+        return target
+    depth, of = (0, None) if parent is None else (parent.target.depth + 1, parent.target.url)
+    return Target(target, depth=depth, parent=of)
+
+
 def _packed(target: Target) -> bytes | None:
     """Return a target as JSON; ``None`` if another one would come out of that."""
     try:

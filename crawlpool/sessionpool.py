@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from requests.structures import CaseInsensitiveDict
 
@@ -21,61 +21,16 @@ from crawlpool.verbs import BodyOptions, SubmitOptions
 from crawlpool.worker import Workforce
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
-    import requests
     from typing_extensions import Unpack
 
-    from crawlpool.config import TimeoutValue
-    from crawlpool.cookies import CookieStore
     from crawlpool.jobs.job import Job
+    from crawlpool.pool_options import CrawlOptions, PoolOptions
     from crawlpool.sinks import Sink
     from crawlpool.source import BadLine
 
 _OF_SUBMIT = SubmitOptions.__optional_keys__
-
-
-class PoolOptions(TypedDict, total=False):
-    """The settings of a pool; ``SessionPool`` tells what each of them means."""
-
-    threads: int
-    headers: Mapping[str, str] | None
-    params: Mapping[str, Any] | None
-    timeout: TimeoutValue
-    deadline: float | None
-    retry: RetryPolicy | bool | None
-    cookies: CookieStore | Mapping[str, str] | None
-    auth: tuple[str, str] | Callable[[requests.PreparedRequest], requests.PreparedRequest] | None
-    proxies: Mapping[str, str] | Sequence[str] | None
-    verify: bool | str | os.PathLike[str]
-    cert: str | tuple[str, str] | None
-    hooks: Any
-    max_body_bytes: int | None
-    max_redirects: int
-    idle_connections: int
-    queue_size: int | None
-    trust_env: bool
-    netrc: bool
-    resolve: Mapping[tuple[str, int], str] | None
-    transport: str | None
-    in_flight: int | None
-    http: str
-    memory_budget_bytes: int | None
-    rate: float | None
-
-
-class CrawlOptions(BodyOptions, total=False):
-    """What ``SessionPool.crawl`` takes beside its named arguments; see ``SessionPool.new_crawl``."""
-
-    max_wait_s: float | None
-    max_redirects: int | None
-    content_types: Iterable[str] | None
-    max_per_host: int | None
-    dedupe: bool
-    robots: bool
-    on_block: str
-    on_result: Callable[[Result], None] | None
 
 
 class SessionPool(BlockingPool):
@@ -242,9 +197,7 @@ class SessionPool(BlockingPool):
         """
         _check_many("seeds", seeds)
         self._check_may_wait("crawl")
-        crawl = self.new_crawl(
-            handler, limits=limits, sinks=sinks, job=job, max_body_bytes=max_body_bytes, **options
-        )
+        crawl = self.new_crawl(handler, limits=limits, sinks=sinks, job=job, max_body_bytes=max_body_bytes, **options)
         return crawl.run(seeds)
 
     def new_crawl(
@@ -268,8 +221,8 @@ class SessionPool(BlockingPool):
         """Return a crawl that isn't started: for those who want to watch it or stop it from another thread.
 
         Args:
-            handler: as in ``crawl``, and so are ``limits``, ``sinks``, ``job`` and ``max_body_bytes``. A job is open from
-                now on, and closed at the end of ``run``.
+            handler: as in ``crawl``, and so are ``limits``, ``sinks``, ``job`` and ``max_body_bytes``. A job is open
+                from now on, and closed at the end of ``run``.
             max_wait_s: how long a target may wait in the queue and in back-off, all in all.
             max_redirects: redirects followed at most; the pool's unless given.
             content_types: media types wanted, such as ``text/html`` or ``image/*``; other bodies aren't read.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.lines import PLACES
 from crawlpool.politeness import on_hold
@@ -41,7 +41,7 @@ class Stock:
 
     #: Targets of a host that are taken out in one go.
     BATCH = 64
-    _backlog: HostBacklog
+    _backlog: Any  # a HostBacklog, from which each kind of stock takes in a way of its own
 
     def __init__(self, run: Run, workforce: Workforce) -> None:
         self._run = run

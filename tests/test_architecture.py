@@ -30,10 +30,12 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "_version errors clock config disk limits models record redact events robots_tag trail",
         "cookies retry decode politeness robots digests",
         "transport environment",
-        "session pool defaults headers exchange sites download fork wire prepare shared layers verbs lane redirects",
-        "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl sessionpool "
+        "session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
+        "redirects",
+        "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl "
         "leg settle books runs attend seen plan evidence audit turns names idlers findings control steering later "
-        "owing stock ledger jobs tidings",
+        "owing stock ledger tidings",
+        "jobs sessionpool",
         "observe testing cli",
         "__main__",
     )
@@ -51,6 +53,7 @@ ARROWS: dict[str, set[str]] = {
     "download": {"exchange", "layers", "shared"},
     "exchange": {"layers", "shared"},
     "layers": {"defaults", "prepare", "shared"},
+    "pool_options": {"verbs"},
     "pool": {"defaults", "download", "fork", "prepare", "session", "shared", "sites", "verbs"},
     "redirects": {"layers"},
     "session": {"exchange", "lane", "layers", "prepare", "redirects", "shared"},
@@ -65,28 +68,28 @@ ARROWS: dict[str, set[str]] = {
     "crawl": {"books", "clearance", "intake", "leg", "seen", "settle", "sinks", "source", "steering", "worker"},
     "detour": {"leg"},
     "evidence": {"leg", "settle"},
-    "frontier": {"control", "idlers", "leg", "names", "rooms", "schedule", "tidings", "turnstile"},
+    "frontier": {"control", "idlers", "leg", "names", "owing", "rooms", "schedule", "tidings", "turnstile"},
     "idlers": {"rooms", "schedule"},
-    "intake": {"backlog", "frontier", "leg", "lines", "seen", "settle", "source", "worker"},
+    "intake": {"backlog", "frontier", "leg", "seen", "settle", "source", "stock", "worker"},
+    "ledger": {"sinks"},
     "names": {"leg"},
+    "owing": {"leg"},
     "rooms": {"leg", "schedule"},
     "runs": {"leg", "settle", "worker"},
-    "sessionpool": {"crawl", "leg", "runs", "sinks", "source", "worker"},
-    "jobs": {
-        *("audit", "backlog", "books", "crawl", "evidence", "ledger", "leg", "seen", "settle", "sinks", "source"),
-        *("steering", "stock", "worker", "frontier"),
-    },
     "lines": {"clearance", "leg", "settle"},
     "later": {"leg"},
     "tidings": {"idlers", "leg", "schedule"},
     "schedule": {"detour", "later", "leg", "lines", "settle", "turns"},
     "seen": {"leg"},
     "settle": {"leg"},
+    "stock": {"leg", "lines", "worker"},
     "steering": {"books", "control", "intake", "leg", "source", "worker"},
     "turns": {"leg", "lines"},
     "turnstile": {"detour", "evidence", "leg", "names", "rooms", "schedule", "settle"},
     "worker": {"attend", "detour", "evidence", "frontier", "leg", "names", "settle"},
     # floor 5
+    "sessionpool": {"jobs"},
+    # floor 6
     "cli": {"observe"},
     "testing": {"cli"},
 }

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawlpool.errors import ErrorKind
-from crawlpool.models import Hop, Outcome, Result, Target, Wire
+from crawlpool.models import BodyPlace, Hop, Outcome, Result, Target, Wire
 from crawlpool.record import EMPTY, EVERY_HEADER, MAX_INPUT_CHARS, record_line, record_of, to_line
 
 DESIGN_KEYS = (
@@ -112,6 +112,7 @@ def pages(draw: st.DrawFn) -> Result:
         robots=draw(st.sampled_from([None, "allowed"])),
         duplicate_of=draw(rare_number),
         is_blocked=draw(st.booleans()),
+        bodies=tuple(draw(st.lists(st.builds(BodyPlace, texts, st.integers(0), st.integers(0)), max_size=2))),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import sys
@@ -19,12 +20,14 @@ from crawlpool.cli.control import ControlError
 from crawlpool.cli.exits import Exit
 from crawlpool.cli.explain import explain_command
 from crawlpool.cli.export import export_command
-from crawlpool.cli.help import PLAN, PREFIX, RUN, TeachingCommand
+from crawlpool.cli.help import PLAN, PREFIX, RESUME, RUN, TeachingCommand
 from crawlpool.cli.host import host_command
+from crawlpool.cli.job_file import kept_of
 from crawlpool.cli.jobs import NotInJob
 from crawlpool.cli.network import NetworkFileError
-from crawlpool.cli.options import plan_options, run_options
+from crawlpool.cli.options import plan_options, resume_options, run_options
 from crawlpool.cli.plan import plan, plan_settings_of
+from crawlpool.cli.resume import NeedsAgain, job_argument, resumed
 from crawlpool.cli.run import run, tell_fault
 from crawlpool.cli.secrets import SecretFileError
 from crawlpool.cli.settings import settings_of
@@ -51,6 +54,16 @@ def _run(**given: Any) -> Exit:
     context = click.get_current_context()
     check_variables(context)
     settings = settings_of(context, given)
+    if settings.job is not None:
+        settings = dataclasses.replace(settings, kept=kept_of(context, settings.inputs))
+    telling = Telling(settings.log_format, is_quiet=settings.is_quiet)
+    return _code_of_work(lambda: run(settings, telling), context, telling, settings.verbosity)
+
+
+def _resume(**given: Any) -> Exit:
+    context = click.get_current_context()
+    check_variables(context)
+    settings = settings_of(context, resumed(context, given))
     telling = Telling(settings.log_format, is_quiet=settings.is_quiet)
     return _code_of_work(lambda: run(settings, telling), context, telling, settings.verbosity)
 
@@ -100,6 +113,18 @@ def make_command() -> click.Group:
     )
     group.add_command(
         TeachingCommand(
+            "resume",
+            callback=_resume,
+            params=resume_options(job_argument(), read_config),
+            lesson=RESUME,
+            help="Go on with a job that 'crawlpool run --job JOB' began, with the options that it had then. Those that "
+            "are given now count over them. The input is given only where it lies elsewhere now.",
+            short_help="Go on with a job, with the options that it was begun with.",
+            context_settings={"auto_envvar_prefix": PREFIX},
+        )
+    )
+    group.add_command(
+        TeachingCommand(
             "plan",
             callback=_plan,
             params=plan_options(read_config),
@@ -143,7 +168,8 @@ def _code_of(argv: list[str] | None) -> int:
         message = error.format_message()
         if error.ctx is not None and isinstance(error.ctx.command, click.Group) and "@" in message:
             message = "no such command (what was given isn't shown: it may hold a login)"
-        telling.fail("usage", one_line(redact_text(message), _LONGEST))
+        more = error.lines if isinstance(error, NeedsAgain) else []
+        telling.fail("usage", "\n".join([one_line(redact_text(message), _LONGEST), *more]))
         return Exit.USAGE
     except _FILE_TROUBLE as error:
         telling.fail("files", _shown(error))

@@ -31,8 +31,9 @@ else:
     import tomli as tomllib
 
 SITES = "crawlpool.sites"
+SITES_AS_WRITTEN = "crawlpool.sites.as_written"
 PATH = "crawlpool.config"
-_NOT_IN_FILES = frozenset({"config", "help", "version"})
+_NOT_IN_FILES = frozenset({"config", "help", "version", "overwrite", "retry-failed"})
 #: Variables of crawlpool's own benchmarks and tests, which their commands inherit.
 _NOT_OPTIONS = (f"{PREFIX}_BENCH_", f"{PREFIX}_TEST_")
 _SITE_KEYS = ("auth", "headers", "max-retry-after", "retries", "retry-on")
@@ -69,6 +70,27 @@ def read_config(ctx: click.Context, param: click.Parameter, path: str | None) ->
     shown = one_line(path)
     content = _content_of(path, shown)
     sites = content.pop("site", {})
+    defaults = defaults_of(ctx, content, shown)
+    if not isinstance(sites, dict):
+        raise click.UsageError(f'{shown}: site: tables are needed, such as [site."https://example.org"]', ctx)
+    ctx.meta[PATH] = shown
+    ctx.meta[SITES] = sites_of(ctx, sites, shown)
+    ctx.meta[SITES_AS_WRITTEN] = sites
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    return path
+
+
+def defaults_of(ctx: click.Context, content: Mapping[str, Any], shown: str) -> dict[str, Any]:
+    """Return options by their long names as click takes them for defaults.
+
+    Args:
+        ctx: the command's context.
+        content: the options.
+        shown: the file, as messages call it.
+
+    Raises:
+        click.UsageError: for an unknown name, or a value that can't be.
+    """
     options = {_long_name(p): p for p in _params_of_all(ctx) if isinstance(p, click.Option)}
     options.update((_long_name(p), p) for p in ctx.command.params if isinstance(p, click.Option))
     defaults: dict[str, Any] = {}
@@ -79,19 +101,20 @@ def read_config(ctx: click.Context, param: click.Parameter, path: str | None) ->
             raise click.UsageError(f"{shown}: {one_line(key)!r} is no option{near}", ctx)
         # One that only another command has is checked all the same; click reads over it.
         defaults[option.name] = _checked(ctx, option, value, f"{shown}: {key}")
-    if not isinstance(sites, dict):
-        raise click.UsageError(f'{shown}: site: tables are needed, such as [site."https://example.org"]', ctx)
-    ctx.meta[PATH] = shown
-    ctx.meta[SITES] = {}
+    return defaults
+
+
+def sites_of(ctx: click.Context, sites: Mapping[str, Any], shown: str) -> dict[str, SiteSettings]:
+    """Return the settings of single origins; raises ``click.UsageError`` as ``defaults_of`` does."""
+    found: dict[str, SiteSettings] = {}
     for origin, table in sites.items():
         place = f'{shown}: [site."{one_line(redact_url(origin))}"]'
         try:
             key = declared_origin(origin)
         except ConfigError:
             raise click.UsageError(f"{place}: an origin is http://HOST or https://HOST, with its port", ctx) from None
-        ctx.meta[SITES][key] = _site(ctx, table, place)
-    ctx.default_map = {**(ctx.default_map or {}), **defaults}
-    return path
+        found[key] = _site(ctx, table, place)
+    return found
 
 
 def _params_of_all(ctx: click.Context) -> list[click.Parameter]:
@@ -129,7 +152,9 @@ def check_variables(ctx: click.Context) -> None:
     Raises:
         click.UsageError: naming the variable; its value isn't shown.
     """
-    known = {param.variable for param in _params_of_all(ctx) if isinstance(param, GroupedOption)}
+    known = {
+        param.variable for param in _params_of_all(ctx) if isinstance(param, GroupedOption) and param.allow_from_autoenv
+    }
     for name in sorted(os.environ):
         is_ours = name.startswith(f"{PREFIX}_") and not name.startswith(_NOT_OPTIONS)
         if is_ours and name not in known and os.environ[name]:

@@ -23,11 +23,12 @@ class Desk:
     Args:
         crawl: the crawl.
         total: how many targets there will be; ``None`` where nobody knows.
+        done: how many had their outcome before, in earlier runs of a job.
     """
 
-    def __init__(self, crawl: Crawl, total: int | None) -> None:
+    def __init__(self, crawl: Crawl, total: int | None, done: int = 0) -> None:
         self._crawl = crawl
-        self._meter = Meter(total)
+        self._meter = Meter(total, done=done)
 
     def look(self) -> None:
         """Look how far the crawl is; now and then, so that the rate is one of late."""

@@ -25,7 +25,7 @@ class Exit(enum.IntEnum):
 #: What each code means for a run, in the order in which they are looked at: the first that applies is the one.
 MEANINGS: tuple[tuple[Exit, str], ...] = (
     (Exit.USAGE, "the command line, an environment variable or the config file is wrong; nothing was fetched"),
-    (Exit.FILES, "trouble with a file: input, output, cookies, config, secret or control socket"),
+    (Exit.FILES, "trouble with a file: input, output, job, cookies, config, secret or control socket; or no room"),
     (Exit.FAULT, "a fault of crawlpool itself; please report it"),
     (Exit.WORK_LEFT, "work is left: interrupted, a host is held, or --run-for is over"),
     (Exit.FAILED, "some URL failed: network, protocol, a limit, or a bad input line"),
@@ -51,6 +51,7 @@ class Ending(enum.Enum):
     INTERRUPTED = "interrupted"
     OUT_OF_TIME = "out_of_time"
     TOO_MANY_FAILURES = "too_many_failures"
+    NO_ROOM = "no_room"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,12 @@ import click
 from crawlpool.cli.exits import MEANINGS, PLAN_MEANINGS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from crawlpool.cli.exits import Exit
 
+#: Where a context keeps the options that were given, as they were given, by name.
+GIVEN = "crawlpool.given"
 #: How the name of an option's environment variable begins.
 PREFIX = "CRAWLPOOL"
 
@@ -21,12 +25,16 @@ GROUPS = (
     "Speed and politeness",
     "Requests",
     "Limits",
+    "Handler",
     "Retries",
     "Output",
+    "Durability",
     "Telling",
     "Ends",
     "Settings",
 )
+
+_MAY_LACK_VALUE = frozenset({"--retry-failed"})
 
 _RUN_EXAMPLES = (
     ("Fetch each URL of a file; a record for each goes to pages.jsonl:", "crawlpool run urls.txt -o pages.jsonl"),
@@ -59,6 +67,28 @@ _RUN_AFTER = (
     f"{_PLACES} What may be secret (--header's value, --auth, --proxy) can be @FILE or env:NAME, and is never shown.",
     "Records go to standard output or the files of -o, one line of JSON for each URL; all else goes to standard error. "
     "Ctrl-C or SIGTERM finishes what is under way and ends; a second one stops at once.",
+)
+
+_RESUME_EXAMPLES = (
+    ("Go on with what a crash, Ctrl-C, a full disk or --run-for has left:", "crawlpool resume shop"),
+    ("For an hour more, and gentler:", "crawlpool resume shop --run-for 3600 --delay 2"),
+    (
+        "Take those again that failed for a while; those that answered 5xx, too:",
+        "crawlpool resume shop --retry-failed=timeout,connect,5xx",
+    ),
+    (
+        "A job whose input came by a pipe; what was read of it before is skipped:",
+        "generate-urls | crawlpool resume shop",
+    ),
+    (
+        "A credential that was given as it is wasn't kept: give it again:",
+        "crawlpool resume shop --header 'Authorization: env:TOKEN'",
+    ),
+)
+_RESUME_AFTER = (
+    "Input, --duplicates, --max-per-host and outputs can't change; what does is refused, and named. A job that is "
+    "complete fetches nothing, and ends with the same exit code again.",
+    "To do without a flag that the job has (--insecure), give the command that began it without the flag.",
 )
 
 _PLAN_EXAMPLES = (
@@ -94,6 +124,7 @@ class Lesson:
 
 
 RUN = Lesson(_RUN_EXAMPLES, MEANINGS, _RUN_AFTER)
+RESUME = Lesson(_RESUME_EXAMPLES, MEANINGS, _RESUME_AFTER)
 PLAN = Lesson(_PLAN_EXAMPLES, PLAN_MEANINGS, _PLAN_AFTER)
 
 
@@ -108,6 +139,13 @@ class GroupedOption(click.Option):
     def variable(self) -> str:
         """The environment variable that it can stand in."""
         return f"{PREFIX}_{(self.name or '').upper()}"
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return what was given and where; remember it, unless it is a default."""
+        value, source = super().consume_value(ctx, opts)
+        if source not in (click.core.ParameterSource.DEFAULT, None):
+            ctx.meta.setdefault(GIVEN, {})[self.name] = value
+        return value, source
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """Return what is blamed for a bad value: the variable where the value stood, else the option."""
@@ -127,6 +165,13 @@ class TeachingCommand(click.Command):
     def __init__(self, *args: Any, lesson: Lesson, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lesson = lesson
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the arguments apart; an option whose value may be missing takes none from the next argument."""
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(
+            ctx, [f"{one}=" if one in _MAY_LACK_VALUE else one for one in args[:end]] + args[end:]
+        )
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help."""

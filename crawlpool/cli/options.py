@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crawlpool.cli.help import GroupedOption
-from crawlpool.cli.values import Lines, MaxFailures, PerSecond, Resolve, Seconds, Size, Statuses, Words
+from crawlpool.cli.values import Kinds, Lines, MaxFailures, PerSecond, Resolve, Seconds, Size, Statuses, Words
 from crawlpool.config import DEFAULT_THREADS, HTTP_VERSIONS
 from crawlpool.limits import DAY_S
 from crawlpool.observe.display import KINDS
@@ -123,6 +123,12 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     option(group, "--max-per-host", type=click.IntRange(1), metavar="N",
            help="URLs of one host; the rest is skipped.  [default: no limit]")
     option(group, "--run-for", type=Seconds(), help="Take no more input after that time.  [default: no limit]")
+    option(group, "--grace", type=Seconds(zero=True, most=DAY_S), default=10, show_default=True,
+           help="After the first Ctrl-C or SIGTERM: how long what is under way may take to finish.")
+
+    option("Handler", "--handler", metavar="MODULE:FUNCTION",
+           help="A Python function that is called with each result and the crawl: function(result, crawl). The module "
+           "may lie in the current folder.")
 
     group = "Retries"
     option(group, "--retries", type=click.IntRange(0), metavar="N", default=_POLICY.attempts - 1, show_default=True,
@@ -143,6 +149,19 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     option(group, "--warc-credentials", is_flag=True,
            help="Keep cookies and logins in WARC files; else *** stands in their place.")
 
+    group = "Durability"
+    option(group, "--job", type=click.Path(), metavar="DIR",
+           help="Keep the crawl in this folder, so that the same command, or 'crawlpool resume DIR', goes on with it "
+           "whatever happened. Outputs lie in it, unless their paths are absolute.  [default output: results.jsonl]")
+    option(group, "--retry-failed", type=Kinds(), allow_from_autoenv=False,
+           help="First take failed URLs of the job again: all that have an error, or those of these kinds "
+           "(timeout, connect, …) and statuses (503, 5xx).")
+    option(group, "--overwrite", is_flag=True, allow_from_autoenv=False,
+           help="Begin the job anew, and remove what it has; asks first on a terminal.")
+    option(group, "--min-free", type=Size(),
+           help="Stop, with exit code 3, before less than that is free on the disks of the outputs; 0 not to look.  "
+           "[default: 64M with --job, else 0]")
+
     group = "Telling"
     option(group, "--progress", type=click.Choice(KINDS), default="auto", show_default=True,
            help="A bar, a line every 30 s, or nothing; auto is a bar on a terminal.")
@@ -161,6 +180,16 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            help='A TOML file with options, and [site."https://host"] tables with headers, auth, retries.')
     # fmt: on
     return found
+
+
+def resume_options(job: click.Argument, read_config: Callable[..., Any]) -> list[click.Parameter]:
+    """Return the parameters of ``crawlpool resume``.
+
+    Args:
+        job: the argument that names the job.
+        read_config: the callback of ``--config``.
+    """
+    return [job, *(param for param in run_options(read_config) if param.name not in ("job", "overwrite"))]
 
 
 def plan_options(read_config: Callable[..., Any]) -> list[click.Parameter]:

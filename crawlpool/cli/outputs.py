@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from crawlpool.cli.job import STDOUT, check_job, outputs_of
 from crawlpool.cli.settings import ALL
 from crawlpool.errors import ConfigError, SinkError
 from crawlpool.record import EVERY_HEADER
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from crawlpool.cli.settings import RunSettings
     from crawlpool.observe import Telling
 
-STDOUT = "-"
-
 
 def check_outputs(settings: RunSettings) -> None:
     """Refuse an output that is an input, or another output by another name: opening it would cut it to nothing.
@@ -27,7 +26,9 @@ def check_outputs(settings: RunSettings) -> None:
         ConfigError: naming the output.
     """
     inputs = [given for given in settings.inputs if given != STDOUT and not is_url(given)]
-    outputs = [output for output in settings.outputs if output != STDOUT]
+    if settings.job is not None:
+        check_job(settings.job, settings.inputs, settings.outputs)
+    outputs = outputs_of(settings)
     kept = [name for name in (settings.cookies, settings.save_cookies) if name is not None]
     for number, output in enumerate(outputs):
         for other in (*inputs, *kept, *outputs[:number]):
@@ -38,6 +39,8 @@ def check_outputs(settings: RunSettings) -> None:
 def open_sinks(settings: RunSettings, telling: Telling) -> list[Sink]:
     """Open the outputs of a run; on a terminal standard output gets short lines for eyes unless ``-o`` names it.
 
+    A job writes its own files; then only standard output is opened here.
+
     Raises:
         SinkError: when one can't be opened; those opened before are closed.
     """
@@ -46,7 +49,7 @@ def open_sinks(settings: RunSettings, telling: Telling) -> list[Sink]:
     headers = EVERY_HEADER if settings.record_headers == (ALL,) else settings.record_headers
     sinks: list[Sink] = []
     try:
-        for output in settings.outputs or (STDOUT,):
+        for output in settings.outputs or (STDOUT,) if settings.job is None else _copies(settings):
             sinks.append(
                 open_sink(
                     output,
@@ -59,6 +62,10 @@ def open_sinks(settings: RunSettings, telling: Telling) -> list[Sink]:
         close_sinks(sinks)
         raise
     return sinks
+
+
+def _copies(settings: RunSettings) -> list[str]:
+    return [output for output in settings.outputs if output == STDOUT]
 
 
 def close_sinks(sinks: list[Sink]) -> SinkError | None:

@@ -56,6 +56,11 @@ def resolve(value: str, environment: Mapping[str, str] | None = None) -> str:
     return found
 
 
+def is_elsewhere(value: str) -> bool:
+    """Tell whether a value only says where the secret is: ``@FILE`` or ``env:NAME``."""
+    return (value.startswith("@") and len(value) > 1) or _VARIABLE.fullmatch(value) is not None
+
+
 def _from_file(path: str) -> str:
     text = _content_of(path)
     if _BAD_IN_VALUE.search(text):

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from crawlpool.cli.exits import FailureBound
+    from crawlpool.cli.job_file import Kept
 
 ALL = "all"
+#: What a job leaves free on the disk, unless told otherwise.
+JOB_MIN_FREE_BYTES = 64 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,14 @@ class RunSettings:
     verbosity: int
     log_format: str
     control: str | None
+    job: str | None
+    kept: Kept | None
+    overwrites: bool
+    retry_failed: tuple[str, ...] | None
+    handler: str | None
+    handler_folder: str | None
+    grace_s: float
+    min_free_bytes: int | None
     bound: FailureBound | None
 
 
@@ -81,6 +92,11 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
     source = source_of(ctx, given)
     if given["insecure"] and given["ca_bundle"]:
         raise click.UsageError("--insecure and --ca-bundle contradict each other", ctx)
+    for name in ("overwrite", "retry_failed"):
+        if given["job"] is None and given[name] not in (None, False):
+            raise click.UsageError(f"{place_of(ctx, name)} needs --job", ctx)
+    if given["overwrite"] and given["retry_failed"] is not None:
+        raise click.UsageError("--overwrite and --retry-failed contradict each other", ctx)
     if given["quiet"] and given["verbose"]:
         raise click.UsageError("--quiet and --verbose contradict each other", ctx)
     try:
@@ -123,6 +139,14 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         verbosity=given["verbose"],
         log_format=given["log_format"],
         control=_control(ctx, given["control"]),
+        job=given["job"],
+        kept=None,
+        overwrites=given["overwrite"],
+        retry_failed=given["retry_failed"],
+        handler=given["handler"],
+        handler_folder=given.get("handler_folder"),
+        grace_s=given["grace"],
+        min_free_bytes=_min_free(ctx, given),
         bound=given["max_failures"],
     )
 
@@ -210,6 +234,12 @@ def _outputs(ctx: click.Context, outputs: tuple[str, ...]) -> tuple[str, ...]:
         if outputs.count(output) > 1:
             raise click.UsageError(f"--output {one_line(output)!r} is there twice", ctx)
     return outputs
+
+
+def _min_free(ctx: click.Context, given: Mapping[str, Any]) -> int | None:
+    is_default = ctx.get_parameter_source("min_free") is click.core.ParameterSource.DEFAULT
+    found: int | None = given["min_free"]
+    return JOB_MIN_FREE_BYTES if is_default and given["job"] is not None else found
 
 
 def _control(ctx: click.Context, path: str | None) -> str | None:

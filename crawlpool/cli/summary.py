@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.cli.exits import Ending
+from crawlpool.cli.job import outputs_of
 from crawlpool.observe.pace import duration
 from crawlpool.sinks.human import in_bytes
 
@@ -18,11 +19,26 @@ if TYPE_CHECKING:
     from crawlpool.cli.watch import Watch
     from crawlpool.models import Report
 
+
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """Whether a run left work.
+
+    Args:
+        is_work: whether it did.
+        way_on: what goes on with it; ``None`` where there is no job that would.
+    """
+
+    is_work: bool
+    way_on: str | None = None
+
+
 _HOW = {
     Ending.DONE: "done",
     Ending.INTERRUPTED: "interrupted",
     Ending.OUT_OF_TIME: "stopped by --run-for",
     Ending.TOO_MANY_FAILURES: "stopped by --max-failures",
+    Ending.NO_ROOM: "stopped by --min-free",
 }
 
 #: What may help against the errors of a kind.
@@ -64,7 +80,8 @@ def books_of(report: Report) -> str:
         f"{report.ok:,} ok + {report.http_error:,} http_error + {report.failed:,} failed"
         f" + {report.disallowed:,} disallowed + {report.skipped:,} skipped"
     )
-    return f"{report.inputs:,} inputs + {report.found:,} found {sign} {ends}"
+    pending = f" + {report.pending:,} pending" if report.pending else ""
+    return f"{report.inputs:,} inputs + {report.found:,} found {sign} {ends}{pending}"
 
 
 def summary_of(
@@ -73,7 +90,8 @@ def summary_of(
     watch: Watch,
     ending: Ending,
     *,
-    is_work_left: bool,
+    before: Report,
+    left: Left,
     code: Exit,
     rested: Mapping[str, int],
 ) -> str:
@@ -84,19 +102,25 @@ def summary_of(
         progress: the last snapshot of the crawl.
         watch: what else was counted.
         ending: why the run took no further input.
-        is_work_left: whether it left some.
+        before: the books before this run: of earlier ones of its job.
+        left: whether it left work, and how to go on with that.
         code: what the command ends with.
         rested: proxies that failed and rested, and how often.
     """
     report = progress.report
-    elapsed_s = max(report.elapsed_s, 1e-9)
-    asked = report.ok + report.http_error + report.failed
+    elapsed_s = max(report.elapsed_s - before.elapsed_s, 1e-9)
+    asked = report.ok + report.http_error + report.failed - before.ok - before.http_error - before.failed
+    in_all = " in all" if before.inputs else ""
     lines = [
-        f"{_HOW[ending]} after {duration(report.elapsed_s)}: {books_of(report)}",
-        f"{asked / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies, "
-        f"{in_bytes(round(report.body_bytes / elapsed_s))}/s; "
-        f"{report.legs:,} requests, {report.retries:,} of them retries{_robots(report)}",
+        f"{_HOW[ending]} after {duration(elapsed_s)}: {books_of(report)}",
+        f"{asked / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies{in_all}, "
+        f"{in_bytes(round((report.body_bytes - before.body_bytes) / elapsed_s))}/s; "
+        f"{report.legs:,} requests{in_all}, {report.retries:,} of them retries{_robots(report)}",
     ]
+    if before.inputs:
+        is_idle = report.legs == before.legs and report.settled == before.settled and not left.is_work
+        nothing = "; nothing was left to be fetched" if is_idle else ""
+        lines.append(f"{before.settled:,} of these URLs were done before this run{nothing}")
     if watch.duplicates:
         lines.append(f"skipped as duplicates: {watch.duplicates:,}; their records say of which line (duplicate_of)")
     if progress.statuses:
@@ -107,9 +131,9 @@ def summary_of(
         lines.append(f"hosts {LEFT_ALONE[reason]}: {_counts(hosts)}")
     if rested:
         lines.append(f"proxies that failed, and rested: {_counts(rested)}")
-    if progress.slowest and report.elapsed_s >= 1:
+    if progress.slowest and elapsed_s >= 1:
         lines.append("slowest hosts: " + ", ".join(f"{h.host} {h.mean_s:.2f} s" for h in progress.slowest[:3]))
-    lines += [f"next: {advice}" for advice in advice_of(settings, progress, watch, is_work_left=is_work_left)]
+    lines += [f"next: {advice}" for advice in advice_of(settings, progress, watch, left, elapsed_s)]
     if code:
         lines.append(f"exit code {int(code)}")
     return "\n".join(lines)
@@ -127,11 +151,14 @@ def fields_of(progress: Progress, ending: Ending, code: Exit) -> dict[str, Any]:
     }
 
 
-def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_work_left: bool) -> list[str]:
+def advice_of(settings: RunSettings, progress: Progress, watch: Watch, left: Left, elapsed_s: float) -> list[str]:
     """Return what may be done next, most pressing first; nothing when all went well."""
     advice: list[str] = []
     report = progress.report
-    if is_work_left:
+    if left.is_work and left.way_on is not None:
+        waiting = f"{report.pending:,} URLs wait" if report.pending else "some of the input wasn't read"
+        advice.append(f"{waiting}: {left.way_on}")
+    elif left.is_work:
         by_operator = sum(_left_alone(progress).get("held_by_operator", {}).values())
         if watch.held > by_operator:
             advice.append(
@@ -157,13 +184,13 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, *, is_wor
     if report.disallowed:
         advice.append(f"robots.txt forbids {report.disallowed:,}: their records say why (reason)")
     if report.failed or report.http_error:
-        files = [output for output in settings.outputs if output.lower().endswith(".jsonl")]
+        files = [output for output in outputs_of(settings) if output.lower().endswith(".jsonl")]
         where = f"in {files[0]}" if files else "in the records"
         word = "failed" if report.failed else "http_error"
         advice.append(f'which ones: look for "outcome":"{word}" {where}')
     capacity = settings.transport.in_flight
-    in_flight = watch.busy_s / max(report.elapsed_s, 1e-9)
-    if report.elapsed_s >= 5 and in_flight < capacity / 2 and watch.waited_s > watch.busy_s:
+    in_flight = watch.busy_s / max(elapsed_s, 1e-9)
+    if elapsed_s >= 5 and in_flight < capacity / 2 and watch.waited_s > watch.busy_s:
         advice.append(
             f"on average {in_flight:.1f} requests were under way, of {capacity} that may be: {settings.pace.advice()}"
         )

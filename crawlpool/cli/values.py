@@ -119,6 +119,22 @@ class Words(_Type):
         return words
 
 
+class Kinds(_Type):
+    """Kinds of failures, such as ``timeout,5xx``; without any, all of them."""
+
+    name = "kinds"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return how the value is called in the help."""
+        return "[=KIND,…]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the words, as a job takes them."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(word.strip() for word in str(value).split(",")) if str(value).strip() else ()
+
+
 class Statuses(_Type):
     """Status codes such as ``429,5xx``."""
 

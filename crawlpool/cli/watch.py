@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from crawlpool.cli.exits import FailureBound
     from crawlpool.limits import HostLimits
-    from crawlpool.models import Result, Target
+    from crawlpool.models import Report, Result, Target
     from crawlpool.observe import Telling
     from crawlpool.source import BadLine, Source, SourceSettings
 
@@ -79,11 +79,23 @@ class Watch:
         self._total = total
         self._too_many = too_many
         self._limits = limits
-        # Guards every field below.
+        # Guards _total and every field below.
         self._lock = threading.Lock()
         self._settled = self._failures = self._bad_lines = self._faults = 0
         self._dropped = self._held = self._duplicates = 0
         self._busy_s = self._waited_s = 0.0
+
+    def go_on(self, before: Report, total: int | None) -> None:
+        """Count what earlier runs of a job have settled, too; before the first result.
+
+        Args:
+            before: their books.
+            total: how many targets there will be in all; ``None`` where nobody knows.
+        """
+        with self._lock:
+            self._total = total
+            self._settled = before.settled
+            self._failures = before.failed + before.http_error
 
     def __call__(self, result: Result) -> None:
         """Take one settled result; never raises."""

@@ -41,7 +41,12 @@ def check_kinds(kinds: Collection[str]) -> None:
     """Raise ``ConfigError`` unless each is a kind of error, a status such as ``503``, or ``4xx`` or ``5xx``."""
     for one in kinds:
         is_status = len(one) == 3 and one[0] in "45" and (one[1:] == "xx" or one[1:].isdigit())
-        check(is_status or one in set(map(str, ErrorKind)), "retry", one, "a kind of error, or a status such as 503 or 5xx")
+        check(
+            is_status or one in set(map(str, ErrorKind)),
+            "retry",
+            one,
+            "a kind of error, or a status such as 503 or 5xx",
+        )
 
 
 def finish_moves(folder: str, ledger: Ledger) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.books import Books
 from crawlpool.clock import LOOK_S
-from crawlpool.crawl import Crawl, found_in
+from crawlpool.crawl import Crawl
 from crawlpool.errors import CrawlPoolError, JobError
+from crawlpool.intake import found_in
 from crawlpool.jobs.clerk import Clerk
 from crawlpool.jobs.entries import Entry, row_of_added, row_of_seed
 from crawlpool.jobs.hosts import HostMemory
@@ -173,6 +174,20 @@ class JobCrawl(Crawl):
             self._end(1)
         return is_taken
 
+    @property
+    def is_input_done(self) -> bool:
+        """Whether all of the input is in the ledger, so that it isn't read any more."""
+        return self._job.is_input_done
+
+    @property
+    def again(self) -> int:
+        """How many failed targets of earlier runs are taken again."""
+        return self._job.again
+
+    def close(self) -> None:
+        """Let go of a job whose crawl isn't run after all; ``run`` does it by itself. May be called again."""
+        self._close()
+
     # The run's side ----------------------------------------------------------------------------------------------
 
     def is_wanted(self, leg: Leg) -> bool:
@@ -280,7 +295,7 @@ class JobCrawl(Crawl):
             if is_over:
                 self.drain()
 
-    def _robots_kept(  # type: ignore[override]
+    def _robots_kept(
         self, origin: str, fetched: Fetched, response: requests.Response | None, trail: tuple[LegNote, ...]
     ) -> None:
         """Keep what a robots.txt said, and the legs for it."""

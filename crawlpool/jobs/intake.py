@@ -104,7 +104,7 @@ class JobIntake(Stock):
     def _legs_of(self, host: str, most: int) -> tuple[list[Leg], bool]:
         self._took(most)  # first: what is on its way counts, so that nobody takes the crawl for done
         try:
-            taken, is_last = self._backlog.take(host, most)  # type: ignore[attr-defined]
+            taken, is_last = self._backlog.take(host, most)
         except BaseException:
             self._took(-most)
             raise

@@ -38,8 +38,8 @@ class Job:
 
     Args:
         path: of its folder, made where there is none. It must be empty, or a job's.
-        outputs: what is written: ``*.jsonl`` (records), ``*.warc.gz`` (exchanges), folders that end in ``/`` (bodies). A
-            name that isn't absolute is of a file in the folder. Records in the folder are always written:
+        outputs: what is written: ``*.jsonl`` (records), ``*.warc.gz`` (exchanges), folders that end in ``/`` (bodies).
+            A name that isn't absolute is of a file in the folder. Records in the folder are always written:
             ``results.jsonl`` unless others are named.
         record_headers: the names of response headers that the records keep; ``None`` for none.
         rotate_bytes: the size at which a WARC file ends and another one begins; ``None`` for never.
@@ -140,7 +140,8 @@ class OpenJob:
     @property
     def input_digest(self) -> str | None:
         """The digest of these items, as ``Clerk`` counts it; ``None`` of none."""
-        return self._position.get("digest")
+        digest: str | None = self._position.get("digest")
+        return digest
 
     # The clerk's side --------------------------------------------------------------------------------------------
 

@@ -98,7 +98,9 @@ class JobOutputs:
 
                     self._sinks[name] = BodiesSink(path, mark=mark)
                 else:
-                    raise ConfigError(f"output={name!r}: .jsonl, .warc.gz and folders that end in / are outputs of a job")
+                    raise ConfigError(
+                        f"output={name!r}: .jsonl, .warc.gz and folders that end in / are outputs of a job"
+                    )
         except BaseException:
             self.close()
             raise

@@ -6,13 +6,13 @@ import hashlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.errors import JobError
+from crawlpool.errors import JobError, WarcError
 from crawlpool.jobs.again import MOVES
 from crawlpool.jobs.bodies import KeptAt
 from crawlpool.jobs.expected import BodyAt
 from crawlpool.redact import one_line, redact_url
 from crawlpool.sinks.gzipping import BadMember
-from crawlpool.sinks.warc_reading import WarcError, fields_of
+from crawlpool.sinks.warc_reading import fields_of
 from crawlpool.sinks.warc_records import digest_text, uri_of
 
 if TYPE_CHECKING:

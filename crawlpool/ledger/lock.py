@@ -18,7 +18,7 @@ _MOST_BYTES = 200
 
 
 class JobLock:
-    """The lock of a job's folder; held from when it is made until ``close``, or until the process ends, however it does.
+    """The lock of a job's folder; held from when it is made until ``close``, or until the process ends, however.
 
     Args:
         folder: the job's.

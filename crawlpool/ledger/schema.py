@@ -32,8 +32,8 @@ PENDING = 0
 #           ``jobs.entries`` writes it; `verdict` JSON that says why it is never sent; `crashes` how often in a row it
 #           was in flight at a crash.
 # seen      a digest of what each asks for, and the first that asked.
-# settled   what came of each target that is settled, as JSON: ``store.Batch.results``, with the run at the end. One text
-#           for all of it is written in half the time; the view `result` shows it as columns. `part`, `offset` and
+# settled   what came of each target that is settled, as JSON: ``store.Batch.results``, with the run at the end. One
+#           text for all of it is written in half the time; the view `result` shows it as columns. `part`, `offset` and
 #           `length` tell where the record stands.
 # robots    the text that gave a verdict, by origin.
 # sink      what counts of each output.
@@ -148,7 +148,9 @@ def open_to_read(path: str) -> sqlite3.Connection:
 
 def _connected(path: str, how: str) -> sqlite3.Connection:
     address = f"file:{quote(os.path.abspath(path))}?{how}"
-    database = sqlite3.connect(address, uri=True, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(
+        address, uri=True, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+    )
     try:
         database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     except BaseException as error:

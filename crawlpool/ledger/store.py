@@ -23,7 +23,8 @@ _MOST_HOSTS = 20_000  # whose numbers are remembered
 
 # Where nothing of a batch was asked for before, which is nearly always, its rows go straight to where they belong.
 _REMEMBER = """
-INSERT OR IGNORE INTO seen (digest, id) SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
+INSERT OR IGNORE INTO seen (digest, id)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 """
 _TAKE_PLAIN = """
 INSERT INTO target (id, n, host, rank, line)
@@ -47,7 +48,8 @@ CREATE TEMP TABLE incoming (
 _FILL = """
 INSERT INTO incoming
 SELECT ? + key, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-    json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), json_extract(value, '$[6]'), NULL
+    json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'), json_extract(value, '$[6]'),
+    NULL
 FROM json_each(?)
 """
 _COMPARE = """
@@ -84,7 +86,8 @@ _ORDER = """
 INSERT INTO host_state (name, orders) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET orders = excluded.orders
 """
 _BLOCK = """
-INSERT INTO host_state (name, is_blocked) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET is_blocked = excluded.is_blocked
+INSERT INTO host_state (name, is_blocked) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET is_blocked = excluded.is_blocked
 """
 
 #: Of a target that comes in: ordinal of the input or ``None``, host, rank, the target as JSON, why it isn't to be sent

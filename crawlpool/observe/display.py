@@ -84,7 +84,9 @@ class LinesDisplay:
         """Do nothing: the summary follows."""
 
 
-def make_display(kind: str, telling: Telling, total: int | None = None, clock: Clock = SYSTEM_CLOCK) -> Display:
+def make_display(
+    kind: str, telling: Telling, total: int | None = None, clock: Clock = SYSTEM_CLOCK, *, done: int = 0
+) -> Display:
     """Return the display for ``--progress``.
 
     Args:
@@ -92,10 +94,11 @@ def make_display(kind: str, telling: Telling, total: int | None = None, clock: C
         telling: where it is shown.
         total: how many targets there will be; ``None`` where nobody knows.
         clock: where time comes from.
+        done: how many had their outcome before.
     """
     if kind == "none" or telling.is_quiet:
         return NoDisplay()
-    meter = Meter(total, clock)
+    meter = Meter(total, clock, done)
     if kind in ("auto", "bar") and can_draw(telling):
         from crawlpool.observe.bar import BarDisplay  # here: rich takes 50 ms to import
 

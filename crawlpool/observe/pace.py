@@ -50,12 +50,13 @@ class Meter:
     Args:
         total: how many targets there will be; ``None`` where nobody knows.
         clock: where time comes from.
+        done: how many had their outcome before: they don't count for the rate.
     """
 
-    def __init__(self, total: int | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, total: int | None = None, clock: Clock = SYSTEM_CLOCK, done: int = 0) -> None:
         self._total = total
         self._clock = clock
-        self._marks: collections.deque[tuple[float, int]] = collections.deque([(clock.monotonic(), 0)])
+        self._marks: collections.deque[tuple[float, int]] = collections.deque([(clock.monotonic(), done)])
 
     def read(self, progress: Progress) -> Pace:
         """Return the pace as of ``progress``, which is of this moment."""

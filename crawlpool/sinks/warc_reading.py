@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote
 
 from crawlpool.decode import decode_body
-from crawlpool.errors import CrawlPoolError
+from crawlpool.errors import WarcError
 from crawlpool.sinks.gzipping import BadMember, CutMember, one_member
 from crawlpool.sinks.parts import OPEN_SUFFIX
 from crawlpool.sinks.warc_records import digest_text
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})(?: ([^\r\n]*))?\r?\n")
 _CHUNK_BYTES = 1 << 20
-
-
-class WarcError(CrawlPoolError, ValueError):
-    """A place of a WARC file doesn't hold the record that was written there; the message says what is wrong."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -282,7 +282,10 @@ def test_credentials_never_reach_the_disk(tmp_path: pathlib.Path) -> None:
     job = tmp_path / "job"
 
     def handler(result: Result, crawl: Crawl) -> None:
-        for target in (f"http://user:canary@{result.target.url[7:]}x", Target(result.target.url, headers={"Cookie": "canary"})):
+        for target in (
+            f"http://user:canary@{result.target.url[7:]}x",
+            Target(result.target.url, headers={"Cookie": "canary"}),
+        ):
             with pytest.raises(ConfigError, match="isn't taken into a job"):
                 crawl.add(target)
 

@@ -124,7 +124,9 @@ def test_results_end_their_targets_and_know_their_run(ledger: Ledger) -> None:
 def test_a_group_is_written_whole_or_not_at_all(ledger: Ledger) -> None:
     """What goes wrong in the middle of a group takes all of it back, and comes out as one error of the disk."""
     taken_in(ledger, [row(1, digest=1)])
-    ledger.database.execute("CREATE TEMP TRIGGER full BEFORE INSERT ON sink BEGIN SELECT raise(ABORT, 'disk full'); END")
+    ledger.database.execute(
+        "CREATE TEMP TRIGGER full BEFORE INSERT ON sink BEGIN SELECT raise(ABORT, 'disk full'); END"
+    )
     batch = Batch(results=[[1, 1, None, 200, None, 1, 0, 9, []]], incoming=[row(2, digest=2)], marks={"x": Mark()})
     with pytest.raises(SinkError, match=r"ledger\.sqlite3: the ledger can't be written: disk full"):
         ledger.commit(batch)

@@ -93,8 +93,10 @@ def test_a_dry_host_is_named_again_when_more_has_come(ledger: Ledger) -> None:
 
 @settings(max_examples=40)
 @given(st.data())
-def test_each_target_is_taken_once_by_whatever_way(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """However takes, settlements and arrivals are mixed: all are handed out, each once, by rank within what is there."""
+def test_each_target_is_taken_once_by_whatever_way(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """However takes, settlements and arrivals are mixed: all are handed out, each once."""
     ledger = Ledger(str(tmp_path_factory.mktemp("waiting") / "ledger.sqlite3"))
     ledger.begin_run(0.0, 0.0)
     hosts = ["a", "b", "c"]

@@ -10,7 +10,7 @@ import pytest
 
 from crawlpool.errors import ConfigError, DeadlineExceeded, SinkError
 from crawlpool.models import Hop, Outcome, Result, Target
-from crawlpool.sinks import HumanSink, JsonlSink, open_sink
+from crawlpool.sinks import BodiesSink, HumanSink, JsonlSink, WarcSink, is_destination, open_sink
 from crawlpool.sinks.human import in_bytes, line_of
 from tests.sinks.results import result_of
 
@@ -96,15 +96,20 @@ def test_an_item_that_is_not_json_is_refused_as_by_every_sink() -> None:
 
 
 def test_a_destination_finds_its_sink(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``-`` and ``*.jsonl`` work; anything else is told with what works."""
+    """``-``, ``*.jsonl``, ``*.warc.gz`` and folders work; anything else is told with what works."""
     sink = open_sink(str(tmp_path / "OUT.JSONL"))
     assert isinstance(sink, JsonlSink)
     sink.close()
     assert isinstance(open_sink("-"), JsonlSink)
     assert isinstance(open_sink("-", for_humans=True), HumanSink)
-    for other in ("out.csv", "pages.warc.gz", "bodies/", ""):
-        with pytest.raises(ConfigError, match=r"'-' \(standard output\) and paths that end in \.jsonl work$"):
+    for path, kind in ((tmp_path / "P.WARC.GZ", WarcSink), (f"{tmp_path}/bodies/", BodiesSink)):
+        sink = open_sink(str(path), rotate_bytes=1 << 20, credentials=True)
+        assert isinstance(sink, kind)
+        sink.close()
+    for other in ("out.csv", "pages.warc", "bodies", ""):
+        with pytest.raises(ConfigError, match=r"'-' \(standard output\), paths .* and folders that end in / work$"):
             open_sink(other)
+        assert not is_destination(other)
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(SinkError, match="stdout: it was closed"):
         open_sink("-", for_humans=True)

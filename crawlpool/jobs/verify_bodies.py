@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crawlpool.jobs.expected import Expected, Flaws, RecordAt
     from crawlpool.jobs.files import PartFiles
     from crawlpool.jobs.reading import JobReader
-    from crawlpool.sinks.parts import Mark
+    from crawlpool.sinks.marks import Mark
 
 _GZIP = 31
 # What is left over of a piece is copied for each member in it: small pieces have few.

@@ -79,7 +79,13 @@ def test_a_record_is_found_by_its_url(crawled: tuple[pathlib.Path, Report]) -> N
     job, _ = crawled
     url = url_in(job, "/3")
     with open_job(job) as reader:
-        for spelling in (url, url.upper().replace("/3", "/./3"), f"{url}#part", Target(url), url.removeprefix("http://")):
+        for spelling in (
+            url,
+            url.upper().replace("/3", "/./3"),
+            f"{url}#part",
+            Target(url),
+            url.removeprefix("http://"),
+        ):
             record = reader.get(spelling)
             assert record is not None
             assert record.url == url
@@ -141,7 +147,17 @@ def test_books_runs_and_items(crawled: tuple[pathlib.Path, Report]) -> None:
     with open_job(str(job)) as reader:
         found = reader.report
         assert found.is_balanced
-        for name in ("inputs", "found", *OUTCOMES, "items", "legs", "robots_legs", "body_bytes", "pending", "is_complete"):
+        for name in (
+            "inputs",
+            "found",
+            *OUTCOMES,
+            "items",
+            "legs",
+            "robots_legs",
+            "body_bytes",
+            "pending",
+            "is_complete",
+        ):
             assert getattr(found, name) == getattr(report, name)
         assert [(run.n, run.ending) for run in reader.runs] == [(1, "complete")]
         items = collections.Counter(item["of"] for item in reader.items())
@@ -154,7 +170,9 @@ def test_a_job_is_read_while_it_runs(tmp_path: pathlib.Path) -> None:
     with Gate() as gate, SiteServer({"/": page, "/held": gate}) as server, SessionPool(threads=2) as pool:
         told = collections.deque[str]()
         seeds = [*(server.url(f"/?{n}") for n in range(20)), server.url("/held")]
-        crawl = pool.new_crawl(job=Job(str(job), outputs=EVERYTHING), on_result=lambda r: told.append(r.target.url), **FREE)
+        crawl = pool.new_crawl(
+            job=Job(str(job), outputs=EVERYTHING), on_result=lambda r: told.append(r.target.url), **FREE
+        )
         with gate, Threads() as threads:
             threads.start(lambda: crawl.run(seeds))
             gate.wait_for()
@@ -232,7 +250,9 @@ def test_a_copy_that_cannot_be_written_is_read(
         assert len(list(reader.records())) == sum(OUTCOMES.values())
     assert not list(job.glob("ledger.sqlite3-*"))
     (job / "ledger.sqlite3-wal").write_bytes(b"x" * 100)
-    with pytest.raises(JobError, match="still lies in its -wal file and nothing can be written beside it: copy the folder"):
+    with pytest.raises(
+        JobError, match="still lies in its -wal file and nothing can be written beside it: copy the folder"
+    ):
         open_job(job)
 
 

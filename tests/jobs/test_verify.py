@@ -162,11 +162,16 @@ def _append(name: str, data: bytes) -> Change:
             "should stand there: it is beyond what counts",
         ),
         (
-            _ledger("UPDATE settled SET info = json_set((SELECT info FROM settled WHERE id = 4), '$[0]', 3) WHERE id = 3"),
+            _ledger(
+                "UPDATE settled SET info = json_set((SELECT info FROM settled WHERE id = 4), '$[0]', 3) WHERE id = 3"
+            ),
             "it is the place of another one",
         ),
         (_ledger("UPDATE settled SET info = 'x' WHERE id = 3"), "what came of target 3 is no JSON"),
-        (_ledger("UPDATE settled SET info = json_set(info, '$[8]', 'x') WHERE id = 3"), "result of target 3 can't be read"),
+        (
+            _ledger("UPDATE settled SET info = json_set(info, '$[8]', 'x') WHERE id = 3"),
+            "result of target 3 can't be read",
+        ),
         (
             _ledger("UPDATE settled SET info = json_set(info, '$[8]', json('[[1]]')) WHERE id = 3"),
             "the legs of a target can't be read",
@@ -177,7 +182,7 @@ def _append(name: str, data: bytes) -> Change:
         ),
         (_ledger("UPDATE job SET value = '{}' WHERE key = 'books'"), "the books have 0 ok"),
         (_ledger("UPDATE job SET value = 'x' WHERE key = 'books'"), "the value of 'books' is no JSON"),
-        (_ledger("UPDATE sink SET mark = '{\"part\": 1, \"length\": 10}'"), "it is beyond what counts"),
+        (_ledger('UPDATE sink SET mark = \'{"part": 1, "length": 10}\''), "it is beyond what counts"),
     ],
 )
 def test_each_flaw_is_told(job: pathlib.Path, change: Change, flaw: str) -> None:
@@ -271,4 +276,3 @@ def test_several_parts_are_looked_at(tmp_path: pathlib.Path) -> None:
     assert any(flaw.startswith(parts[0].name) for flaw in told(tmp_path / "job"))
     parts[0].unlink()
     assert any(f"{parts[0].name}: the file is gone" in flaw for flaw in told(tmp_path / "job"))
-

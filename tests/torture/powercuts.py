@@ -28,7 +28,7 @@ from crawlpool.jobs.job import Job
 from tests.torture.nursery import Nursery
 from tests.torture.powerloss import RECORDING, Disk, Event, events_of
 from tests.torture.process import RECORDS, Setup, wrong_in_ledger
-from tests.torture.site import CountingServer, World
+from tests.torture.site import CountingServer
 from tests.torture.tracer import run_struck, why_not
 
 STDOUT = "stdout"
@@ -84,7 +84,9 @@ def recordings(nursery: Nursery, server: CountingServer, base: pathlib.Path, pag
             yield record(setup, f"{name}{', after a kill' if is_killed else ''}")
 
 
-def replay(recording: Recording, chance: random.Random, count: int, into: pathlib.Path, each: int = 50) -> Iterator[str]:
+def replay(
+    recording: Recording, chance: random.Random, count: int, into: pathlib.Path, each: int = 50
+) -> Iterator[str]:
     """Lose power so many times; yield what is wrong, or nothing.
 
     Args:

@@ -6,10 +6,10 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from crawlpool.errors import CrawlPoolError, JobError
+from crawlpool.errors import CrawlPoolError, JobError, WarcError
 from crawlpool.jobs.files import file_trouble_told, found
 from crawlpool.redact import one_line
-from crawlpool.sinks.warc_reading import StoredResponse, WarcError, read_response
+from crawlpool.sinks.warc_reading import StoredResponse, read_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -137,7 +137,8 @@ class Clerk:
 
     def look_soon(self) -> None:
         """Have ``look`` called in a moment, unless something comes before."""
-        self._looks_soon = True  # at the worst a look too many, or one that the next group's makes up for
+        with self._lock:
+            self._looks_soon = True
 
     def finish(self) -> None:
         """Commit what was handed in, and end; by one thread, that isn't the clerk's."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from crawlpool.errors import JobError
 from crawlpool.jobs.again import NEW_SUFFIX
 from crawlpool.redact import one_line
-from crawlpool.sinks.parts import OPEN_SUFFIX, part_name
+from crawlpool.sinks.marks import OPEN_SUFFIX, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -117,7 +117,6 @@ class PartFiles:
         if len(self._open) > _MOST_OPEN:
             os.close(self._open.popitem(last=False)[1])
         return fd
-
 
     def _opened(self, path: str) -> int:
         if path in self._moves:

@@ -121,4 +121,3 @@ def _stretches(runs: list[RunRow], ends: dict[int, float]) -> Iterator[list[RunR
 
 def _is_time(value: Any) -> bool:
     return isinstance(value, (int, float))
-

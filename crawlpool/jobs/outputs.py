@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from crawlpool import disk
 from crawlpool.errors import ConfigError, SinkError
 from crawlpool.redact import one_line
-from crawlpool.sinks.parts import Mark
+from crawlpool.sinks.marks import Mark
 from crawlpool.sinks.records import Place, RecordsSink
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ import hashlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.errors import JobError
+from crawlpool.errors import JobError, WarcError
 from crawlpool.jobs.again import MOVES
 from crawlpool.jobs.bodies import KeptAt
 from crawlpool.jobs.expected import BodyAt
 from crawlpool.redact import one_line, redact_url
 from crawlpool.sinks.gzipping import BadMember
-from crawlpool.sinks.warc_reading import WarcError, fields_of
+from crawlpool.sinks.warc_reading import fields_of
 from crawlpool.sinks.warc_records import digest_text, uri_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crawlpool.jobs.expected import Expected, Flaws, RecordAt
     from crawlpool.jobs.files import PartFiles
     from crawlpool.jobs.reading import JobReader
-    from crawlpool.sinks.parts import Mark
+    from crawlpool.sinks.marks import Mark
 
 _GZIP = 31
 # What is left over of a piece is copied for each member in it: small pieces have few.

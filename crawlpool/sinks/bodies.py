@@ -14,7 +14,8 @@ from crawlpool.errors import SinkError
 from crawlpool.models import BodyPlace
 from crawlpool.redact import one_line
 from crawlpool.sinks.base import json_of_item
-from crawlpool.sinks.parts import Mark, failure_of
+from crawlpool.sinks.marks import Mark
+from crawlpool.sinks.parts import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -14,43 +14,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
-import re
 import zlib
 from typing import TYPE_CHECKING, NoReturn
 
 from crawlpool import disk
 from crawlpool.errors import SinkError
 from crawlpool.redact import one_line
+from crawlpool.sinks.marks import OPEN_SUFFIX, Mark, names_of, part_name, tail_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-OPEN_SUFFIX = ".open"
-TAIL_BYTES = 4096
-#: How much of what was appended waits in memory for one call of the system; ``sync`` and ``flush`` don't wait for it.
+#: When so much of what was appended waits in memory, it is written before more is taken.
 BUFFER_BYTES = 1 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Mark:
-    """What counts of an output: what the ledger commits of it.
-
-    Args:
-        part: the number of the part it lies in; the parts before it are complete.
-        length: how many bytes of that part count.
-        tail: the SHA-256, in hex, of the last ``min(length, 4096)`` bytes before ``length``: compared before a file is
-            cut, so that no file is cut that isn't the one the mark is about. Empty where ``length`` is 0.
-        is_complete: whether nothing comes after it, so that the part has its final name.
-        crc: the CRC-32 of all bytes of the part that count, by which ``crawlpool verify`` finds one that was changed.
-    """
-
-    part: int = 1
-    length: int = 0
-    tail: str = ""
-    is_complete: bool = False
-    crc: int = dataclasses.field(default=0, compare=False)
 
 
 class Parts:
@@ -90,6 +67,7 @@ class Parts:
         self._failure: str | None = None
         self._fd: int | None = None
         self._part = mark.part
+        self._part_name = self.name_of(mark.part)
         self._length = 0  # of the part, what waits in memory included
         self._crc = mark.crc  # of the part, what waits in memory not included
         self._waiting: list[bytes] = []
@@ -124,18 +102,29 @@ class Parts:
         Raises:
             SinkError: when they can't be written.
         """
+        offset, length = self._length, self._length + len(data)
+        if (
+            offset > 0
+            and self._fd is not None
+            and self._failure is None
+            and self._waiting_bytes < BUFFER_BYTES
+            and (self._rotate_bytes is None or length <= self._rotate_bytes)
+        ):  # nothing but memory is concerned: nothing can fail
+            self._waiting.append(data)
+            self._waiting_bytes += len(data)
+            self._length = length
+            return self._part_name, offset
         with self._guarded():
             if self._fd is None:
                 self._reopen()
+            self._write_out()
             if self._is_full(len(data)):
                 self._rotate()
             if self._length == 0 and self._head is not None:
-                self._put(self._head(self.name_of(self._part)))
+                self._put(self._head(self._part_name))
             offset = self._length
             self._put(data)
-            if self._waiting_bytes >= BUFFER_BYTES:
-                self._write_out()
-        return self.name_of(self._part), offset
+        return self._part_name, offset
 
     def flush(self) -> None:
         """Return when all that was appended is with the system. Raises ``SinkError`` when it can't be written."""
@@ -159,7 +148,7 @@ class Parts:
         """As ``sync``, for an output that is at its end; ``append`` may go on all the same, and then it isn't."""
         with self._guarded():
             if self._length == 0 and self._head is not None and self._fd is not None:
-                self._put(self._head(self.name_of(self._part)))
+                self._put(self._head(self._part_name))
             self._sync()
             self._synced = dataclasses.replace(self._synced, is_complete=True)
         return self._synced
@@ -276,7 +265,7 @@ class Parts:
 
     def _there(self) -> dict[int, tuple[bool, bool]]:
         """Return which parts there are: under the final name, under the open one."""
-        pattern, found = _pattern(self._base), dict[int, tuple[bool, bool]]()
+        pattern, found = names_of(self._base), dict[int, tuple[bool, bool]]()
         for name in os.listdir(self._folder or os.curdir):
             if match := pattern.fullmatch(name):
                 part = int(match[1] or 1)
@@ -297,6 +286,7 @@ class Parts:
         self._unnamed.add(self._part)
         self._fd = None
         self._part += 1
+        self._part_name = self.name_of(self._part)
         self._length = self._crc = 0
         if not self._overwrites and os.path.lexists(self._path(self._part)):
             self._refuse(f"{self._path(self._part)} is there, and is not of this output")
@@ -361,37 +351,3 @@ def failure_of(name: str, error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{name}: its folder does not exist, or a file of it is gone"
     return f"{name}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
-
-
-def part_name(base: str, part: int) -> str:
-    """Return a part's name: ``pages.warc.gz`` for the first, ``pages-00002.warc.gz`` for the second."""
-    if part == 1:
-        return base
-    stem, suffix = _split(base)
-    return f"{stem}-{part:05}{suffix}"
-
-
-def tail_of(fd: int, length: int) -> str:
-    """Return the ``Mark.tail`` of a file's first ``length`` bytes."""
-    if not length:
-        return ""
-    size = min(length, TAIL_BYTES)
-    os.lseek(fd, length - size, os.SEEK_SET)
-    pieces, left = [], size
-    while left and (piece := os.read(fd, left)):
-        pieces.append(piece)
-        left -= len(piece)
-    return hashlib.sha256(b"".join(pieces)).hexdigest()
-
-
-def _split(base: str) -> tuple[str, str]:
-    stem, suffix = os.path.splitext(base)
-    if suffix.lower() == ".gz":
-        stem, inner = os.path.splitext(stem)
-        suffix = inner + suffix
-    return stem, suffix
-
-
-def _pattern(base: str) -> re.Pattern[str]:
-    stem, suffix = _split(base)
-    return re.compile(rf"{re.escape(stem)}(?:-(\d{{5,9}}))?{re.escape(suffix)}({re.escape(OPEN_SUFFIX)})?")

@@ -11,7 +11,8 @@ from crawlpool.config import check, is_count
 from crawlpool.models import BodyPlace
 from crawlpool.sinks.base import json_of_item
 from crawlpool.sinks.gzipping import compressor
-from crawlpool.sinks.parts import Mark, Parts
+from crawlpool.sinks.marks import Mark
+from crawlpool.sinks.parts import Parts
 from crawlpool.sinks.warc_records import Captured, Earlier, RecordIds, captured, response_and_request, warcinfo
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class WarcSink:
         self._ids = RecordIds()
         self._has_job = mark is not None
         self._is_closed = False
-        # Guards _parts, _stored, _stored_bytes, _responses and _is_closed. Held while a file is written, so that records
-        # lie there one after another; whoever waits for it has made its records by then.
+        # Guards _parts, _stored, _stored_bytes, _responses and _is_closed. Held while a file is written, so that
+        # records lie there one after another; whoever waits for it has made its records by then.
         self._lock = threading.Lock()
         self._parts = Parts(path, rotate_bytes=rotate_bytes, mark=mark, head=self._head, overwrites=not self._has_job)
         self._stored: dict[bytes, bytes] = {}

@@ -89,7 +89,9 @@ def recordings(yard: Yard, base: pathlib.Path, pages: int, chance: random.Random
         yield record(setup, f"{name}, killed at {kill}" if kill else name, kill)
 
 
-def replay(recording: Recording, chance: random.Random, count: int, into: pathlib.Path, each: int = 50) -> Iterator[str]:
+def replay(
+    recording: Recording, chance: random.Random, count: int, into: pathlib.Path, each: int = 50
+) -> Iterator[str]:
     """Lose power so many times; yield what is wrong, or nothing.
 
     Args:
@@ -180,7 +182,9 @@ def main(arguments: list[str]) -> int:
             count = min(options.each, options.replays - done)
             print(f"{recording.name}: {len(recording.events)} calls, {count} losses of power", flush=True)
             told = list(replay(recording, chance, count, base))
-            print("\n".join([*told[:3], *([f"… and {len(told) - 3} more"] if told[3:] else [])]), end="\n" if told else "")
+            print(
+                "\n".join([*told[:3], *([f"… and {len(told) - 3} more"] if told[3:] else [])]), end="\n" if told else ""
+            )
             wrong += len(told)
             done += count
             if done == options.replays:

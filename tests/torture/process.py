@@ -61,6 +61,10 @@ class Setup:
         wrong = [] if (code, said) == (DONE, "") else [f"exit code {code}, not {DONE}: {said}"]
         return wrong + self.wrong()
 
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records and items of the job, which is to be complete."""
+        return [json.loads(line) for line in (self.job / RECORDS).read_bytes().splitlines()]
+
     def wrong(self) -> list[str]:
         """Return what is wrong with the job, which is to be complete."""
         path = self.job / RECORDS

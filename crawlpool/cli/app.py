@@ -85,6 +85,9 @@ def _code_of_work(work: Callable[[], Exit], context: click.Context, telling: Tel
     except _FILE_TROUBLE as error:
         telling.fail("files", _shown(error))
         return Exit.FILES
+    except click.Abort:
+        telling.fail("aborted", "nothing was changed")
+        return Exit.WORK_LEFT
     except Exception as error:
         tell_fault(telling, error, verbosity)
         return Exit.FAULT

@@ -87,6 +87,8 @@ def job_of(settings: RunSettings) -> Job:
         settings.job,
         outputs=[output for output in settings.outputs if output != STDOUT],
         record_headers=EVERY_HEADER if settings.record_headers == (ALL,) else settings.record_headers,
+        rotate_bytes=settings.rotate_bytes,
+        keeps_credentials=settings.warc_credentials,
         retry=settings.retry_failed,
         fixed=fixed_of(settings),
     )

@@ -358,11 +358,6 @@ def test_a_command_that_does_not_exist_is_told(capfd: Capture) -> None:
     assert main(["plann", "u"]) == 2
     assert "No such command 'plann'" in capfd.readouterr().err
     group = make_command()
-    assert isinstance(group, click.Group) and sorted(group.commands) == [
-        "audit",
-        "host",
-        "plan",
-        "resume",
-        "run",
-        "status",
-    ]
+    assert isinstance(group, click.Group)
+    known = "audit cat explain export host plan resume run status verify"
+    assert sorted(group.commands) == known.split()

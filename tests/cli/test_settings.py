@@ -164,7 +164,7 @@ def test_a_config_file_that_cannot_be_read_ends_with_3(tmp_path: pathlib.Path, c
         (["u", "--resolve", "h:80:nowhere"], "is not HOST:PORT:ADDRESS"),
         (["u", "--max-failures", "101%"], "neither a number"),
         (["u", "--method", "GET /"], "method='GET /'"),
-        (["u", "--job", "x"], "No such option"),
+        (["u", "--jobb", "x"], "No such option"),
     ],
 )
 def test_wrong_usage_is_told_and_ends_with_2(capfd: Capture, arguments: list[str], says: str) -> None:

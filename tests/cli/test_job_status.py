@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -18,23 +18,17 @@ from crawlpool.cli import main, status
 from crawlpool.cli.job_status import lines_of_job
 from crawlpool.ledger.lock import JobLock, holder_of
 from crawlpool.testing import Answer, SiteServer, loopback_hosts
+from tests.cli.command import Run, runner
 from tests.gates import Gate, Threads, until
 from tests.jobs.made import FREE, copied, page
 
 Capture = pytest.CaptureFixture[str]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(capfd: Capture) -> Run:
     """Return what runs a command: its exit code, and what it said on both streams."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        said = capfd.readouterr()
-        return code, said.out, said.err
-
-    return run
+    return runner(capfd)
 
 
 def left_over(folder: pathlib.Path, hosts: tuple[str, ...] = ("127.0.0.1",), count: int = 3) -> list[str]:
@@ -228,7 +222,7 @@ def change_runs(job: pathlib.Path, *statements: str) -> None:
 
 
 def test_audit_judges_the_runs_of_a_job_as_one(run: Run, tmp_path: pathlib.Path) -> None:
-    """A host waits a full delay after a restart, too; where it didn't, that is a breach, whatever the clocks' offsets."""
+    """A host waits a full delay after a restart, too; where it did not, that is a breach."""
     first = tmp_path / "job"
     answers: dict[str, Any] = {"/": b"x", "/fails": Answer(500), "/robots.txt": Answer(404)}
     with SiteServer(answers) as server:

@@ -7,24 +7,22 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from crawlpool import HostLimits, Job, RetryPolicy, SessionPool
 from crawlpool.cli import jobs as cli_jobs
-from crawlpool.cli import main
 from crawlpool.cli.explain_text import lines_of
 from crawlpool.cli.export import cell_of
 from crawlpool.errors import SinkError
 from crawlpool.record import EMPTY
 from crawlpool.testing import Answer, Request, SiteServer
-from tests.cli.command import finish, start
+from tests.cli.command import Run, finish, runner, start
 from tests.jobs.made import EVERYTHING, FREE, PAGES, body_of, copied, crawl_site, records_of, result_of, url_in
 
 Capture = pytest.CaptureFixture[str]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +36,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture
 def run(capfd: Capture) -> Run:
     """Return what runs a command: its exit code, and what it said on both streams."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        said = capfd.readouterr()
-        return code, said.out, said.err
-
-    return run
+    return runner(capfd)
 
 
 @pytest.mark.parametrize("command", ["verify", "cat", "export", "explain", "status"])

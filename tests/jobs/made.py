@@ -49,7 +49,7 @@ def handler(result: Result, crawl: Crawl) -> None:
 
 
 def crawl_site(folder: pathlib.Path, outputs: Sequence[str] = EVERYTHING, **options: Any) -> Report:
-    """Crawl the site into a job: pages, errors, a redirect, a duplicate, a bad line, and one that robots.txt forbids."""
+    """Crawl the site into a job: pages, errors, a redirect, a duplicate, a bad line, one that robots.txt forbids."""
     limits = options.pop("limits", HostLimits(delay_s=0.0001))
     with SiteServer(page) as server, SessionPool(threads=2, **options) as pool:
         paths = [*(f"/{n}" for n in range(PAGES)), "/packed", "/moved", "/missing", "/0#again", "/secret/x"]

@@ -1,4 +1,4 @@
-"""What comes in a job's way: disks that fail or are full, hosts that don't want us, an operator, a killed run's socket."""
+"""What comes in a job's way: disks that fail or are full, hosts that don't want us, a killed run's socket."""
 
 from __future__ import annotations
 

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
         WarcError,
     )
     from crawlpool.jobs.job import Job
+    from crawlpool.jobs.reading import JobReader, JobRun, open_job
+    from crawlpool.jobs.records import JobRecord
     from crawlpool.limits import HostLimits
     from crawlpool.models import BodyPlace, Hop, Outcome, Report, Result, Statistics, Target
     from crawlpool.retry import RetryBudget, RetryPolicy
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 #: Where each public name is at home; a test compares it with the imports above.
 _HOMES = {
     "jobs.job": "Job",
+    "jobs.reading": "JobReader JobRun open_job",
+    "jobs.records": "JobRecord",
     "limits": "HostLimits",
     "cookies": "CookieStore",
     "crawl": "Crawl",
@@ -99,6 +103,9 @@ __all__ = [
     "InputError",
     "Job",
     "JobError",
+    "JobReader",
+    "JobRecord",
+    "JobRun",
     "JsonlSink",
     "MissingExtra",
     "Outcome",
@@ -126,6 +133,7 @@ __all__ = [
     "WarcError",
     "WarcSink",
     "__version__",
+    "open_job",
 ]
 
 

@@ -153,6 +153,8 @@ class Frontier(Tidings):
     def put_all(self, legs: Sequence[Leg], has_more_of: str | None = None) -> bool:
         """Queue legs of one run, whatever the capacity of its group, in one go; return whether they were: all or none.
 
+        Where results are owed, and many legs run, nobody is woken for them: see ``paid``.
+
         Args:
             legs: the legs.
             has_more_of: a host of which more lies in the group's backlog.
@@ -166,7 +168,8 @@ class Frontier(Tidings):
                 self._put(leg, now)
             if has_more_of is not None:
                 self._schedule.back(group, has_more_of)
-            self._idlers.wake()
+            if not self._owing.is_busy(self._schedule.running):  # else ``look`` is called in a moment
+                self._idlers.wake()
         self._look_up()
         return True
 

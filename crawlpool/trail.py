@@ -7,6 +7,7 @@ legs: ``crawlpool.evidence`` makes a row, and of a row the log line that ``crawl
 from __future__ import annotations
 
 import enum
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.record import spans_of
@@ -105,6 +106,15 @@ class LegNote(NamedTuple):
             row.pop()
         return row
 
+    @property
+    def json(self) -> str:
+        """The same as JSON: for a plain page on a host without limits in a third of the time."""
+        known = self[:8]
+        if self[9:] != _NO_MORE or None in known:
+            return _encode(self.row)
+        moments = "" if self.moments is None else f",{list(self.moments)!r}"
+        return '["%s",%r,%r,%r,%r,"%s",%d,"%s"%s]' % (*known, moments)
+
     @classmethod
     def of(cls, row: Sequence[Any]) -> LegNote:
         """Return the note that was written as a list.
@@ -120,3 +130,7 @@ class LegNote(NamedTuple):
         return note._replace(
             moments=None if moments is None else tuple(moments), error=None if error is None else (error[0], error[1])
         )
+
+
+_NO_MORE = (None,) * (len(LegNote._fields) - 9)
+_encode = json.JSONEncoder(separators=(",", ":")).encode

@@ -69,9 +69,9 @@ def audit_command() -> click.Command:
         "audit",
         callback=_audit,
         params=options,
-        help="Prove from the logs of runs, or from jobs, that no host was asked faster, or more at once, than allowed; or "
-        "name the request that was, and by how much. LOG is what 'crawlpool run -vv --log-format json' wrote to standard "
-        "error; it may be packed with gzip, and - is standard input. JOB is a job's folder.",
+        help="Prove from the logs of runs, or from jobs, that no host was asked faster, or more at once, than allowed; "
+        "or name the request that was, and by how much. LOG is what 'crawlpool run -vv --log-format json' wrote to "
+        "standard error; it may be packed with gzip, and - is standard input. JOB is a job's folder.",
         short_help="Prove from its log, or its job, that a run was polite.",
         epilog=_EPILOG,
     )

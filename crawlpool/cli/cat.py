@@ -47,8 +47,8 @@ def cat_command() -> click.Command:
             click.Argument(["url"], metavar="URL"),
             click.Option(["--headers"], is_flag=True, help="Write the header of the answer in place of the body."),
         ],
-        help="Write the body that a job has kept of a URL to standard output, byte for byte as it was decoded. JOB is its "
-        "folder.",
+        help="Write the body that a job has kept of a URL to standard output, byte for byte as it was decoded. JOB is "
+        "its folder.",
         short_help="Write the body that a job has kept of a URL.",
         epilog=_EPILOG,
     )

@@ -38,7 +38,8 @@ def explain_command() -> click.Command:
             click.Option(["--json", "as_json"], is_flag=True, help="Write one JSON object."),
         ],
         help="Tell what became of one URL of a job, and why: each request that it took, what it waited for, what "
-        "robots.txt said and in which line, redirects, retries and their causes. JOB is its folder; it may run meanwhile.",
+        "robots.txt said and in which line, redirects, retries and their causes. JOB is its folder; it may run "
+        "meanwhile.",
         short_help="Tell each request, wait and decision of one URL of a job.",
         epilog=_EPILOG,
     )
@@ -53,5 +54,8 @@ def _explain(job: str, url: str, as_json: bool) -> Exit:
         found = explained(opened, url)
         if found is None:
             raise not_in(opened, url)
-    write_answer([json.dumps(found)] if as_json else lines_of(found))
+    if as_json:
+        write_answer([json.dumps(found)])
+    else:
+        write_answer(lines_of(found))
     return Exit.OK

@@ -30,8 +30,8 @@ What failed, to be looked at by a program:
 The URLs that are to be tried once more, elsewhere:
   crawlpool export crawl --outcome failed | jq -r .url > again.txt
 
-Records come in the order of the input. In a table each kind of error, and each of its messages, has a column of its own,
-lists and objects are JSON, and a cell that a spreadsheet would run as a formula begins with an apostrophe.
+Records come in the order of the input. In a table kind and message of an error have columns of their own, and so have
+the timings; lists and objects are JSON, and a cell that a spreadsheet would run as a formula begins with an apostrophe.
 
 \b
 Exit codes:

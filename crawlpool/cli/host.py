@@ -35,7 +35,7 @@ A host is told by its name or address, without scheme and port. One that the run
 \b
 Exit codes:
   0  done
-  3  there is no such socket or job, nobody listens there, no answer came within 5 seconds, or the ledger can't be written
+  3  there is no such socket or job, nobody listens there, no answer came within 5 seconds, or a job can't be written
   2  the command line is wrong
 """
 

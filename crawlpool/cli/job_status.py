@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import iso_utc
+from crawlpool.observe.pace import duration
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from crawlpool.jobs.reading import JobReader, JobRun
 
-#: Hosts of each sort that are listed.
+#: Hosts shown of each sort; ``--json`` has all that are listed.
+SHOWN = 20
 _LISTED = 1000
 _COUNTED = 100_000
 _OUTCOMES = ("ok", "http_error", "failed", "disallowed", "skipped")
@@ -34,8 +36,8 @@ def status_of_job(path: str) -> dict[str, Any]:
         path: of its folder.
 
     Returns:
-        What the status of a run has, as far as it makes sense; with ``state``, ``pending``, ``is_input_done``, ``items``,
-        ``runs``, ``kinds``, ``statuses`` and ``next``: what to do, or ``None``.
+        What the status of a run has, as far as it makes sense; with ``state``, ``pending``, ``is_input_done``,
+        ``items``, ``runs``, ``kinds``, ``statuses`` and ``next``: what to do, or ``None``.
 
     Raises:
         JobError: when there is no job, or it is damaged.
@@ -118,9 +120,6 @@ def _next(path: str, found: Mapping[str, Any]) -> str | None:
 
 def lines_of_job(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield the status of a job as lines of text."""
-    from crawlpool.cli.status import hosts_lines
-    from crawlpool.observe.pace import duration
-
     ends = {name: found[name] for name in _OUTCOMES}
     done = ", ".join(f"{count:,} {name}" for name, count in ends.items())
     total = "" if found["total"] is None else f" of {found['total']:,}"
@@ -144,3 +143,27 @@ def lines_of_job(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"all runs together took {duration(found['elapsed_s'])}"
     if found["next"] is not None:
         yield f"next: {found['next']}"
+
+
+def hosts_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each sort of hosts that aren't asked as the others are."""
+    operator = [f"{one['host']} ({one['waiting']:,} waiting)" for one in found["held"] if one["by"] == "operator"]
+    blocked = [one["host"] for one in found["held"] if one["by"] == "blocks"]
+    delays = [f"{one['host']} {one['delay_s']:g} s" for one in found["delays"]]
+    resting = [f"{one['host']} {duration(one['for_s'])}" for one in found["resting"]]
+    for what, hosts in (
+        ("held by the operator", operator),
+        ("held, as they don't want us", blocked),
+        ("skipped by the operator", found["skipped_hosts"]),
+        ("with a delay of their own", delays),
+        ("given up, as they can't be reached", found.get("given_up", ())),
+        ("resting longest", resting),
+        ("slowest", [f"{one['host']} {one['mean_s']:.2f} s" for one in found.get("slowest", ())[:3]]),
+    ):
+        if hosts:
+            yield f"hosts {what}: {_some([one_line(host) for host in hosts])}"
+
+
+def _some(hosts: Sequence[str]) -> str:
+    more = f", and {len(hosts) - SHOWN:,} more" if len(hosts) > SHOWN else ""
+    return ", ".join(hosts[:SHOWN]) + more

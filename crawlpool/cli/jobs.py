@@ -92,7 +92,7 @@ def write_bytes(pieces: Iterable[bytes]) -> None:
 
 @contextlib.contextmanager
 def new_file(path: str) -> Iterator[int]:
-    """Give the descriptor of a new file within this block; it has its name, with mode 0600, only when that is left well.
+    """Give the descriptor of a new file, mode 0600, within this block; it has its name only when that is left well.
 
     Raises:
         SinkError: when it can't be written.

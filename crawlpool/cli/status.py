@@ -10,14 +10,13 @@ import click
 
 from crawlpool.cli.answer import write_answer
 from crawlpool.cli.exits import Exit
+from crawlpool.cli.job_status import hosts_lines, lines_of_job, status_of_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
 #: Seconds from one look to the next with ``--watch``.
 EVERY_S = 1.0
-#: Hosts shown of each sort; ``--json`` has all.
-SHOWN = 20
 
 _EPILOG = """\b
 Of a run that was started with --control /tmp/crawl.sock:
@@ -57,25 +56,23 @@ def status_command() -> click.Command:
 
 def _status(control: str, as_json: bool, watch: bool) -> Exit:
     from crawlpool.cli.control import ControlError, ask
-    from crawlpool.cli.job_status import lines_of_job, status_of_job
     from crawlpool.cli.jobs import is_job
 
+    as_lines: Callable[[Mapping[str, Any]], Iterable[str]]
     is_first = True
     while True:
         is_over = not watch
         try:
-            found = ask(control, {"do": "status"})["status"]
-            lines = lines_of(found)
+            found, as_lines = ask(control, {"do": "status"})["status"], lines_of
         except ControlError:
             if is_job(control):
-                found = status_of_job(control)
-                lines = list(lines_of_job(found))
+                found, as_lines = status_of_job(control), lines_of_job
                 is_over = is_over or found["state"] != "running"
             elif is_first:
                 raise
             else:
                 return Exit.OK  # it has been there, and is no more
-        write_answer([json.dumps(found)] if as_json else ([] if is_first else [""]) + lines)
+        write_answer([json.dumps(found)] if as_json else [*([] if is_first else [""]), *as_lines(found)])
         if is_over:
             return Exit.OK
         is_first = False
@@ -96,30 +93,3 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
     ]
     lines += hosts_lines(found)
     return lines
-
-
-def hosts_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each sort of hosts that aren't asked as the others are."""
-    from crawlpool.observe.pace import duration
-    from crawlpool.redact import one_line
-
-    operator = [f"{one['host']} ({one['waiting']:,} waiting)" for one in found["held"] if one["by"] == "operator"]
-    blocked = [one["host"] for one in found["held"] if one["by"] == "blocks"]
-    delays = [f"{one['host']} {one['delay_s']:g} s" for one in found["delays"]]
-    resting = [f"{one['host']} {duration(one['for_s'])}" for one in found["resting"]]
-    for what, hosts in (
-        ("held by the operator", operator),
-        ("held, as they don't want us", blocked),
-        ("skipped by the operator", found["skipped_hosts"]),
-        ("with a delay of their own", delays),
-        ("given up, as they can't be reached", found.get("given_up", ())),
-        ("resting longest", resting),
-        ("slowest", [f"{one['host']} {one['mean_s']:.2f} s" for one in found.get("slowest", ())[:3]]),
-    ):
-        if hosts:
-            yield f"hosts {what}: {_some([one_line(host) for host in hosts])}"
-
-
-def _some(hosts: Sequence[str]) -> str:
-    more = f", and {len(hosts) - SHOWN:,} more" if len(hosts) > SHOWN else ""
-    return ", ".join(hosts[:SHOWN]) + more

@@ -44,8 +44,8 @@ def verify_command() -> click.Command:
         "verify",
         callback=_verify,
         params=[JOB, click.Option(["--json", "as_json"], is_flag=True, help="Write one JSON object.")],
-        help="Prove that a job is what was written: that its ledger, its records and the bodies that it keeps agree, and "
-        "no byte of them was changed; or name what is wrong. JOB is its folder.",
+        help="Prove that a job is what was written: that its ledger, its records and the bodies that it keeps agree, "
+        "and no byte of these files was changed; or name what is wrong. JOB is its folder.",
         short_help="Prove that ledger, records and bodies of a job agree.",
         epilog=_EPILOG,
     )

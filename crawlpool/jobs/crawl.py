@@ -278,6 +278,7 @@ class JobCrawl(Crawl):
             left = self._intake.refill()
             if left:
                 self._give_back(left)
+            self._clerk.look_soon()
             self._end_if_held()
         with self._lock:
             if not self._outstanding:
@@ -301,7 +302,7 @@ class JobCrawl(Crawl):
         """Keep what a robots.txt said, and the legs for it."""
         status = None if response is None else response.status_code
         text = response.content[:_MOST_ROBOTS_BYTES] if response is not None and fetched.rules is not None else None
-        legs = json.dumps([note.row for note in trail])
+        legs = f"[{','.join([note.json for note in trail])}]"
         self._clerk.keep_robots((origin, self._clock.wall(), fetched.how.value, status, text, legs))
 
     def _took(self, count: int) -> None:

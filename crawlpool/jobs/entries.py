@@ -81,27 +81,32 @@ def row_of_added(target: Target) -> tuple[Any, ...]:
     return _row(target, None, 1)
 
 
-def leg_of(run: Run, taken: Taken) -> Leg:
-    """Return the leg of a target that comes out of the ledger."""
+def leg_of(run: Run, taken: Taken, host: str) -> Leg:
+    """Return the leg of a target that comes out of the ledger.
+
+    Args:
+        run: the crawl.
+        taken: the target.
+        host: its host; empty for one that waits for no host.
+    """
     target = target_of_line(taken.line, taken.n)
-    leg = Leg.first(run, target, taken.id)
+    leg = Leg(run, target, host or host_of(target.url))
+    leg.ordinal = taken.id
     if taken.verdict is not None:
         leg.verdict = _verdict_of(target, json.loads(taken.verdict))
     return leg
 
 
-def row_of_result(leg: Leg, result: Result, place: tuple[int, int, int]) -> list[Any]:
+def row_of_result(leg: Leg, result: Result, place: tuple[int, int, int]) -> tuple[int, int, str]:
     """Return the row of a result: see ``ledger.store.Batch``."""
-    response, error = result.response, result.error
-    return [
-        leg.ordinal,
-        STATES[result.outcome],
-        result.reason,
-        None if response is None else response.status_code,
-        None if error is None else str(result.error_kind),
-        *place,
-        [note.row for note in leg.trail],
-    ]
+    response, error, reason = result.response, result.error, result.reason
+    number, state = leg.ordinal, STATES[result.outcome]
+    status = "null" if response is None else response.status_code
+    kind = "null" if error is None else f'"{result.error_kind}"'
+    why = "null" if reason is None else json.dumps(reason)
+    part, offset, length = place
+    legs = ",".join([note.json for note in leg.trail])
+    return number, state, f"[{number},{state},{why},{status},{kind},{part},{offset},{length},[{legs}]"
 
 
 # Nearly all targets are a URL and nothing else. As JSON they would take four times as long, and twice the room.

@@ -109,4 +109,4 @@ class JobIntake(Stock):
             self._took(-most)
             raise
         self._took(len(taken) - most)
-        return [leg_of(self._run, one) for one in taken], is_last
+        return [leg_of(self._run, one, host) for one in taken], is_last

@@ -8,6 +8,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from crawlpool import disk
 from crawlpool.clock import SYSTEM_CLOCK, Clock
 from crawlpool.config import check
 from crawlpool.errors import JobError, SinkError
@@ -211,6 +212,16 @@ def make_folder(path: str) -> None:
     except OSError as error:
         reason = "its parent folder does not exist" if isinstance(error, FileNotFoundError) else error.strerror
         raise SinkError(f"{one_line(path)}: {reason or error}") from error
+    if os.path.lexists(os.path.join(path, LEDGER)):
+        return
+    # Nothing in a folder outlives a loss of power whose own name doesn't. Done until there is a ledger, not only when the
+    # folder is made: the process that made it may have been killed before it came to this.
+    parent = os.path.dirname(os.path.abspath(path))
+    try:
+        with contextlib.suppress(PermissionError):  # a folder that one may write to and not read
+            disk.sync_folder(parent)
+    except OSError as error:
+        raise SinkError(f"{one_line(parent)}: {error.strerror or error}") from error
 
 
 def check_folder(path: str) -> None:
@@ -218,9 +229,14 @@ def check_folder(path: str) -> None:
 
     Raises:
         JobError: naming the folder and a file.
+        SinkError: when it can't be read.
     """
-    ours = {locks.NAME, flights.NAME, LEDGER, "job.toml", "control"}
-    names = os.listdir(path)
+    ours = {locks.NAME, flights.NAME, "job.toml", "control"}
+    ours |= {f"{LEDGER}-{end}" for end in ("journal", "wal", "shm")}  # a loss of power may take the ledger's name alone
+    try:
+        names = os.listdir(path)
+    except OSError as error:
+        raise SinkError(f"{one_line(path)}: {error.strerror or error}") from error
     if LEDGER not in names and (others := sorted(set(names) - ours)):
         raise JobError(f"{one_line(path)}: has other files ({one_line(others[0])}) and is no job; give a new folder")
 

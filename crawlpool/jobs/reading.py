@@ -5,6 +5,7 @@ A record's place in its file stands in the ledger, and what stands there is whol
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from crawlpool.ledger.reading import Settled, TargetRow
+
+_NAMES = {state: outcome.value for outcome, state in STATES.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +218,9 @@ class JobReader:
     def record_at(self, settled: Settled) -> dict[str, Any]:
         """Return what stands at the place of a record."""
         fields = fields_of(self.files.read(settled.part, settled.offset, settled.length))
-        if fields is None:
+        said = None if fields is None else (fields["url"], fields["outcome"], fields.get("run"))
+        url = redact_url(self.target_of(settled).url)
+        if fields is None or said != (url, _NAMES.get(settled.outcome), settled.run):
             place = f"{self.files.name(settled.part)} at {settled.offset:,}"
             raise JobError(f"{place}: the record of target {settled.id} should stand there, and doesn't")
         return fields
@@ -249,11 +254,9 @@ class JobReader:
             return JobRecord(self.record_at(settled), settled, self.bodies)
         except JobError:
             # Where failed targets are taken again, the files are written anew, and records stand elsewhere.
-            now = self.ledger.settled_of(settled.id)
-            if now == settled and not self.ledger.value(MOVES):
-                raise
             self.files.close()
             self.files = self.files_of(self.records_name)
+            now = self.ledger.settled_of(settled.id)
             return None if now is None else JobRecord(self.record_at(now), now, self.bodies)
 
     def _spellings(self, url: str | Target) -> Iterator[Target]:
@@ -263,10 +266,8 @@ class JobReader:
             return
         url = redact_url(url)  # no login is in a job
         urls = [url]
-        try:
+        with contextlib.suppress(InputError):
             urls.insert(0, normalize(url, "http"))
-        except InputError:
-            pass
         usual = self.fixed.get("method")
         for method in dict.fromkeys(("GET", usual if isinstance(usual, str) and usual else "GET")):
             for one in dict.fromkeys(urls):

@@ -67,7 +67,7 @@ class Settled(NamedTuple):
 
 
 class TargetRow(NamedTuple):
-    """A target as the table has it, with the name of its host; ``verdict`` is JSON, ``line`` as ``jobs.entries`` writes it."""
+    """A target as the table has it, with its host's name; ``verdict`` is JSON, ``line`` as ``jobs.entries`` has it."""
 
     id: int
     n: int | None

@@ -132,8 +132,8 @@ def open_to_read(path: str) -> sqlite3.Connection:
         with contextlib.suppress(FileNotFoundError):
             if os.path.getsize(f"{path}-wal"):
                 raise JobError(
-                    f"{one_line(path)}: can't be read here, as a part of it still lies in its -wal file and nothing can "
-                    "be written beside it: copy the folder to where that can be done"
+                    f"{one_line(path)}: can't be read here, as a part of it still lies in its -wal file and nothing "
+                    "can be written beside it: copy the folder to where that can be done"
                 ) from None
         database = _connected(path, "immutable=1")
     try:

@@ -101,8 +101,8 @@ class Batch:
 
     Args:
         incoming: targets, each as ``store.Row`` says.
-        results: lists of target, outcome (``target.state``), reason, status, kind of error, part, offset and length of
-            the record, and the legs, JSON-ready. The run is added to each.
+        results: of each the target, its outcome (``target.state``), and a JSON list, open at its end, of both again,
+            reason, status, kind of error, part, offset and length of the record, and the legs; the run is added.
         values: texts by key, for the table ``job``.
         marks: what counts of each output, by name.
         robots: rows of the table ``robots``, without the run.
@@ -112,7 +112,7 @@ class Batch:
     """
 
     incoming: list[Any] = dataclasses.field(default_factory=list)
-    results: list[list[Any]] = dataclasses.field(default_factory=list)
+    results: list[tuple[int, int, str]] = dataclasses.field(default_factory=list)
     values: dict[str, str] = dataclasses.field(default_factory=dict)
     marks: dict[str, Mark] = dataclasses.field(default_factory=dict)
     robots: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
@@ -237,12 +237,12 @@ class Ledger:
             text = _json(dataclasses.asdict(mark))
             self.database.execute("INSERT OR REPLACE INTO sink (name, mark) VALUES (?, ?)", (name, text))
 
-    def _settle(self, results: list[list[Any]]) -> None:
+    def _settle(self, results: Sequence[tuple[int, int, str]]) -> None:
         by_outcome: dict[int, list[int]] = {}
-        for row in results:
-            row.append(self.run)
-            by_outcome.setdefault(row[1], []).append(row[0])
-        self.database.execute(_SETTLE, (_json(results),))
+        for number, outcome, _ in results:
+            by_outcome.setdefault(outcome, []).append(number)
+        end = f",{self.run}]"
+        self.database.execute(_SETTLE, (f"[{','.join([text + end for _, _, text in results])}]",))
         for outcome, ids in by_outcome.items():
             self.database.execute(_END, (outcome, _json(ids)))
 

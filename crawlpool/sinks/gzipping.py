@@ -11,16 +11,23 @@ from typing import Any
 
 _GZIP = 31  # as zlib calls it: a window of 32 KiB, with the header of gzip
 _ISAL_LEVEL, _ZLIB_LEVEL = 1, 1
+_SHORT_BYTES = 2048  # up to there ISA-L's level 0 makes members as small as level 1, in a fifth of the time
 
 
 def compressor() -> Callable[[bytes], bytes]:
     """Return the function that makes a gzip member of bytes; it may be called by many threads at once."""
     try:
-        from isal import isal_zlib
+        from isal import igzip_lib
     except ImportError:
         return _with_zlib
-    compress: Any = isal_zlib.compress
-    return lambda data: compress(data, _ISAL_LEVEL, _GZIP)
+    make: Any = igzip_lib.compress
+    form, memory, window = igzip_lib.COMP_GZIP, igzip_lib.MEM_LEVEL_DEFAULT, igzip_lib.MAX_HIST_BITS
+
+    def compress(data: bytes) -> bytes:
+        member: bytes = make(data, 0 if len(data) < _SHORT_BYTES else _ISAL_LEVEL, form, memory, window)
+        return member
+
+    return compress
 
 
 def _with_zlib(data: bytes) -> bytes:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 OPEN_SUFFIX = ".open"
 TAIL_BYTES = 4096
-#: How much of what was appended waits in memory for one call of the system; ``sync`` and ``flush`` don't wait for it.
+#: When so much of what was appended waits in memory, it is written before more is taken.
 BUFFER_BYTES = 1 << 20
 
 
@@ -90,6 +90,7 @@ class Parts:
         self._failure: str | None = None
         self._fd: int | None = None
         self._part = mark.part
+        self._part_name = self.name_of(mark.part)
         self._length = 0  # of the part, what waits in memory included
         self._crc = mark.crc  # of the part, what waits in memory not included
         self._waiting: list[bytes] = []
@@ -124,18 +125,29 @@ class Parts:
         Raises:
             SinkError: when they can't be written.
         """
+        offset, length = self._length, self._length + len(data)
+        if (
+            offset > 0
+            and self._fd is not None
+            and self._failure is None
+            and self._waiting_bytes < BUFFER_BYTES
+            and (self._rotate_bytes is None or length <= self._rotate_bytes)
+        ):  # nothing but memory is concerned: nothing can fail
+            self._waiting.append(data)
+            self._waiting_bytes += len(data)
+            self._length = length
+            return self._part_name, offset
         with self._guarded():
             if self._fd is None:
                 self._reopen()
+            self._write_out()
             if self._is_full(len(data)):
                 self._rotate()
             if self._length == 0 and self._head is not None:
-                self._put(self._head(self.name_of(self._part)))
+                self._put(self._head(self._part_name))
             offset = self._length
             self._put(data)
-            if self._waiting_bytes >= BUFFER_BYTES:
-                self._write_out()
-        return self.name_of(self._part), offset
+        return self._part_name, offset
 
     def flush(self) -> None:
         """Return when all that was appended is with the system. Raises ``SinkError`` when it can't be written."""
@@ -159,7 +171,7 @@ class Parts:
         """As ``sync``, for an output that is at its end; ``append`` may go on all the same, and then it isn't."""
         with self._guarded():
             if self._length == 0 and self._head is not None and self._fd is not None:
-                self._put(self._head(self.name_of(self._part)))
+                self._put(self._head(self._part_name))
             self._sync()
             self._synced = dataclasses.replace(self._synced, is_complete=True)
         return self._synced
@@ -296,6 +308,7 @@ class Parts:
         self._unnamed.add(self._part)
         self._fd = None
         self._part += 1
+        self._part_name = self.name_of(self._part)
         self._length = self._crc = 0
         if not self._overwrites and os.path.lexists(self._path(self._part)):
             self._refuse(f"{self._path(self._part)} is there, and is not of this output")

@@ -72,8 +72,8 @@ class WarcSink:
         self._ids = RecordIds()
         self._has_job = mark is not None
         self._is_closed = False
-        # Guards _parts, _stored, _stored_bytes, _responses and _is_closed. Held while a file is written, so that records
-        # lie there one after another; whoever waits for it has made its records by then.
+        # Guards _parts, _stored, _stored_bytes, _responses and _is_closed. Held while a file is written, so that
+        # records lie there one after another; whoever waits for it has made its records by then.
         self._lock = threading.Lock()
         self._parts = Parts(path, rotate_bytes=rotate_bytes, mark=mark, head=self._head, overwrites=not self._has_job)
         self._stored: dict[bytes, bytes] = {}

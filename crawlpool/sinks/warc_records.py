@@ -33,14 +33,14 @@ _WARCINFO = (
 )
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _PAIRS = [a + b for a in _BASE32 for b in _BASE32]
-_SHIFTS = range(150, -1, -10)
+_TRIPLES = [pair + c for pair in _PAIRS for c in _BASE32]
+_SHIFTS = (135, 120, 105, 90, 75, 60, 45, 30, 15, 0)
 # Lines that go on a line before (obsolete folding) are part of it.
 _SECRET = re.compile(
     rb"^((?:set-cookie2?|cookie2?|(?:proxy-)?authorization|x-api-key|x-auth-token)[ \t]*:)[^\r\n]*"
     rb"(?:\r?\n[ \t][^\r\n]*)*",
     re.IGNORECASE | re.MULTILINE,
 )
-_SECRET_WORDS = (b"cookie", b"authorization", b"x-api-key", b"x-auth-token")
 _USERINFO = re.compile(rb"(?<=[:\s'\"(<=,])//[^/?#\s]*@")
 _CHUNKED = re.compile(rb"^transfer-encoding[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length[ \t]*:", re.IGNORECASE | re.MULTILINE)
@@ -106,7 +106,7 @@ def _captured(response: Any, kept: Any, started_s: float, credentials: bool) -> 
     asked, head = kept.request_head, kept.head
     if not credentials:
         asked, head = hidden(asked), hidden(head)
-    if body is not None and request.method != "HEAD" and b"ransfer" in head.replace(b"T", b"t"):
+    if body is not None and request.method != "HEAD":
         head = without_chunks(head, len(body))
     sent = request.body
     is_whole = sent is None or isinstance(sent, (bytes, bytearray, str))
@@ -135,14 +135,15 @@ def uri_of(url: str) -> str:
 def hidden(head: bytes) -> bytes:
     """Return a header without what lets somebody in: values of cookies and logins, and the userinfo of URLs."""
     lower = head.lower()
-    if any(word in lower for word in _SECRET_WORDS):  # the pattern takes ten times as long, and few have any
+    # The pattern takes ten times as long as to look for these, and few have any.
+    if b"cookie" in lower or b"authorization" in lower or b"x-api-key" in lower or b"x-auth-token" in lower:
         head = _SECRET.sub(rb"\1 " + HIDDEN, head)
     return _USERINFO.sub(b"//" + HIDDEN + b"@", head) if b"@" in head else head
 
 
 def without_chunks(head: bytes, length: int) -> bytes:
     """Return the header of an answer whose chunks were undone, ``length`` bytes of them; another's as it is."""
-    if _CHUNKED.search(head) is None:
+    if b"transfer-encoding" not in head.lower() or _CHUNKED.search(head) is None:
         return head
     head = _CHUNKED.sub(b"X-Crawler-Transfer-Encoding:", head)
     head = _LENGTH.sub(b"X-Crawler-Content-Length:", head)
@@ -173,7 +174,7 @@ def response_and_request(one: Captured, ids: RecordIds, earlier: Earlier | None 
     Args:
         earlier: where the same payload lies already: then it isn't stored again, and the record is a ``revisit``.
     """
-    identity = ids.new()
+    identity, other = ids.two()
     common = f"WARC-Target-URI: {one.uri}\r\nWARC-Date: {one.date}\r\n"
     if one.ip is not None:
         common += f"WARC-IP-Address: {one.ip}\r\n"
@@ -201,7 +202,7 @@ def response_and_request(one: Captured, ids: RecordIds, earlier: Earlier | None 
     )
     asked = hashlib.sha1(one.request, usedforsecurity=False).digest()
     request = (
-        f"WARC/1.1\r\nWARC-Type: request\r\nWARC-Record-ID: {ids.new()}\r\n{common}"
+        f"WARC/1.1\r\nWARC-Type: request\r\nWARC-Record-ID: {other}\r\n{common}"
         f"WARC-Concurrent-To: {identity}\r\nContent-Type: application/http;msgtype=request\r\n"
         f"WARC-Block-Digest: {digest_text(asked)}\r\n"
         f"{'' if one.is_request_whole else 'WARC-Truncated: unspecified' + chr(13) + chr(10)}"
@@ -215,18 +216,26 @@ def response_and_request(one: Captured, ids: RecordIds, earlier: Earlier | None 
 
 def digest_text(sha1: bytes) -> str:
     """Return a SHA-1 as WARC files have it: ``sha1:`` and base 32."""
-    number = int.from_bytes(sha1, "big")
-    pairs = _PAIRS
-    return "sha1:" + "".join([pairs[number >> shift & 1023] for shift in _SHIFTS])
+    # Three digits at once: base64.b32encode takes three times as long.
+    number, triples = int.from_bytes(sha1, "big"), _TRIPLES
+    return f"sha1:{_PAIRS[number >> 150]}" + "".join([triples[number >> shift & 32767] for shift in _SHIFTS])
 
 
 class RecordIds:
-    """Makes random record IDs (UUID version 4), many out of one call of the system. Thread-safe."""
+    """Makes random record IDs: UUIDs of version 4, in a third of the time that ``uuid`` takes. Thread-safe."""
 
     def new(self) -> str:
         """Return an ID in its brackets."""
-        text = os.urandom(16).hex()
-        return f"<urn:uuid:{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANTS[text[16]]}{text[17:20]}-{text[20:]}>"
+        return _id_of(os.urandom(16).hex())
+
+    def two(self) -> tuple[str, str]:
+        """Return two of them, with one call of the system."""
+        text = os.urandom(32).hex()
+        return _id_of(text), _id_of(text[32:])
+
+
+def _id_of(text: str) -> str:
+    return f"<urn:uuid:{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANTS[text[16]]}{text[17:20]}-{text[20:32]}>"
 
 
 _VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}

@@ -193,7 +193,7 @@ def test_a_log_without_a_leg_says_how_to_record_them(tmp_path: pathlib.Path, cap
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ([], "LOG..."),
+        ([], "LOG|JOB..."),
         (["x.log", "--evidence"], "say which with --host"),
         (["x.log", "--delay", "1", "--per-host", "2"], "or leave one of them out"),
         (["x.log", "--delay", "-1"], "no number of seconds"),

@@ -13,7 +13,8 @@ from crawlpool.cli import control, main, status
 from crawlpool.cli.control_place import listening_at
 from crawlpool.cli.control_server import ControlServer
 from crawlpool.cli.desk import Desk
-from crawlpool.cli.status import SHOWN, lines_of
+from crawlpool.cli.job_status import SHOWN
+from crawlpool.cli.status import lines_of
 from crawlpool.politeness.blocks import BLOCKS
 from crawlpool.testing import SiteServer, loopback_hosts
 from tests.gates import Gate, Threads

@@ -37,6 +37,10 @@ def row(n: int | None, host: str = "a.example", digest: int | None = None, **mor
     return n, host, more.get("rank", 0.0), line, more.get("verdict"), digest, int(n is None)
 
 
+def ended(target: int) -> tuple[int, int, str]:
+    return target, 1, f"[{target},1,null,200,null,1,0,9,[]"
+
+
 def targets(ledger: Ledger) -> list[Any]:
     query = "SELECT n, name, rank, verdict FROM target JOIN host ON host.id = target.host ORDER BY target.id"
     return ledger.database.execute(query).fetchall()
@@ -112,7 +116,8 @@ def test_results_end_their_targets_and_know_their_run(ledger: Ledger) -> None:
     """A result makes its target wait no more; it has the run that wrote it, and all that was given."""
     taken_in(ledger, [row(n, digest=n) for n in (1, 2)])
     legs = [["first", 1.5, None]]
-    ledger.commit(Batch(results=[[2, 3, "why", 503, "timeout", 1, 700, 70, legs]]))
+    text = '[2,3,"why",503,"timeout",1,700,70,[["first",1.5,null]]'
+    ledger.commit(Batch(results=[(2, 3, text)]))
     assert ledger.count_waiting() == 1
     query = "SELECT id, run, outcome, reason, status, kind, part, offset, length, legs FROM result"
     (found,) = ledger.database.execute(query).fetchall()
@@ -127,7 +132,7 @@ def test_a_group_is_written_whole_or_not_at_all(ledger: Ledger) -> None:
     ledger.database.execute(
         "CREATE TEMP TRIGGER full BEFORE INSERT ON sink BEGIN SELECT raise(ABORT, 'disk full'); END"
     )
-    batch = Batch(results=[[1, 1, None, 200, None, 1, 0, 9, []]], incoming=[row(2, digest=2)], marks={"x": Mark()})
+    batch = Batch(results=[ended(1)], incoming=[row(2, digest=2)], marks={"x": Mark()})
     with pytest.raises(SinkError, match=r"ledger\.sqlite3: the ledger can't be written: disk full"):
         ledger.commit(batch)
     assert ledger.count_waiting() == 1
@@ -161,7 +166,7 @@ def test_a_run_knows_whether_the_one_before_came_to_an_end(path: str) -> None:
 def test_who_was_in_flight_at_crashes_goes_last_and_then_not_at_all(ledger: Ledger) -> None:
     """Crashes count while they come in a row; the second puts a target last, the fifth ends it."""
     taken_in(ledger, [row(n, digest=n) for n in (1, 2, 3)])
-    ledger.commit(Batch(results=[[3, 1, None, 200, None, 1, 0, 9, []]]))
+    ledger.commit(Batch(results=[ended(3)]))
 
     def state() -> list[Any]:
         query = "SELECT id, crashes, rank > 0, verdict IS NOT NULL FROM target ORDER BY id"

@@ -31,7 +31,7 @@ def fill(ledger: Ledger, given: list[tuple[str, int]]) -> Waiting:
 
 
 def end(ledger: Ledger, waiting: Waiting, target: int) -> None:
-    ledger.commit(Batch(results=[[target, 1, None, 200, None, 1, 0, 1, []]]))
+    ledger.commit(Batch(results=[(target, 1, f"[{target},1,null,200,null,1,0,1,[]")]))
     waiting.settled(target)
 
 

@@ -110,13 +110,13 @@ def test_what_was_not_committed_is_cut(tmp_path: pathlib.Path) -> None:
 
 
 def test_much_goes_out_before_a_sync(tmp_path: pathlib.Path) -> None:
-    """No more than a mebibyte waits in memory; ``flush`` brings the rest to the system."""
+    """When a mebibyte waits in memory, it is written first; ``flush`` brings the rest to the system."""
     parts = Parts(str(tmp_path / "o"))
     parts.append(b"x" * 10)
     assert (tmp_path / "o.open").stat().st_size == 0
     parts.append(b"x" * BUFFER_BYTES)
-    assert (tmp_path / "o.open").stat().st_size == BUFFER_BYTES + 10
     parts.append(b"x")
+    assert (tmp_path / "o.open").stat().st_size == BUFFER_BYTES + 10
     parts.flush()
     assert (tmp_path / "o.open").stat().st_size == BUFFER_BYTES + 11
     parts.close()

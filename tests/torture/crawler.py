@@ -1,6 +1,7 @@
-"""The crawl that is tortured, in a process of its own: ``python -m tests.torture.crawler JOB INPUT``.
+"""The crawl that is tortured: ``crawlpool run`` with a job, in a process that stops at a gate for a tracer.
 
-Its records are copied to standard output after they are committed; its exit code is the command's.
+``python -m tests.torture.crawler JOB INPUT`` runs it by hand. Its records are copied to standard output after they are
+committed, unless that is ``--silent``.
 """
 
 from __future__ import annotations
@@ -14,49 +15,31 @@ import sys
 import threading
 from typing import Any
 
-from crawlpool import RetryPolicy, SessionPool
+from crawlpool.cli import main as command
 from crawlpool.crawl import Crawl
-from crawlpool.errors import CrawlPoolError, JobError, SinkError
 from crawlpool.jobs import clerk
-from crawlpool.jobs.job import Job
+from crawlpool.jobs.crawl import JobCrawl
 from crawlpool.models import Result
-from crawlpool.sinks import JsonlSink
-from crawlpool.source import InputFileError, Source, SourceSettings
 from tests.torture.site import links_of
 
 #: A page whose process ends when it is handled.
 DEADLY = "/deadly/"
+#: The modules that a run imports when it needs them.
+LATE = (
+    *("crawlpool.cli.run", "crawlpool.cli.conductor", "crawlpool.jobs.crawl", "crawlpool.jobs.job", "sqlite3"),
+    *("crawlpool.transport._urllib3", "crawlpool.transport.curl", "crawlpool.transport.curl.adapter"),
+    *("crawlpool.sinks.warc", "crawlpool.sinks.bodies", "rich.progress", "rich.live", "encodings.idna"),
+)
 
 
 def handle(result: Result, crawl: Crawl) -> None:
     """Emit an item of a page, and add what it links to; die of a deadly one."""
-    if result.target.url.partition("://")[2].find(DEADLY) > 0:
+    if DEADLY in result.target.url:
         os._exit(86)
     if result.response is not None and result.response.ok:
         crawl.emit({"url": result.target.url})
         for url in links_of(result.target.url):
             crawl.add(url, parent=result)
-
-
-def crawl(options: argparse.Namespace) -> int:
-    """Run the crawl; return the exit code."""
-    sinks = () if options.silent else (JsonlSink("-"),)
-    job = Job(options.job, outputs=options.output or ("results.jsonl",), rotate_bytes=options.rotate)
-    with SessionPool(
-        threads=4 if options.transport == "curl" else options.in_flight,
-        in_flight=options.in_flight,
-        transport=options.transport,
-        retry=RetryPolicy(attempts=options.attempts, backoff_s=0.01, max_backoff_s=0.02),
-    ) as pool:
-        if options.wait == "main":
-            _pass()
-        run = pool.new_crawl(handle if options.handler else None, sinks=sinks, job=job)
-        report = run.run(Source([options.input], SourceSettings()))
-    if not report.is_balanced:
-        return 1
-    if report.pending:
-        return 7
-    return 4 if report.failed else 8 if report.http_error else 0
 
 
 def _pass() -> None:
@@ -65,55 +48,53 @@ def _pass() -> None:
     os.read(3, 1)
 
 
-def _gate_clerk() -> None:
-    work = clerk.Clerk._work
+def _gated(owner: Any, name: str) -> None:
+    """Have a method wait at the gate before it begins."""
+    begin = getattr(owner, name)
 
-    def gated(self: Any) -> None:
+    def gated(*args: Any) -> Any:
         _pass()
-        work(self)
+        return begin(*args)
 
-    clerk.Clerk._work = gated  # type: ignore[method-assign]
+    setattr(owner, name, gated)
 
 
 def preload() -> None:
     """Import what is imported when it is needed, and no more: nothing is started or opened."""
-    for name in (
-        "crawlpool.jobs.crawl",
-        "crawlpool.transport._urllib3",
-        "crawlpool.transport.curl",
-        "crawlpool.sinks.warc",
-    ):
+    for name in LATE:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
 
 def main(arguments: list[str]) -> int:
-    """Parse the arguments and crawl; tell trouble with files in one line, as the command does."""
+    """Parse the arguments, run the command, and return its exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("job")
     parser.add_argument("input")
     parser.add_argument("--handler", action="store_true")
     parser.add_argument("--silent", action="store_true", help="copy nothing to standard output")
-    parser.add_argument("--output", action="append")
-    parser.add_argument("--rotate", type=int)
     parser.add_argument("--in-flight", type=int, default=8)
-    parser.add_argument("--attempts", type=int, default=3)
     parser.add_argument("--transport", default="urllib3")
-    parser.add_argument("--wait", choices=("main", "clerk"), help="which thread tells its number by 4 and waits for 3")
+    parser.add_argument("--wait", help="which thread tells its number by 4 and waits for 3: main, feeder or clerk")
     parser.add_argument("--open-files", type=int)
-    options = parser.parse_args(arguments)
-    if options.wait == "clerk":
-        _gate_clerk()
+    options, more = parser.parse_known_args(arguments)
+    if options.wait == "feeder":
+        _gated(JobCrawl, "run")
+    elif options.wait == "clerk":
+        _gated(clerk.Clerk, "_work")
     if options.open_files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (options.open_files, options.open_files))
-    try:
-        return crawl(options)
-    except (SinkError, JobError, InputFileError) as error:
-        print(f"crawlpool: files: {error}", file=sys.stderr)
-        return 3
-    except CrawlPoolError as error:
-        print(f"crawlpool: {type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    threads = 4 if options.transport == "curl" else options.in_flight
+    sys.argv = [
+        *("crawlpool", "run", options.input, "--job", options.job, "-q", "--progress", "none", "--min-free", "0"),
+        *("--threads", str(threads), "--in-flight", str(options.in_flight), "--transport", options.transport),
+        *(("--handler", f"{__package__}.crawler:handle") if options.handler else ()),
+        *(() if options.silent else ("-o", "-")),
+        *more,
+    ]
+    if options.wait == "main":
+        _pass()
+    return command()
 
 
 if __name__ == "__main__":

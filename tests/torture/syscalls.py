@@ -18,7 +18,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tests.torture.nursery import Nursery
 from tests.torture.process import DONE, Setup
@@ -110,11 +110,11 @@ def struck_at(yard: Yard, folder: pathlib.Path, strike: Strike) -> Outcome:
 
 def _wrong_with(ended: Struck) -> list[str]:
     lines = ended.said.splitlines()
-    if ended.code == FILES and len(lines) == 1 and lines[0].startswith("crawlpool: files: "):
+    if ended.code == FILES and len(lines) == 1 and lines[0].startswith("crawlpool: "):
         return []
     if ended.code == DONE and not lines:
         return []
-    return [f"exit code {ended.code}: {ended.said}"]
+    return [f"exit code {ended.code}: {' … '.join(lines[:1] + lines[1:][-2:])}"]
 
 
 def _cleared(setup: Setup, who: str, *how: str) -> Struck:
@@ -124,24 +124,23 @@ def _cleared(setup: Setup, who: str, *how: str) -> Struck:
     return ended
 
 
-def torture(chosen: Iterable[Strike], yard: Yard, base: pathlib.Path) -> list[Outcome]:
-    """Strike at a crawl once for each; return what came of it."""
-    found = []
+def torture(chosen: Iterable[Strike], yard: Yard, base: pathlib.Path) -> Iterator[Outcome]:
+    """Strike at a crawl once for each; yield what came of it."""
     for number, strike in enumerate(chosen):
         folder = base / str(number)
-        found.append(struck_at(yard, folder, strike))
-        if not found[-1].wrong:
+        outcome = struck_at(yard, folder, strike)
+        if not outcome.wrong:
             shutil.rmtree(folder)
-    return found
+        yield outcome
 
 
 def told(outcomes: Sequence[Outcome]) -> str:
     """Return what came of it in words."""
     codes = collections.Counter(outcome.code for outcome in outcomes)
-    wrong = [f"{outcome.strike}: {one}" for outcome in outcomes for one in outcome.wrong]
+    wrong = sum(len(outcome.wrong) for outcome in outcomes)
     missed = sum(not outcome.is_struck for outcome in outcomes)
     first = f"{len(outcomes)} strikes, {missed} of them at calls that didn't come, exit codes {dict(codes)}"
-    return "\n".join([f"{first}, {len(wrong)} wrong", *wrong])
+    return f"{first}, {wrong} wrong"
 
 
 def main(arguments: list[str]) -> int:
@@ -164,7 +163,11 @@ def main(arguments: list[str]) -> int:
         if options.sample is not None:
             chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
         print(f"{len(all_of_them)} strikes are possible, {len(chosen)} are made", flush=True)
-        outcomes = torture(chosen, yard, base)
+        outcomes = []
+        for outcome in torture(chosen, yard, base):
+            outcomes.append(outcome)
+            for one in outcome.wrong:
+                print(f"{outcome.strike}: {one}", flush=True)
     print(told(outcomes))
     return 1 if any(outcome.wrong for outcome in outcomes) else 0
 

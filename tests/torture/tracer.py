@@ -36,7 +36,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "fchown": (),
     "flock": (),
 }
-THREADS = ("main", "clerk")
+THREADS = ("main", "feeder", "clerk")
 
 
 @functools.cache
@@ -76,14 +76,17 @@ class Struck:
         return "(INJECTED)" in self.trace or self.code == -9
 
 
-def run_struck(setup: Setup, who: str, *how: str, follows: bool = False) -> Struck:
+def run_struck(
+    setup: Setup, who: str, *how: str, follows: bool = False, stdout: int | None = None
+) -> Struck:
     """Run a crawl while one of its threads is traced; return how it ended.
 
     Args:
         setup: the crawl.
-        who: ``main`` or ``clerk``.
+        who: one of ``THREADS``.
         how: options of strace.
         follows: whether all threads are traced; then counts are still of each.
+        stdout: where its standard output goes; ``None`` for nowhere.
     """
     own_in, their_out = os.pipe()
     their_in, own_out = os.pipe()
@@ -91,7 +94,7 @@ def run_struck(setup: Setup, who: str, *how: str, follows: bool = False) -> Stru
         for fd in (own_in, own_out):
             stack.callback(os.close, fd)
         try:
-            process = setup.start("--wait", who, gate=(their_in, their_out))
+            process = setup.start("--wait", who, stdout=stdout, gate=(their_in, their_out))
         finally:
             os.close(their_in)
             os.close(their_out)

@@ -196,7 +196,7 @@ def _shown(error: Exception) -> str:
     """
     text = str(error)
     text = one_line(hide(text) if _LOGIN.search(text) else text, _LONGEST)
-    remedy = remedy_for(error) if isinstance(error, SinkError) else None
+    remedy = remedy_for(error) if isinstance(error, SinkError) and not text.startswith("stdout") else None
     return f"{text}; {remedy}" if remedy else text
 
 

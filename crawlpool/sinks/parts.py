@@ -218,7 +218,8 @@ class Parts:
         if is_new and mark.length:
             self._refuse(f"{path} is missing; {mark.length:,} bytes of it count")
         self._fd = disk.open_file(path, create=is_new, exclusive=True)
-        self._is_folder_changed |= is_new
+        # An empty part may be one whose maker was killed before its name was on the disk.
+        self._is_folder_changed |= is_new or not mark.length
         length = os.fstat(self._fd).st_size
         self._check(self._fd, path, length, mark)
         if length > mark.length:

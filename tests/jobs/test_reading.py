@@ -322,8 +322,13 @@ results = st.builds(
 )
 
 
-@settings(max_examples=40)
-@given(groups=st.lists(st.tuples(st.lists(results, max_size=5), st.lists(st.dictionaries(texts, jsons), max_size=3))))
+@settings(max_examples=25)
+@given(
+    groups=st.lists(
+        st.tuples(st.lists(results, max_size=5), st.lists(st.dictionaries(texts, jsons, max_size=3), max_size=3)),
+        max_size=4,
+    )
+)
 def test_what_is_written_is_read(groups: list[tuple[list[Any], list[Any]]]) -> None:
     """Whatever the results and items, and however they are grouped, they come back in order, and nothing else."""
     with tempfile.TemporaryDirectory() as folder:

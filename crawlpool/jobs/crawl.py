@@ -233,6 +233,10 @@ class JobCrawl(Crawl):
         if back:
             self._give_back(back)
 
+    def _handled(self, result: Result) -> Result:
+        # What was given up after crashes isn't shown to the handler: it may be what ends the process, each time.
+        return result if result.reason == "crashes" else super()._handled(result)
+
     def _give_back(self, legs: Sequence[Leg]) -> None:
         """Leave targets to the next run."""
         self._pay(legs)

@@ -6,13 +6,14 @@ import gzip
 import json
 import pathlib
 import shutil
+import types
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from crawlpool import Crawl, HostLimits, Job, Outcome, Report, Result, SessionPool, Target
 from crawlpool.books import Books
 from crawlpool.clock import SYSTEM_CLOCK
-from crawlpool.jobs.entries import STATES, row_of_added
+from crawlpool.jobs.entries import row_of_added, row_of_result
 from crawlpool.ledger.store import Batch
 from crawlpool.testing import Answer, Request, SiteServer
 
@@ -99,8 +100,8 @@ class Written:
         places = job.outputs.write(results, items)
         batch = Batch(marks=job.outputs.sync())
         for number, (result, place) in enumerate(zip(results, places, strict=True), first):
-            kind = None if result.error is None else str(result.error_kind)
-            batch.results.append([number, STATES[result.outcome], result.reason, None, kind, *place, []])
+            leg: Any = types.SimpleNamespace(ordinal=number, trail=())
+            batch.results.append(row_of_result(leg, result, place))
             self._books._ended[result.outcome] += 1
         self._books.emitted(len(items))
         batch.values["books"] = json.dumps(self._books.saved())

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawlpool import Job, JobError, Outcome, Report, SessionPool, Target, open_job
+from crawlpool import Job, JobError, Outcome, Report, SessionPool, SinkError, Target, disk, open_job
 from crawlpool.jobs.bodies import Bodies
-from crawlpool.ledger import schema
+from crawlpool.jobs.verify import verify
+from crawlpool.ledger import reading, schema
 from crawlpool.record import record_of
 from crawlpool.testing import Answer, SiteServer
 from tests.gates import Gate, Threads
@@ -229,6 +230,41 @@ def test_failed_targets_that_are_taken_again_confuse_no_reader(tmp_path: pathlib
             assert {record.url: dict(record) for record in records} == before
             assert {record.url: dict(record) for record in reader.records()} == before
             assert (reader.get(seeds[0]), reader.report.pending) == (None, 1)
+
+
+def test_a_crash_between_two_names_of_a_file_is_read(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the ledger has committed files that don't have their names yet, these are what is read."""
+    with SiteServer({"/fails": Answer(500), "/": page}) as server, SessionPool(retry=False) as pool:
+        seeds = [server.url("/fails"), *(server.url(f"/?{n}") for n in range(5))]
+        pool.crawl(seeds, job=str(tmp_path / "job"), **FREE)
+    with open_job(tmp_path / "job") as reader:
+        before = {record.url: dict(record) for record in reader if record.url != seeds[0]}
+        again = Job(str(tmp_path / "job"), retry=["500"])
+
+        def fail(old: str, new: str) -> None:
+            raise OSError(5, os.strerror(5))
+
+        with monkeypatch.context() as failing, pytest.raises(SinkError):
+            failing.setattr(disk, "rename", fail)
+            again.open()
+        assert (tmp_path / "job" / "results.jsonl.new").exists()
+        assert {record.url: dict(record) for record in reader} == before
+        assert verify(reader).flaws == ()
+    with open_job(tmp_path / "job") as reader:
+        assert {record.url: dict(record) for record in reader} == before
+
+
+def test_records_come_page_by_page(crawled: tuple[pathlib.Path, Report], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few rows a statement returns or looks at, each record comes once."""
+    with open_job(crawled[0]) as reader:
+        whole = [record.id for record in reader]
+        for rows, span in ((1, 1), (2, 5), (3, 3), (5, 2), (7, 100)):
+            monkeypatch.setattr(reading, "PAGE_ROWS", rows)
+            monkeypatch.setattr(reading, "SPAN", span)
+            assert [record.id for record in reader] == whole
+            assert len(list(reader.records(outcome="ok"))) == OUTCOMES["ok"]
+            assert len(list(reader.records(host="127.0.0.1"))) == len(whole) - 1
+            assert verify(reader).is_whole
 
 
 def test_a_copy_that_cannot_be_written_is_read(

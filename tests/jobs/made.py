@@ -6,6 +6,7 @@ import gzip
 import json
 import pathlib
 import shutil
+import sqlite3
 import types
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -89,6 +90,11 @@ class Written:
     def __init__(self, folder: pathlib.Path) -> None:
         self._job = Job(str(folder)).open(dedupes=False)
         self._books = Books(SYSTEM_CLOCK)
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The connection that writes the ledger."""
+        return self._job.ledger.database
 
     def commit(self, results: Sequence[Result], items: Iterable[Any] = ()) -> None:
         """Take in the targets of some results, and commit these."""

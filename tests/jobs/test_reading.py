@@ -377,6 +377,19 @@ def test_what_is_written_is_read(groups: list[tuple[list[Any], list[Any]]]) -> N
                 assert reader.report.settled == sum(len(group) for group, _ in groups)
 
 
+def test_a_reader_does_not_hold_back_the_log(tmp_path: pathlib.Path) -> None:
+    """Who is in the middle of the records has no transaction open: SQLite can put its log back into the ledger."""
+    with Written(tmp_path / "job") as job:
+        job.commit([result_of(f"http://h.example/{n}") for n in range(2000)])
+        with open_job(tmp_path / "job") as reader:
+            records = reader.records()
+            assert next(records).url == "http://h.example/0"
+            job.commit([result_of("http://h.example/more")])
+            busy, *_ = job.database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            assert busy == 0
+            assert sum(1 for _ in records) == 2000  # the one that came meanwhile, too
+
+
 def test_a_reader_that_is_closed_says_so(crawled: tuple[pathlib.Path, Report]) -> None:
     """It may be closed again; what is asked then is an error of one line."""
     reader = open_job(crawled[0])

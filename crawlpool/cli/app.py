@@ -22,6 +22,7 @@ from crawlpool.cli.explain import explain_command
 from crawlpool.cli.export import export_command
 from crawlpool.cli.help import PLAN, PREFIX, RESUME, RUN, TeachingCommand
 from crawlpool.cli.host import host_command
+from crawlpool.cli.job import remedy_for
 from crawlpool.cli.job_file import kept_of
 from crawlpool.cli.jobs import NotInJob
 from crawlpool.cli.network import NetworkFileError
@@ -189,9 +190,14 @@ def _code_of(argv: list[str] | None) -> int:
 
 
 def _shown(error: Exception) -> str:
-    """Return the message of trouble with a file; a file's name may be a URL with a login that lacks its scheme."""
+    """Return the message of trouble with a file, and what helps against it.
+
+    A file's name may be a URL with a login that lacks its scheme.
+    """
     text = str(error)
-    return one_line(hide(text) if _LOGIN.search(text) else text, _LONGEST)
+    text = one_line(hide(text) if _LOGIN.search(text) else text, _LONGEST)
+    remedy = remedy_for(error) if isinstance(error, SinkError) and not text.startswith("stdout") else None
+    return f"{text}; {remedy}" if remedy else text
 
 
 def _guard_streams() -> None:

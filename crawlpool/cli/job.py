@@ -44,6 +44,14 @@ _REMEDIES = {
 }
 
 
+#: The same for what SQLite says, which has no number.
+_SAID = {
+    "disk is full": _REMEDIES[errno.ENOSPC],
+    "readonly": _REMEDIES[errno.EROFS],
+    "disk I/O": _REMEDIES[errno.EIO],
+}
+
+
 def check_job(path: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
     """Refuse what a job can't have: an output that would lie beside its folder, an input that holds a login.
 
@@ -157,7 +165,8 @@ def remedy_for(error: BaseException) -> str | None:
         number = getattr(cause, "errno", None)
         if number in _REMEDIES:
             return _REMEDIES[number]
-        if "disk is full" in str(cause):  # SQLite's
-            return _REMEDIES[errno.ENOSPC]
+        for said, remedy in _SAID.items():
+            if said in str(cause):
+                return remedy
         cause = cause.__cause__
     return None

@@ -310,8 +310,7 @@ class _Conductor:
             code = Exit.FILES
             self._telling.fail("files", str(trouble or saving))
         rested = self._pool.statistics().proxies_rested or {}
-        on = None if self._job is None else way_on(self._settings, is_input_done=self._job.is_input_done)
-        left, before = Left(is_work_left, on), self._before
+        left, before = self._left(progress, is_work_left=is_work_left), self._before
         text = summary_of(
             self._settings, progress, self._watch, self._ending, before=before, left=left, code=code, rested=rested
         )
@@ -327,6 +326,14 @@ class _Conductor:
         on = way_on(self._settings, is_input_done=self._job.is_input_done)
         remedy = "make room" if self._ending is Ending.NO_ROOM else trouble and remedy_for(trouble)
         return f"{trouble}; stopped after {count:,} URLs; {f'{remedy}, then ' if remedy else ''}{on}"
+
+    def _left(self, progress: Progress, *, is_work_left: bool) -> Left:
+        if self._job is None:
+            return Left(is_work_left)
+        by_operator = tuple(host for host, told in progress.told.items() if told.is_held)
+        blocked = tuple(host for host in self._crawl.hosts_now().blocked if host not in by_operator)
+        on = way_on(self._settings, is_input_done=self._job.is_input_done)
+        return Left(is_work_left, on, blocked, by_operator)
 
     def _is_work_left(self, progress: Progress) -> bool:
         if self._job is not None:

@@ -11,7 +11,7 @@ from crawlpool.observe.pace import duration
 from crawlpool.sinks.human import in_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from crawlpool.books import Progress
     from crawlpool.cli.exits import Exit
@@ -27,10 +27,14 @@ class Left:
     Args:
         is_work: whether it did.
         way_on: what goes on with it; ``None`` where there is no job that would.
+        blocked: hosts whose targets wait in a job, as they don't want us.
+        by_operator: hosts whose targets wait there, as an operator holds them.
     """
 
     is_work: bool
     way_on: str | None = None
+    blocked: tuple[str, ...] = ()
+    by_operator: tuple[str, ...] = ()
 
 
 _HOW = {
@@ -158,6 +162,15 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, left: Lef
     if left.is_work and left.way_on is not None:
         waiting = f"{report.pending:,} URLs wait" if report.pending else "some of the input wasn't read"
         advice.append(f"{waiting}: {left.way_on}")
+        if left.blocked:
+            advice.append(
+                f"held, as they don't want us: {_some(left.blocked)}: ask their owners, or try later and slower; "
+                "--on-block record asks on whatever they answer"
+            )
+        if left.by_operator:
+            advice.append(
+                f"held by the operator: {_some(left.by_operator)}: 'crawlpool host' with --release lets them go"
+            )
     elif left.is_work:
         by_operator = sum(_left_alone(progress).get("held_by_operator", {}).values())
         if watch.held > by_operator:
@@ -216,6 +229,11 @@ def _counts(found: Mapping[Any, int]) -> str:
     shown = ", ".join(f"{what} ×{count:,}" for what, count in ranked[:SHOWN])
     rest = sum(count for _, count in ranked[SHOWN:])
     return f"{shown}, others ×{rest:,}" if rest else shown
+
+
+def _some(hosts: Sequence[str]) -> str:
+    more = f" and {len(hosts) - SHOWN:,} more" if len(hosts) > SHOWN else ""
+    return ", ".join(hosts[:SHOWN]) + more
 
 
 def _robots(report: Report) -> str:

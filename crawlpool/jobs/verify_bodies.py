@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crawlpool.jobs.expected import Expected, Flaws, RecordAt
     from crawlpool.jobs.files import PartFiles
     from crawlpool.jobs.reading import JobReader
-    from crawlpool.sinks.parts import Mark
+    from crawlpool.sinks.marks import Mark
 
 _GZIP = 31
 # What no digest covers but the ledger's of the last part: time, effort and system, of which we write none, or little.

@@ -11,7 +11,7 @@ import pytest
 from crawlpool import Job, SessionPool, SinkError, disk, open_job
 from crawlpool.jobs.verify import verify
 from crawlpool.testing import Answer, SiteServer
-from tests.gates import Gate, Threads
+from tests.gates import Gate, Threads, until
 from tests.jobs.made import (
     EVERYTHING,
     FREE,
@@ -34,8 +34,7 @@ def test_a_job_is_read_while_it_runs(tmp_path: pathlib.Path) -> None:
         with gate, Threads() as threads:
             threads.start(lambda: crawl.run(seeds))
             gate.wait_for()
-            while len(told) < 20:  # after the commit
-                pass
+            until(lambda: len(told) == 20)  # after the commit
             with open_job(job) as reader:
                 assert sorted(record.url for record in reader.records()) == sorted(seeds[:-1])
                 assert all(record.content for record in reader.records())
@@ -60,8 +59,7 @@ def test_a_job_that_was_killed_is_read(tmp_path: pathlib.Path) -> None:
         with gate, Threads() as threads:
             threads.start(lambda: crawl.run(seeds))
             gate.wait_for()
-            while len(told) < 5:
-                pass
+            until(lambda: len(told) == 5)
             killed = copied(tmp_path / "job", tmp_path / "killed")
             gate.open()
     with (killed / "results.jsonl.open").open("ab") as file:

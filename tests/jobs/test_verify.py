@@ -15,7 +15,7 @@ import pytest
 from crawlpool import HostLimits, Job, JobError, RetryPolicy, SessionPool, Target, open_job
 from crawlpool.jobs.verify import Verified, verify
 from crawlpool.testing import Answer, SiteServer
-from tests.gates import Gate, Threads
+from tests.gates import Gate, Threads, until
 from tests.jobs.made import EVERYTHING, FREE, PAGES, copied, crawl_site, page, records_of
 
 Change = Callable[[pathlib.Path], None]
@@ -280,8 +280,7 @@ def test_a_job_is_whole_while_it_runs_and_when_it_was_killed(tmp_path: pathlib.P
         with gate, Threads() as threads:
             threads.start(lambda: crawl.run(seeds))
             gate.wait_for()
-            while len(settled) < 5:
-                pass
+            until(lambda: len(settled) == 5)
             running = found_in(tmp_path / "job")
             killed = copied(tmp_path / "job", tmp_path / "killed")
             gate.open()

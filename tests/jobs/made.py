@@ -6,6 +6,8 @@ import gzip
 import json
 import pathlib
 import shutil
+import sqlite3
+import types
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -90,6 +92,11 @@ class Written:
         self._job = Job(str(folder)).open(dedupes=False)
         self._books = Books(SYSTEM_CLOCK)
 
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The connection that writes the ledger."""
+        return self._job.ledger.database
+
     def commit(self, results: Sequence[Result], items: Iterable[Any] = ()) -> None:
         """Take in the targets of some results, and commit these."""
         job, items = self._job, list(items)
@@ -100,8 +107,7 @@ class Written:
         places = job.outputs.write(results, items)
         batch = Batch(marks=job.outputs.sync())
         for number, (result, place) in enumerate(zip(results, places, strict=True), first):
-            leg = Leg(job, result.target, "")  # type: ignore[arg-type]
-            leg.ordinal = number
+            leg: Any = types.SimpleNamespace(ordinal=number, trail=())
             batch.results.append(row_of_result(leg, result, place))
             self._books._ended[result.outcome] += 1
         self._books.emitted(len(items))

@@ -113,7 +113,7 @@ class LegNote(NamedTuple):
         if self[9:] != _NO_MORE or None in known:
             return _encode(self.row)
         moments = "" if self.moments is None else f",{list(self.moments)!r}"
-        return '["%s",%r,%r,%r,%r,"%s",%d,"%s"%s]' % (*known, moments)
+        return '["%s",%r,%r,%r,%r,"%s",%r,"%s"%s]' % (*known, moments)
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> LegNote:

@@ -13,6 +13,7 @@ from typing_extensions import assert_type
 
 import crawlpool
 from crawlpool import (
+    BodiesSink,
     BodyTooLarge,
     Cancelled,
     ConfigError,
@@ -51,6 +52,7 @@ from crawlpool import (
     TruncatedBody,
     UndecodableBody,
     UnwantedContentType,
+    WarcSink,
 )
 
 if TYPE_CHECKING:
@@ -192,7 +194,7 @@ def crawling(pool: SessionPool) -> Report:
         crawl.emit({"title": "x"})
         crawl.drain()
 
-    sinks: list[Sink] = [JsonlSink("out.jsonl", headers=["etag"]), MySink()]
+    sinks: list[Sink] = [JsonlSink("out.jsonl", headers=["etag"]), WarcSink("p.warc.gz"), BodiesSink("b/"), MySink()]
     crawl = pool.new_crawl(
         handler, sinks=sinks, content_types=["text/html"], max_per_host=9, on_result=lambda result: None
     )

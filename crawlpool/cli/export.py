@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _OUTCOMES = ("ok", "http_error", "failed", "disallowed", "skipped")
 #: How cells begin that a spreadsheet runs as formulas; the last four are as wide as a Chinese character.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
+_FORMULA = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 _EPILOG = """\b
 A table for a spreadsheet:

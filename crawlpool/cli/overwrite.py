@@ -98,7 +98,7 @@ def _remove_output(path: str) -> None:
 
 def _is_part(name: str, base: str) -> bool:
     from crawlpool.jobs.again import NEW_SUFFIX
-    from crawlpool.sinks.parts import OPEN_SUFFIX, part_name
+    from crawlpool.sinks.marks import OPEN_SUFFIX, part_name
 
     name = name.removesuffix(NEW_SUFFIX).removesuffix(OPEN_SUFFIX)
     return name == base or any(name == part_name(base, int(found[1])) for found in _PART.finditer(name))

@@ -23,7 +23,7 @@ from crawlpool.jobs.outputs import is_records
 from crawlpool.ledger.schema import transaction, trouble_told
 from crawlpool.leg import host_of
 from crawlpool.models import Outcome
-from crawlpool.sinks.parts import OPEN_SUFFIX, Mark, part_name, tail_of
+from crawlpool.sinks.marks import OPEN_SUFFIX, Mark, part_name, tail_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from crawlpool.errors import JobError
 from crawlpool.jobs.again import NEW_SUFFIX
 from crawlpool.redact import one_line
-from crawlpool.sinks.parts import OPEN_SUFFIX, part_name
+from crawlpool.sinks.marks import OPEN_SUFFIX, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

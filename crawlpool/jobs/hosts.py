@@ -52,7 +52,6 @@ class HostMemory:
         self._frontier.resume_hosts(self._crawl.group, cooled, waits_delay=self._ledger.run > 1)
         if self._orders:
             self._crawl._control.restore(self._crawl.told_of(self._orders))
-        self._told = self._crawl.group.told
 
     def note(self, batch: Batch) -> None:
         """Add to a batch what has changed since the last one."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crawlpool import disk
 from crawlpool.errors import ConfigError, SinkError
 from crawlpool.redact import one_line
-from crawlpool.sinks.parts import Mark
+from crawlpool.sinks.marks import Mark
 from crawlpool.sinks.records import Place, RecordsSink
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class JobOutputs:
         try:
             for name in sorted(names, key=is_records):  # stable: those that keep bodies first
                 path, mark = os.path.join(folder, name), marks.get(name, Mark())
-                _make_folder_of(path)
+                if mark == Mark():
+                    _make_folder_of(path, folder)
                 if is_records(name):
                     self._sinks[name] = RecordsSink(path, headers=headers, run=run, mark=mark)
                 elif name.lower().endswith(".warc.gz"):
@@ -144,9 +146,25 @@ class JobOutputs:
             raise first
 
 
-def _make_folder_of(path: str) -> None:
-    folder = os.path.dirname(path.rstrip("/"))
+def _make_folder_of(path: str, job: str) -> None:
+    """Make the folder of an output where there is none, and see that its name outlives a loss of power.
+
+    Of what lies in the job every folder's name is synced, made now or before: who made it may have been killed before it
+    came to that. This is done as long as nothing of the output is committed.
+    """
+    folder, job = os.path.dirname(os.path.abspath(path.rstrip("/"))), os.path.abspath(job)
+    missing, at = [], folder
+    while not os.path.isdir(at):
+        missing.append(at)
+        at = os.path.dirname(at)
+    unsynced, at = {*missing}, folder
+    while at.startswith(os.path.join(job, "")):
+        unsynced.add(at)
+        at = os.path.dirname(at)
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        for one in reversed(missing):
+            disk.make_folder(one)
+        for parent in sorted({os.path.dirname(one) for one in unsynced}):
+            disk.sync_folder(parent)
     except OSError as error:
         raise SinkError(f"{one_line(folder)}: {error.strerror or error}") from error

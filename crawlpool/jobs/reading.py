@@ -24,7 +24,7 @@ from crawlpool.leg import host_of
 from crawlpool.models import Outcome, Report, Target
 from crawlpool.redact import one_line, redact_url
 from crawlpool.seen import digest_of, normal_form
-from crawlpool.sinks.parts import Mark
+from crawlpool.sinks.marks import Mark
 from crawlpool.source.urls import normalize
 
 if TYPE_CHECKING:

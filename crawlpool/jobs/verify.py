@@ -19,7 +19,7 @@ from crawlpool.jobs.outputs import is_records
 from crawlpool.jobs.verify_bodies import BodiesCheck
 from crawlpool.jobs.verify_records import RecordsCheck
 from crawlpool.redact import one_line
-from crawlpool.sinks.parts import OPEN_SUFFIX, part_name
+from crawlpool.sinks.marks import OPEN_SUFFIX, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from crawlpool.jobs.files import PartFiles
     from crawlpool.jobs.reading import JobReader
     from crawlpool.models import Report
-    from crawlpool.sinks.parts import Mark
+    from crawlpool.sinks.marks import Mark
 
 _LEDGER = "ledger"
 _T = TypeVar("_T")

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from crawlpool.jobs.expected import Expected, Flaws, RecordAt
     from crawlpool.jobs.files import PartFiles
     from crawlpool.jobs.reading import JobReader
-    from crawlpool.sinks.parts import Mark
+    from crawlpool.sinks.marks import Mark
 
 _GZIP = 31
+# What no digest covers but the ledger's of the last part: time, effort and system, of which we write none, or little.
+_HEAD_BYTES, _HOW_FAR, _SYSTEMS = 10, (0, 2, 4), (3, 10, 11, 19, 255)
 # What is left over of a piece is copied for each member in it: small pieces have few.
 _PIECE_BYTES = 64 * 1024
 _RESPONSES = ("response", "revisit")
@@ -100,7 +102,7 @@ class BodiesCheck:
         least, most = claimed + self._hops, claimed + self._hops + self._loose_hops
         if self._job.ledger.value(MOVES) is not None:
             most = found  # targets were taken again, and what they were answered before is there, too
-        if not least <= found <= most and not any(self._flaws.has(files.name(n + 1)) for n in range(mark.part)):
+        if not least <= found <= most and not self._flaws.count:  # else it follows from that
             what = f"{found:,} responses are there, and the records tell of {least:,}"
             self._flaws.add(one_line(output), what)
 
@@ -188,7 +190,7 @@ def members(files: PartFiles, part: int, until: int) -> Iterator[tuple[int, int,
         BadMember: when one is damaged, or cut.
     """
     begin = at = 0  # where the member begins, and up to where bytes were given to the engine
-    engine, content = zlib.decompressobj(_GZIP), list[bytes]()
+    engine, content, head = zlib.decompressobj(_GZIP), list[bytes](), b""
     for piece in files.pieces(part, until, _PIECE_BYTES):
         data = piece
         while data:
@@ -196,10 +198,13 @@ def members(files: PartFiles, part: int, until: int) -> Iterator[tuple[int, int,
                 content.append(engine.decompress(data))
             except zlib.error as error:
                 raise BadMember(f"the gzip member is damaged: {error}") from error
+            head += data[: _HEAD_BYTES - len(head)]
             at += len(data) - len(engine.unused_data)
             data = engine.unused_data
             if engine.eof:
+                if head[4:8] != bytes(4) or head[8] not in _HOW_FAR or head[9] not in _SYSTEMS:
+                    raise BadMember("the head of the gzip member isn't one that is written here")
                 yield begin, at - begin, b"".join(content)
-                begin, engine, content = at, zlib.decompressobj(_GZIP), []
+                begin, engine, content, head = at, zlib.decompressobj(_GZIP), [], b""
     if at > begin:
         raise BadMember("the gzip member is cut")

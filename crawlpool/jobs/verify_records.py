@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crawlpool.jobs.reading import JobReader
     from crawlpool.jobs.verify_bodies import BodiesCheck
     from crawlpool.ledger.reading import Settled
-    from crawlpool.sinks.parts import Mark
+    from crawlpool.sinks.marks import Mark
 
 #: What a record and the ledger both say.
 _AGREED = ("url", "n", "method", "outcome", "reason", "status", "kind", "run")

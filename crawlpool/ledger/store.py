@@ -16,7 +16,7 @@ from crawlpool.ledger.schema import open_to_write, transaction, trouble_told
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from crawlpool.sinks.parts import Mark
+    from crawlpool.sinks.marks import Mark
 
 _MOST_RANK = 1e300
 _MOST_HOSTS = 20_000  # whose numbers are remembered
@@ -167,7 +167,7 @@ class Ledger:
 
     def marks(self) -> dict[str, Mark]:
         """Return what counts of each output, by name."""
-        from crawlpool.sinks.parts import Mark
+        from crawlpool.sinks.marks import Mark
 
         rows = self.database.execute("SELECT name, mark FROM sink").fetchall()
         return {name: Mark(**json.loads(mark)) for name, mark in rows}

@@ -14,7 +14,8 @@ from crawlpool.errors import SinkError
 from crawlpool.models import BodyPlace
 from crawlpool.redact import one_line
 from crawlpool.sinks.base import json_of_item
-from crawlpool.sinks.parts import Mark, failure_of
+from crawlpool.sinks.marks import Mark
+from crawlpool.sinks.parts import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -180,8 +181,8 @@ class BodiesSink:
     def _make(self, path: str) -> None:
         if not os.path.isdir(path):
             disk.make_folder(path)
-            if self._has_job:
-                self._changed.add(os.path.dirname(path) or os.curdir)
+        if self._has_job:  # one that is there, too: who made it may have been killed before its name was on the disk
+            self._changed.add(os.path.dirname(path) or os.curdir)
 
     def _clear(self) -> None:
         """Take away what was written and not committed; it lies in the folder of the next body and in those after."""

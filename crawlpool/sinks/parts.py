@@ -14,43 +14,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
-import re
 import zlib
 from typing import TYPE_CHECKING, NoReturn
 
 from crawlpool import disk
 from crawlpool.errors import SinkError
 from crawlpool.redact import one_line
+from crawlpool.sinks.marks import OPEN_SUFFIX, Mark, names_of, part_name, tail_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-OPEN_SUFFIX = ".open"
-TAIL_BYTES = 4096
 #: When so much of what was appended waits in memory, it is written before more is taken.
 BUFFER_BYTES = 1 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Mark:
-    """What counts of an output: what the ledger commits of it.
-
-    Args:
-        part: the number of the part it lies in; the parts before it are complete.
-        length: how many bytes of that part count.
-        tail: the SHA-256, in hex, of the last ``min(length, 4096)`` bytes before ``length``: compared before a file is
-            cut, so that no file is cut that isn't the one the mark is about. Empty where ``length`` is 0.
-        is_complete: whether nothing comes after it, so that the part has its final name.
-        crc: the CRC-32 of all bytes of the part that count, by which ``crawlpool verify`` finds one that was changed.
-    """
-
-    part: int = 1
-    length: int = 0
-    tail: str = ""
-    is_complete: bool = False
-    crc: int = dataclasses.field(default=0, compare=False)
 
 
 class Parts:
@@ -241,7 +218,8 @@ class Parts:
         if is_new and mark.length:
             self._refuse(f"{path} is missing; {mark.length:,} bytes of it count")
         self._fd = disk.open_file(path, create=is_new, exclusive=True)
-        self._is_folder_changed |= is_new
+        # An empty part may be one whose maker was killed before its name was on the disk.
+        self._is_folder_changed |= is_new or not mark.length
         length = os.fstat(self._fd).st_size
         self._check(self._fd, path, length, mark)
         if length > mark.length:
@@ -287,7 +265,7 @@ class Parts:
 
     def _there(self) -> dict[int, tuple[bool, bool]]:
         """Return which parts there are: under the final name, under the open one."""
-        pattern, found = _pattern(self._base), dict[int, tuple[bool, bool]]()
+        pattern, found = names_of(self._base), dict[int, tuple[bool, bool]]()
         for name in os.listdir(self._folder or os.curdir):
             if match := pattern.fullmatch(name):
                 part = int(match[1] or 1)
@@ -373,37 +351,3 @@ def failure_of(name: str, error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{name}: its folder does not exist, or a file of it is gone"
     return f"{name}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
-
-
-def part_name(base: str, part: int) -> str:
-    """Return a part's name: ``pages.warc.gz`` for the first, ``pages-00002.warc.gz`` for the second."""
-    if part == 1:
-        return base
-    stem, suffix = _split(base)
-    return f"{stem}-{part:05}{suffix}"
-
-
-def tail_of(fd: int, length: int) -> str:
-    """Return the ``Mark.tail`` of a file's first ``length`` bytes."""
-    if not length:
-        return ""
-    size = min(length, TAIL_BYTES)
-    os.lseek(fd, length - size, os.SEEK_SET)
-    pieces, left = [], size
-    while left and (piece := os.read(fd, left)):
-        pieces.append(piece)
-        left -= len(piece)
-    return hashlib.sha256(b"".join(pieces)).hexdigest()
-
-
-def _split(base: str) -> tuple[str, str]:
-    stem, suffix = os.path.splitext(base)
-    if suffix.lower() == ".gz":
-        stem, inner = os.path.splitext(stem)
-        suffix = inner + suffix
-    return stem, suffix
-
-
-def _pattern(base: str) -> re.Pattern[str]:
-    stem, suffix = _split(base)
-    return re.compile(rf"{re.escape(stem)}(?:-(\d{{5,9}}))?{re.escape(suffix)}({re.escape(OPEN_SUFFIX)})?")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.record import SCHEMA_VERSION, record_line
 from crawlpool.sinks.base import json_of_item
-from crawlpool.sinks.parts import Mark, Parts
+from crawlpool.sinks.marks import Mark
+from crawlpool.sinks.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,8 @@ from crawlpool.config import check, is_count
 from crawlpool.models import BodyPlace
 from crawlpool.sinks.base import json_of_item
 from crawlpool.sinks.gzipping import compressor
-from crawlpool.sinks.parts import Mark, Parts
+from crawlpool.sinks.marks import Mark
+from crawlpool.sinks.parts import Parts
 from crawlpool.sinks.warc_records import Captured, Earlier, RecordIds, captured, response_and_request, warcinfo
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from crawlpool.decode import decode_body
 from crawlpool.errors import WarcError
 from crawlpool.sinks.gzipping import BadMember, CutMember, one_member
-from crawlpool.sinks.parts import OPEN_SUFFIX
+from crawlpool.sinks.marks import OPEN_SUFFIX
 from crawlpool.sinks.warc_records import digest_text
 from crawlpool.transport.answer import parse_header
 

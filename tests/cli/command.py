@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
+
+from crawlpool.cli import main
 from tests.house import ROOT
 
 #: The longest that anything here is waited for; nothing comes near it unless it hangs.
@@ -58,6 +61,21 @@ def wait_until(is_true: Callable[[], bool], what: str, process: subprocess.Popen
             process.kill()
             raise AssertionError(f"waited in vain until {what}: {process.communicate()!r}")
         time.sleep(0.005)
+
+
+#: What runs a command in this process: its exit code, and what it said on both streams.
+Run = Callable[..., tuple[int, str, str]]
+
+
+def runner(streams: pytest.CaptureFixture[str]) -> Run:
+    """Return what runs the command in this process, with arguments of any type."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        said = streams.readouterr()
+        return code, said.out, said.err
+
+    return run
 
 
 def records_of(text: str | pathlib.Path) -> list[dict[str, Any]]:

@@ -12,8 +12,9 @@ from typing import Any
 from crawlpool import Crawl, HostLimits, Job, Outcome, Report, Result, SessionPool, Target
 from crawlpool.books import Books
 from crawlpool.clock import SYSTEM_CLOCK
-from crawlpool.jobs.entries import STATES, row_of_added
+from crawlpool.jobs.entries import row_of_added, row_of_result
 from crawlpool.ledger.store import Batch
+from crawlpool.leg import Leg
 from crawlpool.testing import Answer, Request, SiteServer
 
 FREE: dict[str, Any] = {"robots": False, "limits": HostLimits(concurrency=None)}
@@ -49,7 +50,7 @@ def handler(result: Result, crawl: Crawl) -> None:
 
 
 def crawl_site(folder: pathlib.Path, outputs: Sequence[str] = EVERYTHING, **options: Any) -> Report:
-    """Crawl the site into a job: pages, errors, a redirect, a duplicate, a bad line, and one that robots.txt forbids."""
+    """Crawl the site into a job: pages, errors, a redirect, a duplicate, a bad line, one that robots.txt forbids."""
     limits = options.pop("limits", HostLimits(delay_s=0.0001))
     with SiteServer(page) as server, SessionPool(threads=2, **options) as pool:
         paths = [*(f"/{n}" for n in range(PAGES)), "/packed", "/moved", "/missing", "/0#again", "/secret/x"]
@@ -99,8 +100,9 @@ class Written:
         places = job.outputs.write(results, items)
         batch = Batch(marks=job.outputs.sync())
         for number, (result, place) in enumerate(zip(results, places, strict=True), first):
-            kind = None if result.error is None else str(result.error_kind)
-            batch.results.append([number, STATES[result.outcome], result.reason, None, kind, *place, []])
+            leg = Leg(job, result.target, "")  # type: ignore[arg-type]
+            leg.ordinal = number
+            batch.results.append(row_of_result(leg, result, place))
             self._books._ended[result.outcome] += 1
         self._books.emitted(len(items))
         batch.values["books"] = json.dumps(self._books.saved())

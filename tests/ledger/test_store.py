@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crawlpool.errors import SinkError
 from crawlpool.ledger.store import Batch, Ledger, rank_of, signed
-from crawlpool.sinks.parts import Mark
+from crawlpool.sinks.marks import Mark
 
 if TYPE_CHECKING:
     import pathlib

@@ -15,7 +15,7 @@ from crawlpool.errors import ConfigError, SinkError
 from crawlpool.models import BodyPlace, Outcome, Result, Target
 from crawlpool.sinks import bodies
 from crawlpool.sinks.bodies import EXTENSIONS, BodiesSink, extension_of
-from crawlpool.sinks.parts import Mark
+from crawlpool.sinks.marks import Mark
 from tests.disks import ERRORS, Crash, Faults, PowerLoss
 from tests.sinks.results import result_of
 

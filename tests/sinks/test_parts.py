@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlpool.errors import SinkError
-from crawlpool.sinks.parts import BUFFER_BYTES, Mark, Parts, part_name
+from crawlpool.sinks.marks import Mark, part_name
+from crawlpool.sinks.parts import BUFFER_BYTES, Parts
 from tests.disks import ERRORS, Crash, Faults, PowerLoss
 
 

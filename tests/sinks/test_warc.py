@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from crawlpool.errors import ConfigError, SinkError
 from crawlpool.models import BodyPlace, Outcome, Result, Target
 from crawlpool.sinks import gzipping, warc
-from crawlpool.sinks.parts import Mark
+from crawlpool.sinks.marks import Mark
 from crawlpool.sinks.warc import WarcSink
 from crawlpool.sinks.warc_records import REVISIT_PROFILE, RecordIds, captured, hidden, response_and_request, uri_of
 from tests.disks import ERRORS, Crash, Faults

@@ -84,7 +84,7 @@ def _without_first_member(path: pathlib.Path) -> bytes:
 
 
 def test_a_changed_byte_is_found_wherever_it_is(tmp_path: pathlib.Path) -> None:
-    """Of a record no byte can be changed without being refused, but for those of the gzip header that mean nothing."""
+    """Whichever byte of a record is changed, it is refused or still says the same; nothing else comes back."""
     sink = WarcSink(str(tmp_path / "p.warc.gz"))
     result = exchanged(body=PAGE)
     sink.write(result)
@@ -92,12 +92,18 @@ def test_a_changed_byte_is_found_wherever_it_is(tmp_path: pathlib.Path) -> None:
     (place,) = result.bodies
     path = tmp_path / place.file
     data = path.read_bytes()
+    stored, refused = read_response(str(tmp_path), place.file, place.offset, place.length), 0
     for at in range(place.offset, place.offset + place.length):
         if 4 <= at - place.offset < 10:  # when it was made, how, and on what: nobody reads that
             continue
         path.write_bytes(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
-        with pytest.raises(WarcError):
-            read_response(str(tmp_path), place.file, place.offset, place.length)
+        try:
+            found = read_response(str(tmp_path), place.file, place.offset, place.length)
+        except WarcError:
+            refused += 1
+        else:  # another way to say the same, as gzip has for what repeats itself
+            assert found == stored
+    assert refused > place.length * 0.9
     path.write_bytes(data[: place.offset + place.length - 1])
     for length in (place.length, None):
         with pytest.raises(WarcError, match="ends"):

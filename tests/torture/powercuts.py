@@ -1,7 +1,7 @@
 """Losses of power at every point of a run: ``python -m tests.torture.powercuts --replays 2000``.
 
-A few crawls are recorded: one from its start to its end, one that goes on with a job that was killed, and the same with
-WARC files that rotate. After each prefix of what one of them wrote the disk holds what ``powerloss`` lets it hold; then the
+Crawls are recorded: with records alone, with WARC files that rotate, with bodies; from their start to their end, or killed at
+some call and gone on with. After each prefix of what one of them wrote the disk holds what ``powerloss`` lets it hold; then the
 job is opened by the code that goes on with it. What was acknowledged before, by the copy on standard output or as
 committed, must be there, exactly once, and nothing may be torn. Some of them are then run to their end.
 """
@@ -12,6 +12,7 @@ import argparse
 import collections
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -27,64 +28,70 @@ from crawlpool.errors import CrawlPoolError
 from crawlpool.jobs.job import Job
 from tests.torture.nursery import Nursery
 from tests.torture.powerloss import RECORDING, Disk, Event, events_of
-from tests.torture.process import RECORDS, Setup, wrong_in_ledger
-from tests.torture.site import CountingServer, World
+from tests.torture.process import RECORDS, Setup, wrong_bodies, wrong_in_ledger
+from tests.torture.site import CountingServer
+from tests.torture.syscalls import Yard
 from tests.torture.tracer import run_struck, why_not
 
 STDOUT = "stdout"
-WARC = ("-o", RECORDS, "-o", "pages.warc.gz", "--rotate", "4096")
+#: What is recorded: outputs, and at which call the first run is killed, if it is; the next one goes on then.
+OUTPUTS: dict[str, tuple[str, ...]] = {
+    "records": (),
+    "WARC": ("-o", RECORDS, "-o", "pages.warc.gz", "--rotate", "4k"),
+    "bodies": ("-o", RECORDS, "-o", "deep/er/copy.jsonl", "-o", "bodies/"),
+}
+KILLS = ("", *(f"fsync:signal=KILL:when={nth}" for nth in range(1, 8)), *(f"pwrite64:signal=KILL:when={nth}" for nth in (20, 60)))  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """What a run did to the files, from what was there before.
+    """What one or two runs did to the files.
 
     Args:
         name: of the recording.
         setup: the crawl, which is complete now.
-        before: a copy of its folder as it was.
         events: the calls.
-        fixed: the settings of the job, as its ledger has them.
+        settings: the settings of the job, as its ledger has them.
     """
 
     name: str
     setup: Setup
-    before: pathlib.Path
     events: tuple[Event, ...]
-    fixed: dict[str, Any]
+    settings: dict[str, Any]
 
 
-def record(setup: Setup, name: str) -> Recording:
-    """Run a crawl to its end and write down what it does."""
+def record(setup: Setup, name: str, kill: str = "") -> Recording:
+    """Run a crawl to its end and write down what it does; killed at a call first, and then gone on with."""
     assert setup.input.exists()
-    before = setup.folder.with_name(setup.folder.name + "-before")
-    shutil.copytree(setup.folder, before, ignore=shutil.ignore_patterns("control"))  # a killed run's socket
-    out = os.open(setup.folder / STDOUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    out = os.open(setup.folder / STDOUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    events: list[Event] = []
     try:
-        ended = run_struck(setup, "main", *RECORDING, follows=True, stdout=out)
+        for injection in (f"inject={kill}", "") if kill else ("",):
+            how = ["-e", injection] if injection else []
+            ended = run_struck(setup, "main", *RECORDING, *how, follows=True, stdout=out)
+            events += events_of(ended.trace, setup.folder)
     finally:
         os.close(out)
     assert not (wrong := setup.wrong()), (ended.code, ended.said, wrong)
     with contextlib.closing(sqlite3.connect(setup.job / "ledger.sqlite3")) as database:
-        fixed = json.loads(database.execute("SELECT value FROM job WHERE key = 'fixed'").fetchone()[0])
-    return Recording(name, setup, before, tuple(events_of(ended.trace, setup.folder)), fixed)
+        settings = json.loads(database.execute("SELECT value FROM job WHERE key = 'fixed'").fetchone()[0])
+    return Recording(name, setup, tuple(events), settings)
 
 
-def recordings(nursery: Nursery, server: CountingServer, base: pathlib.Path, pages: int) -> Iterator[Recording]:
-    """Record the crawls."""
-    for name, more in (("records", ()), ("WARC", WARC)):
-        for is_killed in (False, True):
-            folder = base / f"{name}-{is_killed}"
-            folder.mkdir()
-            setup = Setup(nursery, server.world(pages), folder, handles=True, more=("--in-flight", "4", *more))
-            if is_killed:
-                child = setup.start()
-                server.call_at(server.total + pages // 2, child.kill)
-                child.end()
-            yield record(setup, f"{name}{', after a kill' if is_killed else ''}")
+def recordings(yard: Yard, base: pathlib.Path, pages: int, chance: random.Random) -> Iterator[Recording]:
+    """Record crawls without end, each kind of them now and then."""
+    for number in itertools.count():
+        name, more = chance.choice(list(OUTPUTS.items()))
+        kill = chance.choice(KILLS)
+        folder = base / str(number)
+        folder.mkdir()
+        setup = Setup(yard.nursery, yard.server.world(pages), folder, handles=True, more=("--in-flight", "4", *more))
+        yield record(setup, f"{name}, killed at {kill}" if kill else name, kill)
 
 
-def replay(recording: Recording, chance: random.Random, count: int, into: pathlib.Path, each: int = 50) -> Iterator[str]:
+def replay(
+    recording: Recording, chance: random.Random, count: int, into: pathlib.Path, each: int = 50
+) -> Iterator[str]:
     """Lose power so many times; yield what is wrong, or nothing.
 
     Args:
@@ -95,7 +102,7 @@ def replay(recording: Recording, chance: random.Random, count: int, into: pathli
         each: each of so many is run to its end.
     """
     points = collections.Counter(chance.randrange(len(recording.events) + 1) for _ in range(count))
-    disk = _disk_of(recording)
+    disk = Disk(recording.setup.folder)
     told, number = b"", 0
     for point in range(len(recording.events) + 1):
         for _ in range(points[point]):
@@ -104,8 +111,6 @@ def replay(recording: Recording, chance: random.Random, count: int, into: pathli
             disk.lose(place, chance)
             wrong = list(_wrong_after(recording, place, told))
             if not wrong and number % each == 0:
-                (place / STDOUT).unlink(missing_ok=True)
-                shutil.copy(recording.setup.input, place)
                 wrong = dataclasses.replace(recording.setup, folder=place).finish()
             yield from (f"{recording.name}, after {point} calls (in {place}): {one}" for one in wrong)
             if not wrong:
@@ -118,18 +123,6 @@ def replay(recording: Recording, chance: random.Random, count: int, into: pathli
                 disk.see(event)
 
 
-def _disk_of(recording: Recording) -> Disk:
-    """Return the disk as it was before; paths are those of the recording."""
-    now = recording.setup.folder.with_name("now")
-    recording.setup.folder.rename(now)
-    recording.before.rename(recording.setup.folder)
-    try:
-        return Disk(recording.setup.folder)
-    finally:
-        recording.setup.folder.rename(recording.before)
-        now.rename(recording.setup.folder)
-
-
 def _wrong_after(recording: Recording, place: pathlib.Path, told: bytes) -> Iterator[str]:
     """Open a job as it is after a loss of power; yield what is wrong with it."""
     job = place / "job"
@@ -139,11 +132,10 @@ def _wrong_after(recording: Recording, place: pathlib.Path, told: bytes) -> Iter
         if acknowledged:
             yield f"the job is lost, and {len(acknowledged)} records with it"
         return
-    own = dict(recording.fixed)
+    own = dict(recording.settings)
     outputs, dedupes, most = own.pop("outputs"), own.pop("dedupe"), own.pop("max_per_host")
-    rotate = 4096 if recording.name.startswith("WARC") else None
     try:
-        opened = Job(str(job), outputs=outputs, fixed=own, rotate_bytes=rotate).open(dedupes=dedupes, max_per_host=most)
+        opened = Job(str(job), outputs=outputs, fixed=own).open(dedupes=dedupes, max_per_host=most)
     except CrawlPoolError as error:
         yield f"it can't be opened: {error}"
         return
@@ -154,10 +146,13 @@ def _wrong_after(recording: Recording, place: pathlib.Path, told: bytes) -> Iter
         return
     records = path.read_bytes()
     try:
-        there = collections.Counter(_key_of(json.loads(line)) for line in records.splitlines())
+        lines = [json.loads(line) for line in records.splitlines()]
     except ValueError:
         yield "a record is torn"
         return
+    there = collections.Counter(map(_key_of, lines))
+    for line in lines:
+        yield from (f"{_key_of(line)}: {one}" for one in wrong_bodies(job, line))
     yield from wrong_in_ledger(job, records, is_complete=False)
     yield from (f"doubled: {key}" for key, number in there.items() if number > 1)
     yield from (f"lost: {key}" for key in map(_key_of, acknowledged) if key not in there)
@@ -175,20 +170,26 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--replays", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pages", type=int, default=30)
+    parser.add_argument("--each", type=int, default=100, help="losses of power in each recording")
     options = parser.parse_args(arguments)
     if why_not():
         print(f"skipped: {why_not()}")
         return 0
-    chance, wrong = random.Random(options.seed), 0
+    chance, wrong, done = random.Random(options.seed), 0, 0
+    base = pathlib.Path(tempfile.mkdtemp(prefix="crawlpool-power-"))
     with CountingServer() as server, Nursery() as nursery:
-        base = pathlib.Path(tempfile.mkdtemp(prefix="crawlpool-power-"))
-        for recording in recordings(nursery, server, base, options.pages):
-            count = options.replays // 4
+        for recording in recordings(Yard(nursery, server), base, options.pages, chance):
+            count = min(options.each, options.replays - done)
             print(f"{recording.name}: {len(recording.events)} calls, {count} losses of power", flush=True)
-            for one in replay(recording, chance, count, base):
-                print(one, flush=True)
-                wrong += 1
-    print(f"{options.replays} losses of power, {wrong} wrong")
+            told = list(replay(recording, chance, count, base))
+            print(
+                "\n".join([*told[:3], *([f"… and {len(told) - 3} more"] if told[3:] else [])]), end="\n" if told else ""
+            )
+            wrong += len(told)
+            done += count
+            if done == options.replays:
+                break
+    print(f"{done} losses of power, {wrong} wrong")
     if not wrong:
         shutil.rmtree(base)
     return 1 if wrong else 0

@@ -38,7 +38,7 @@ class Event:
     call: str
     path: str
     data: bytes = b""
-    at: int | None = None  # where it was written; None for at the file's end so far
+    at: int | None = None  # where it was written; None for at the file's end
     other: str = ""  # the new name
 
 
@@ -97,18 +97,15 @@ class _File:
     content: bytearray = dataclasses.field(default_factory=bytearray)
     pending: list[tuple[int, bytes] | int] = dataclasses.field(default_factory=list)
     size: int = 0  # as it is seen now
-    place: int = 0  # where a plain write goes on
 
     def write(self, data: bytes, at: int | None) -> None:
-        if at is None:
-            at, self.place = self.place, self.place + len(data)
+        at = self.size if at is None else at  # nobody here writes anywhere else without saying where
         self.pending.append((at, data))
         self.size = max(self.size, at + len(data))
 
     def cut(self, length: int) -> None:
         self.pending.append(length)
         self.size = length
-        self.place = min(self.place, length)
 
     def sync(self) -> None:
         self.content = self.kept(lambda: True)
@@ -138,15 +135,12 @@ class Disk:
     """What is known of the files below a folder while events go by.
 
     Args:
-        folder: what is in it now is on the disk.
+        folder: it is there, and empty.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._root = str(folder)
         self._now: dict[str, _File | None] = {self._root: None}  # as they are seen now; None is a folder
-        for path in sorted(folder.rglob("*")):
-            data = None if path.is_dir() else path.read_bytes()
-            self._now[str(path)] = None if data is None else _File(bytearray(data), size=len(data), place=len(data))
         self._synced = dict(self._now)  # names that are there for sure, and what they are the names of
         self._changes: list[tuple[str, str, _File | None, bool]] = []  # old name, new name, of what, is it a folder
 
@@ -159,8 +153,6 @@ class Disk:
             if path not in self._now:
                 self._now[path] = None if call == "mkdir" else _File()
                 self._changes.append(("", path, self._now[path], call == "mkdir"))
-            elif (there := self._now[path]) is not None:
-                there.place = 0
         elif call == "rename":
             file = self._now[event.other] = self._now.pop(path)
             self._changes.append((path, event.other, file, file is None))
@@ -177,12 +169,6 @@ class Disk:
                 file.cut(event.at or 0)
             else:
                 file.write(event.data, event.at)
-
-    def seek(self, path: str, place: int) -> None:
-        """Have a plain write go on from a place: what opens a file to go on with it does so."""
-        file = self._now[path]
-        assert file is not None
-        file.place = place
 
     def _sync_names(self, folder: str) -> None:
         left = []

@@ -76,9 +76,7 @@ class Struck:
         return "(INJECTED)" in self.trace or self.code == -9
 
 
-def run_struck(
-    setup: Setup, who: str, *how: str, follows: bool = False, stdout: int | None = None
-) -> Struck:
+def run_struck(setup: Setup, who: str, *how: str, follows: bool = False, stdout: int | None = None) -> Struck:
     """Run a crawl while one of its threads is traced; return how it ended.
 
     Args:

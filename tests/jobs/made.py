@@ -16,7 +16,6 @@ from crawlpool.books import Books
 from crawlpool.clock import SYSTEM_CLOCK
 from crawlpool.jobs.entries import row_of_added, row_of_result
 from crawlpool.ledger.store import Batch
-from crawlpool.leg import Leg
 from crawlpool.testing import Answer, Request, SiteServer
 
 FREE: dict[str, Any] = {"robots": False, "limits": HostLimits(concurrency=None)}

@@ -217,6 +217,11 @@ class JobCrawl(Crawl):
             self._extras.now = extras
             try:
                 handled = self._handled(result)
+            except BaseException as error:  # to tell of a handler's failure failed: no thread may end of that
+                self._fail(error)
+                self._intake.forget(extras[0])
+                back.append(leg)
+                continue
             finally:
                 self._extras.now = None
             if handled is not result and extras != ([], []):

@@ -75,8 +75,24 @@ _TAKE_IN = """
 INSERT INTO target (id, n, host, rank, verdict, line)
 SELECT id, n, CASE WHEN verdict IS NULL THEN host ELSE 0 END, rank, verdict, line FROM incoming ORDER BY id
 """
-_SETTLE = "INSERT OR REPLACE INTO settled (id, info) SELECT json_extract(value, '$[0]'), value FROM json_each(?)"
-_END = "UPDATE target SET state = ? WHERE id IN (SELECT value FROM json_each(?))"
+# Nearly all groups hold results, marks and values and nothing else. Each statement lets go of the interpreter's lock,
+# and gets it back perhaps milliseconds later: so such a group is one statement, which is a transaction by itself. What
+# is inserted into this view are JSON texts; a trigger puts each where it belongs.
+_GROUPS = """
+CREATE TEMP VIEW grouped AS SELECT NULL AS results, NULL AS ended, NULL AS marks, NULL AS texts;
+CREATE TEMP TRIGGER group_kept INSTEAD OF INSERT ON grouped BEGIN
+    INSERT OR REPLACE INTO settled (id, info)
+        SELECT json_extract(value, '$[0]'), value FROM json_each(NEW.results);
+    UPDATE target SET state = 1 WHERE id IN (SELECT value FROM json_each(NEW.ended, '$.1'));
+    UPDATE target SET state = 2 WHERE id IN (SELECT value FROM json_each(NEW.ended, '$.2'));
+    UPDATE target SET state = 3 WHERE id IN (SELECT value FROM json_each(NEW.ended, '$.3'));
+    UPDATE target SET state = 4 WHERE id IN (SELECT value FROM json_each(NEW.ended, '$.4'));
+    UPDATE target SET state = 5 WHERE id IN (SELECT value FROM json_each(NEW.ended, '$.5'));
+    INSERT OR REPLACE INTO sink (name, mark) SELECT key, value FROM json_each(NEW.marks);
+    INSERT OR REPLACE INTO job (key, value) SELECT key, value FROM json_each(NEW.texts);
+END;
+"""
+_KEEP = "INSERT INTO grouped (results, ended, marks, texts) VALUES (?, ?, ?, ?)"
 _KEEP_ROBOTS = "INSERT OR REPLACE INTO robots (origin, run, at, how, status, text, legs) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _COOL = """
 INSERT INTO host_state (name, cooled_until) VALUES (?, ?)
@@ -120,9 +136,10 @@ class Batch:
     orders: list[tuple[str, str | None]] = dataclasses.field(default_factory=list)
     blocked: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
-    def __bool__(self) -> bool:
-        """Whether there is anything to be written."""
-        return any(getattr(self, field.name) for field in dataclasses.fields(self))
+    @property
+    def is_plain(self) -> bool:
+        """Whether it holds results, marks and values alone."""
+        return not (self.incoming or self.robots or self.cooled or self.orders or self.blocked)
 
 
 class Ledger:
@@ -148,6 +165,7 @@ class Ledger:
         self._hosts: dict[str, int] = {}  # numbers of hosts that were asked for lately
         try:
             self.database.execute(_INCOMING)
+            self.database.executescript(_GROUPS)
             self.next_id = 1 + (self.database.execute("SELECT max(id) FROM target").fetchone()[0] or 0)
         except BaseException:
             self.database.close()
@@ -209,22 +227,26 @@ class Ledger:
         Raises:
             SinkError: when it can't be written; nothing of it counts then.
         """
-        with trouble_told(self.path), transaction(self.database):
-            execute = self.database.execute
-            batch.values.update(tally(*(self._take_in(batch.incoming) if batch.incoming else (0, 0))))
-            if batch.results:
-                self._settle(batch.results)
-            if batch.values:
-                self.put(batch.values)
-            self.put_marks(batch.marks)
-            for origin, at, how, status, text, legs in batch.robots:
-                execute(_KEEP_ROBOTS, (origin, self.run, at, how, status, text, legs))
-            for row in batch.cooled:
-                execute(_COOL, row)
-            for order in batch.orders:
-                execute(_ORDER, order)
-            for block in batch.blocked:
-                execute(_BLOCK, block)
+        with trouble_told(self.path):
+            if batch.is_plain:
+                batch.values.update(tally(0, 0))
+                self._keep(batch)
+            else:
+                with transaction(self.database):
+                    self._commit(batch, tally)
+
+    def _commit(self, batch: Batch, tally: Callable[[int, int], Mapping[str, str]]) -> None:
+        execute = self.database.execute
+        batch.values.update(tally(*(self._take_in(batch.incoming) if batch.incoming else (0, 0))))
+        self._keep(batch)
+        for origin, at, how, status, text, legs in batch.robots:
+            execute(_KEEP_ROBOTS, (origin, self.run, at, how, status, text, legs))
+        for row in batch.cooled:
+            execute(_COOL, row)
+        for order in batch.orders:
+            execute(_ORDER, order)
+        for block in batch.blocked:
+            execute(_BLOCK, block)
 
     def put(self, values: Mapping[str, str]) -> None:
         """Remember texts by key; within a transaction."""
@@ -237,14 +259,15 @@ class Ledger:
             text = _json(dataclasses.asdict(mark))
             self.database.execute("INSERT OR REPLACE INTO sink (name, mark) VALUES (?, ?)", (name, text))
 
-    def _settle(self, results: Sequence[tuple[int, int, str]]) -> None:
-        by_outcome: dict[int, list[int]] = {}
-        for number, outcome, _ in results:
-            by_outcome.setdefault(outcome, []).append(number)
+    def _keep(self, batch: Batch) -> None:
+        """Write results, marks and values."""
+        ended: dict[int, list[int]] = {}
+        for number, outcome, _ in batch.results:
+            ended.setdefault(outcome, []).append(number)
         end = f",{self.run}]"
-        self.database.execute(_SETTLE, (f"[{','.join([text + end for _, _, text in results])}]",))
-        for outcome, ids in by_outcome.items():
-            self.database.execute(_END, (outcome, _json(ids)))
+        results = f"[{','.join([text + end for _, _, text in batch.results])}]"
+        marks = {name: dataclasses.asdict(mark) for name, mark in batch.marks.items()}
+        self.database.execute(_KEEP, (results, _json(ended), _json(marks), _json(batch.values)))
 
     def _take_in(self, rows: Sequence[Any]) -> tuple[int, int]:
         """Take targets in; return how many are input, and how many handlers added that weren't there before."""

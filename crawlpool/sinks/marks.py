@@ -42,15 +42,23 @@ def part_name(base: str, part: int) -> str:
 
 def tail_of(fd: int, length: int) -> str:
     """Return the ``Mark.tail`` of a file's first ``length`` bytes."""
-    if not length:
-        return ""
+    return digest_of_last(last_of(fd, length))
+
+
+def digest_of_last(last: bytes) -> str:
+    """Return the ``Mark.tail`` of what ends with these bytes, of which the last ``TAIL_BYTES`` count."""
+    return hashlib.sha256(last[-TAIL_BYTES:]).hexdigest() if last else ""
+
+
+def last_of(fd: int, length: int) -> bytes:
+    """Return the last ``TAIL_BYTES`` of a file's first ``length`` bytes."""
     size = min(length, TAIL_BYTES)
     os.lseek(fd, length - size, os.SEEK_SET)
     pieces, left = [], size
     while left and (piece := os.read(fd, left)):
         pieces.append(piece)
         left -= len(piece)
-    return hashlib.sha256(b"".join(pieces)).hexdigest()
+    return b"".join(pieces)
 
 
 def _split(base: str) -> tuple[str, str]:

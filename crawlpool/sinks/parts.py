@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from crawlpool import disk
 from crawlpool.errors import SinkError
 from crawlpool.redact import one_line
-from crawlpool.sinks.marks import OPEN_SUFFIX, Mark, names_of, part_name, tail_of
+from crawlpool.sinks.marks import OPEN_SUFFIX, TAIL_BYTES, Mark, digest_of_last, last_of, names_of, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +70,7 @@ class Parts:
         self._part_name = self.name_of(mark.part)
         self._length = 0  # of the part, what waits in memory included
         self._crc = mark.crc  # of the part, what waits in memory not included
+        self._last = b""  # the last bytes of it, as many as a mark has the digest of
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._unsynced: list[int] = []  # descriptors of parts before this one that were not synced yet
@@ -248,7 +249,8 @@ class Parts:
     def _check(self, fd: int, path: str, length: int, mark: Mark) -> None:
         if length < mark.length:
             self._refuse(f"{path} has {length:,} bytes; {mark.length:,} of it count")
-        tail = tail_of(fd, mark.length)
+        self._last = last_of(fd, mark.length)
+        tail = digest_of_last(self._last)
         if tail != mark.tail:
             self._refuse(
                 f"{path} is not the file that was written: the bytes before {mark.length:,} have the digest "
@@ -288,6 +290,7 @@ class Parts:
         self._part += 1
         self._part_name = self.name_of(self._part)
         self._length = self._crc = 0
+        self._last = b""
         if not self._overwrites and os.path.lexists(self._path(self._part)):
             self._refuse(f"{self._path(self._part)} is there, and is not of this output")
         self._fd = disk.open_file(self._path(self._part, is_open=True), create=True, exclusive=True)
@@ -304,6 +307,7 @@ class Parts:
             data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
             disk.write_all(self._fd, data)
             self._crc = zlib.crc32(data, self._crc)
+            self._last = (data if len(data) >= TAIL_BYTES else self._last + data)[-TAIL_BYTES:]
             self._waiting.clear()
             self._waiting_bytes = 0
 
@@ -318,7 +322,7 @@ class Parts:
             disk.sync_folder(self._folder or os.curdir)
             self._is_folder_changed = False
         if self._fd is not None:
-            self._synced = Mark(self._part, self._length, tail_of(self._fd, self._length), crc=self._crc)
+            self._synced = Mark(self._part, self._length, digest_of_last(self._last), crc=self._crc)
 
     # -- names and failures ----------------------------------------------------------------------------------------
 

@@ -193,6 +193,7 @@ def test_the_first_of_each_digest_is_the_one_that_is_fetched(digests: list[int])
 
     schema._see_to_tables(memory.database, "memory")
     memory.database.execute(store._INCOMING)
+    memory.database.executescript(store._GROUPS)
     firsts: dict[int, int] = {}
     expected = []
     for n, digest in enumerate(digests, 1):

@@ -19,6 +19,7 @@ from crawlpool.cli import main as command
 from crawlpool.crawl import Crawl
 from crawlpool.jobs import clerk
 from crawlpool.jobs.crawl import JobCrawl
+from crawlpool.jobs.job import Job
 from crawlpool.models import Result
 from tests.torture.site import links_of
 
@@ -59,6 +60,17 @@ def _gated(owner: Any, name: str) -> None:
     setattr(owner, name, gated)
 
 
+def _limited(most: int) -> None:
+    """Have no more than so many open files from when the job is opened: the command doesn't begin with too few."""
+    begin = Job.open
+
+    def limited(self: Job, **how: Any) -> Any:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        return begin(self, **how)
+
+    Job.open = limited  # type: ignore[method-assign]
+
+
 def preload() -> None:
     """Import what is imported when it is needed, and no more: nothing is started or opened."""
     for name in LATE:
@@ -83,7 +95,7 @@ def main(arguments: list[str]) -> int:
     elif options.wait == "clerk":
         _gated(clerk.Clerk, "_work")
     if options.open_files:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (options.open_files, options.open_files))
+        _limited(options.open_files)
     threads = 4 if options.transport == "curl" else options.in_flight
     sys.argv = [
         *("crawlpool", "run", options.input, "--job", options.job, "-q", "--progress", "none", "--min-free", "0"),

@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import argparse
 import collections
-import contextlib
 import dataclasses
 import itertools
-import json
 import os
 import pathlib
 import random
 import shutil
-import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from crawlpool.errors import CrawlPoolError
-from crawlpool.jobs.job import Job
 from tests.torture.nursery import Nursery
+from tests.torture.opened import settings_of, wrong_when_opened
 from tests.torture.powerloss import RECORDING, Disk, Event, events_of
-from tests.torture.process import RECORDS, Setup, wrong_bodies, wrong_in_ledger
+from tests.torture.process import RECORDS, Setup
 from tests.torture.site import CountingServer
 from tests.torture.syscalls import Yard
 from tests.torture.tracer import run_struck, why_not
@@ -73,9 +69,7 @@ def record(setup: Setup, name: str, kill: str = "") -> Recording:
     finally:
         os.close(out)
     assert not (wrong := setup.wrong()), (ended.code, ended.said, wrong)
-    with contextlib.closing(sqlite3.connect(setup.job / "ledger.sqlite3")) as database:
-        settings = json.loads(database.execute("SELECT value FROM job WHERE key = 'fixed'").fetchone()[0])
-    return Recording(name, setup, tuple(events), settings)
+    return Recording(name, setup, tuple(events), settings_of(setup.job))
 
 
 def recordings(yard: Yard, base: pathlib.Path, pages: int, chance: random.Random) -> Iterator[Recording]:
@@ -109,7 +103,7 @@ def replay(
             number += 1
             place = into / f"{recording.setup.folder.name}-{number}"
             disk.lose(place, chance)
-            wrong = list(_wrong_after(recording, place, told))
+            wrong = list(wrong_when_opened(place / "job", recording.settings, told))
             if not wrong and number % each == 0:
                 wrong = dataclasses.replace(recording.setup, folder=place).finish()
             yield from (f"{recording.name}, after {point} calls (in {place}): {one}" for one in wrong)
@@ -121,47 +115,6 @@ def replay(
                 told += event.data
             else:
                 disk.see(event)
-
-
-def _wrong_after(recording: Recording, place: pathlib.Path, told: bytes) -> Iterator[str]:
-    """Open a job as it is after a loss of power; yield what is wrong with it."""
-    job = place / "job"
-    # What stdout got is a copy: its last line may have come in part when the power went.
-    acknowledged = [json.loads(line) for line in told.splitlines(keepends=True) if line.endswith(b"\n")]
-    if not job.exists():
-        if acknowledged:
-            yield f"the job is lost, and {len(acknowledged)} records with it"
-        return
-    own = dict(recording.settings)
-    outputs, dedupes, most = own.pop("outputs"), own.pop("dedupe"), own.pop("max_per_host")
-    try:
-        opened = Job(str(job), outputs=outputs, fixed=own).open(dedupes=dedupes, max_per_host=most)
-    except CrawlPoolError as error:
-        yield f"it can't be opened: {error}"
-        return
-    opened.close()
-    path = next((one for one in (job / RECORDS, job / f"{RECORDS}.open") if one.exists()), None)
-    if path is None:
-        yield "its records are gone"
-        return
-    records = path.read_bytes()
-    try:
-        lines = [json.loads(line) for line in records.splitlines()]
-    except ValueError:
-        yield "a record is torn"
-        return
-    there = collections.Counter(map(_key_of, lines))
-    for line in lines:
-        yield from (f"{_key_of(line)}: {one}" for one in wrong_bodies(job, line))
-    yield from wrong_in_ledger(job, records, is_complete=False)
-    yield from (f"doubled: {key}" for key, number in there.items() if number > 1)
-    yield from (f"lost: {key}" for key in map(_key_of, acknowledged) if key not in there)
-
-
-def _key_of(record: dict[str, Any]) -> str:
-    if "item" in record:
-        return f"item {record['item']}"
-    return f"line {record['n']}" if record["n"] is not None else f"found {record['url']}"
 
 
 def main(arguments: list[str]) -> int:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import hashlib
 import json
 import os
 import pathlib
 import sqlite3
-import zlib
-from collections.abc import Iterator
 from typing import Any
 
 from tests.torture.nursery import Child, Nursery
@@ -64,6 +60,10 @@ class Setup:
         code, said = self.run()
         wrong = [] if (code, said) == (DONE, "") else [f"exit code {code}, not {DONE}: {said}"]
         return wrong + self.wrong()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records and items of the job, which is to be complete."""
+        return [json.loads(line) for line in (self.job / RECORDS).read_bytes().splitlines()]
 
     def wrong(self) -> list[str]:
         """Return what is wrong with the job, which is to be complete."""
@@ -119,26 +119,3 @@ def wrong_in_ledger(job: pathlib.Path, records: bytes, *, is_complete: bool = Tr
     if is_complete and (not marks[RECORDS]["is_complete"] or marks[RECORDS]["length"] != len(records)):
         wrong.append(f"{len(records)} bytes of records, but {marks[RECORDS]} counts")
     return wrong
-
-
-def wrong_bodies(job: pathlib.Path, record: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with what a record says of where its body lies."""
-    for place in record.get("body") or ():
-        path = job / place["file"]
-        if not path.exists():
-            path = path.with_name(path.name + ".open")
-        if not path.exists():
-            yield f"{place['file']} is gone"
-            continue
-        with path.open("rb") as file:
-            file.seek(place["offset"])
-            data = file.read(place["length"])
-        try:
-            if not path.name.removesuffix(".open").endswith(".warc.gz"):
-                is_right = hashlib.sha256(data).hexdigest() == record["sha256"]
-            else:
-                is_right = gzip.decompress(data).startswith(b"WARC/1.1\r\n")
-        except (OSError, EOFError, zlib.error):
-            is_right = False
-        if not is_right:
-            yield f"not its body at {place}"

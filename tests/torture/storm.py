@@ -15,6 +15,7 @@ import dataclasses
 import pathlib
 import random
 import signal
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -22,10 +23,13 @@ from collections.abc import Iterator
 
 from tests.cli.command import PATIENCE_S
 from tests.torture.nursery import Nursery
+from tests.torture.opened import settings_of, wrong_when_opened
 from tests.torture.process import DONE, Setup
 from tests.torture.site import CountingServer
 
 IN_FLIGHT = 8
+#: Further options of each second crawl.
+WARC = ("-o", "results.jsonl", "-o", "pages.warc.gz", "--rotate", "20k")
 #: How long a start and an end take, about.
 START_S, END_S = 0.2, 0.15
 
@@ -36,12 +40,13 @@ class Storm:
 
     kills: int = 0
     crawls: int = 0
+    looks: int = 0  # at a job that was opened after a kill
     further: int = 0  # requests, beyond what it takes without a crash
     wrong: list[str] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
         each = self.further / max(self.kills, 1)
-        told = f"{self.kills} kills, {self.crawls} crawls, {self.further} further requests ({each:.1f} a kill)"
+        told = f"{self.kills} kills, {self.crawls} crawls, {self.looks} looks at one, {self.further} further requests ({each:.1f} a kill)"
         return "\n".join([f"{told}, {len(self.wrong)} wrong", *self.wrong])
 
 
@@ -54,11 +59,19 @@ def storm(kills: int, seed: int, *, pages: int = 270, folder: pathlib.Path | Non
             place = base / str(number)
             place.mkdir()
             more = ("--transport", "curl" if number % 2 else "urllib3", "--in-flight", str(IN_FLIGHT))
+            if number % 2 == 0:
+                more += WARC
             setup = Setup(nursery, server.world(pages, number), place, handles=number % 3 != 0, more=more)
-            before, killed = server.total, 0
+            before, killed, wrong = server.total, 0, list[str]()
             while found.kills + killed < kills and _is_killed(setup, server, before, chance):
                 killed += 1
-            wrong = setup.finish()
+                # Now and then it is looked at as the next start finds it. To open it counts as a start that was killed.
+                if number % 2 == 0 and chance.random() < 0.5 and _has_settings(setup):
+                    found.looks += 1
+                    wrong += wrong_when_opened(setup.job, settings_of(setup.job), b"")
+            wrong += setup.finish()
+            if number % 2 == 0:
+                wrong += wrong_when_opened(setup.job, settings_of(setup.job), b"")
             needed = setup.world.requests[setup.handles]
             further = server.total - before - needed
             if not 0 <= further <= 2 * IN_FLIGHT * killed:
@@ -67,6 +80,13 @@ def storm(kills: int, seed: int, *, pages: int = 270, folder: pathlib.Path | Non
             found.further += further
             found.wrong += [f"crawl {number} (seed {seed}), after {killed} kills: {one}" for one in wrong]
     return found
+
+
+def _has_settings(setup: Setup) -> bool:
+    try:
+        return bool(settings_of(setup.job))
+    except (sqlite3.Error, TypeError):  # it was killed before they were written
+        return False
 
 
 def _is_killed(setup: Setup, server: CountingServer, before: int, chance: random.Random) -> bool:

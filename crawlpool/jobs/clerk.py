@@ -173,6 +173,8 @@ class Clerk:
                 is_over = self._is_input_done and not self._rows
                 if is_over:
                     self._is_input_done = False
+                # What comes after something that wasn't written must not be: that the input is at its end, for one.
+                is_failed = self._is_failed
                 is_ending = self._is_ending and not (entries or rows or is_over)
                 self._is_called = False
                 self._room.notify()
@@ -182,7 +184,7 @@ class Clerk:
             if looks and not (entries or rows):
                 self._look()
             try:
-                if entries or rows or is_over:
+                if (entries or rows or is_over) and not is_failed:
                     self._write(entries, rows, is_over)
             except BaseException as error:  # of whatever kind: the thread lives on, to be joined
                 self._fail(error, entries)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.books import Books
 from crawlpool.clock import LOOK_S
 from crawlpool.crawl import Crawl
-from crawlpool.errors import CrawlPoolError, JobError
+from crawlpool.errors import CrawlPoolError, JobError, SinkError
 from crawlpool.intake import found_in
 from crawlpool.jobs.clerk import Clerk
 from crawlpool.jobs.entries import Entry, row_of_added, row_of_seed
@@ -72,6 +72,7 @@ class _Extras(threading.local):
     """What the handler that runs in a thread has added and emitted; ``None`` where none runs."""
 
     now: tuple[list[Any], list[Mapping[str, Any]]] | None = None
+    is_broken = False  # whether something couldn't be added, for no fault of the handler's
 
 
 class JobCrawl(Crawl):
@@ -142,8 +143,13 @@ class JobCrawl(Crawl):
             ConfigError: when the target can't be written as JSON, or has what must not be written down.
         """
         row = row_of_added(found_in(target, parent))
-        if self._is_over or not self._intake.is_new_digest(row[5]):
-            return False
+        try:
+            if self._is_over or not self._intake.is_new_digest(row[5]):
+                return False
+        except SinkError as error:
+            self._extras.is_broken = True
+            self._fail(error)
+            raise
         extras = self._extras.now
         if extras is not None:
             extras[0].append(row)
@@ -214,16 +220,18 @@ class JobCrawl(Crawl):
                 back.append(leg)
                 continue
             extras: tuple[list[Any], list[Mapping[str, Any]]] = ([], [])
-            self._extras.now = extras
+            self._extras.now, self._extras.is_broken = extras, False
             try:
                 handled = self._handled(result)
             except BaseException as error:  # to tell of a handler's failure failed: no thread may end of that
                 self._fail(error)
+                self._extras.is_broken = True
+            finally:
+                self._extras.now = None
+            if self._extras.is_broken:  # its result goes with all that was to be added, or not at all
                 self._intake.forget(extras[0])
                 back.append(leg)
                 continue
-            finally:
-                self._extras.now = None
             if handled is not result and extras != ([], []):
                 self._intake.forget(extras[0])
                 extras = ([], [])
@@ -232,6 +240,10 @@ class JobCrawl(Crawl):
             back += [entry.leg for entry in entries if entry.leg is not None]
         if back:
             self._give_back(back)
+
+    def _handled(self, result: Result) -> Result:
+        # What was given up after crashes isn't shown to the handler: it may be what ends the process, each time.
+        return result if result.reason == "crashes" else super()._handled(result)
 
     def _give_back(self, legs: Sequence[Leg]) -> None:
         """Leave targets to the next run."""

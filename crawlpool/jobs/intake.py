@@ -6,8 +6,10 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from crawlpool.errors import JobError, SinkError
 from crawlpool.jobs.entries import leg_of
 from crawlpool.ledger.schema import NAME, open_to_read, trouble_told
+from crawlpool.redact import one_line
 from crawlpool.stock import Stock
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class JobIntake(Stock):
             if digest in self._fresh:
                 return False
             if self._reader is None:
-                self._reader = open_to_read(self._path)
+                self._reader = _opened(self._path)
             if self._reader.execute("SELECT 1 FROM seen WHERE digest = ?", (digest,)).fetchone() is not None:
                 return False
             self._fresh.add(digest)
@@ -110,3 +112,12 @@ class JobIntake(Stock):
             raise
         self._took(len(taken) - most)
         return [leg_of(self._run, one, host) for one in taken], is_last
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    """Open the ledger to be read, beside its writer; what keeps it from that is the system's doing, not a handler's."""
+    try:
+        return open_to_read(path)
+    except JobError as error:
+        reason = "no file can be opened any more, or its disk fails"
+        raise SinkError(f"{one_line(path)}: the ledger can't be read: {reason}") from error

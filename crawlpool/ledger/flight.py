@@ -38,8 +38,10 @@ class Flight:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
             try:
                 left = os.read(fd, _SLOT.size * 1_000_000)
-                os.ftruncate(fd, 0)  # zeros
-                os.ftruncate(fd, _SLOT.size * slots)
+                # Written, not only lengthened: to a hole there may be no room to write later, and the process is killed
+                # by the system for that (SIGBUS).
+                os.ftruncate(fd, 0)
+                _write_all(fd, bytes(_SLOT.size * slots))
                 self._map = mmap.mmap(fd, _SLOT.size * slots)
             finally:
                 os.close(fd)
@@ -86,3 +88,9 @@ class Flight:
             if is_clean:
                 self._map[:] = bytes(len(self._map))
             self._map.close()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    written = 0
+    while written < len(data):
+        written += os.pwrite(fd, data[written:], written)

@@ -26,6 +26,8 @@ _BUSY_MS = 5000
 
 #: Values of ``target.state``; beyond ``PENDING`` they are the outcomes, in the order of ``models.Outcome``.
 PENDING = 0
+#: The rank of targets that were in flight at several crashes in a row: beyond that of any priority.
+SUSPECT_RANK = 1e305
 
 # host      of every target; 0 is of what waits for no host: bad lines, duplicates.
 # target    all there are. `n` is the ordinal of the input, null for what a handler added; `line` the target as

@@ -11,7 +11,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.ledger.schema import open_to_write, transaction, trouble_told
+from crawlpool.ledger.schema import SUSPECT_RANK, open_to_write, transaction, trouble_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -321,7 +321,7 @@ class Ledger:
 
         Args:
             in_flight: the targets that were.
-            last_from: with so many crashes a target goes behind all others of its host, so that it takes none with it.
+            last_from: with so many crashes a target goes after all others, and alone, so that it takes none with it.
             most: with so many it is never sent again.
         """
         text = json.dumps(sorted(in_flight))
@@ -333,9 +333,9 @@ class Ledger:
                 rank = rank_of(json.loads(line).get("priority", 0)) if line.startswith("{") else 0.0
                 execute("UPDATE target SET crashes = 0, rank = ? WHERE id = ?", (rank, number))
             execute(f"UPDATE target SET crashes = crashes + 1 WHERE state = 0 AND id IN ({mine})", (text,))
-            execute("UPDATE target SET rank = ? WHERE crashes >= ?", (_MOST_RANK, last_from))
+            execute("UPDATE target SET rank = ? WHERE crashes >= ?", (SUSPECT_RANK, last_from))
             verdict = json.dumps({"crashes": most})
-            execute("UPDATE target SET verdict = ?, host = 0 WHERE crashes >= ? AND state = 0", (verdict, most))
+            execute("UPDATE target SET verdict = ?, host = 0, rank = 0 WHERE crashes >= ? AND state = 0", (verdict, most))
 
 
 def rank_of(priority: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
-from crawlpool.ledger.schema import trouble_told
+from crawlpool.ledger.schema import SUSPECT_RANK, trouble_told
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -44,6 +44,9 @@ class _Host:
 class Waiting:
     """What waits in a ledger.
 
+    A target that is suspected of ending the process is taken when nothing else is out, and nothing is taken until it is
+    settled: if it does so again nobody else is suspected for it.
+
     Args:
         ledger: the job's.
         count: how many wait.
@@ -58,6 +61,7 @@ class Waiting:
         self._hosts: dict[str, _Host] = {}
         self._host_of: dict[int, str] = {}  # of each that was taken and isn't settled
         self._at = -1  # the host that was looked at last
+        self._has_suspect = False  # whether one is out, which then is all that is
 
     def __len__(self) -> int:
         """How many wait that weren't taken."""
@@ -91,6 +95,9 @@ class Waiting:
         host.out -= 1
         if not host.out:
             del self._hosts[name]  # none that was taken waits any more
+        if not self._host_of:
+            self._has_suspect = False
+            self._hosts.clear()  # what was held back for those that were out
 
     def take(self, name: str, most: int) -> tuple[list[Taken], bool]:
         """Take targets of a host; return them, and whether they are the last.
@@ -105,6 +112,8 @@ class Waiting:
             host = self._hosts.get(name) or _Host()
             found: list[Taken] = []
             rank, is_last = _LEAST_RANK, False
+            if self._has_suspect:
+                return self._held_back(name, host)
             while len(found) <= most:  # one more than is taken tells whether it is the last
                 rank = self._database.execute(
                     "SELECT min(rank) FROM target WHERE state = 0 AND host = ? AND rank > ?", (number, rank)
@@ -112,6 +121,13 @@ class Waiting:
                 if rank is None:
                     is_last = True
                     break
+                if rank >= SUSPECT_RANK:
+                    if self._host_of and not found:
+                        return self._held_back(name, host)
+                    is_last = True  # as far as can be said now: it is asked for again when nothing is out
+                    if found:
+                        break
+                    most, self._has_suspect = 1, True
                 rows = self._database.execute(
                     "SELECT id, n, verdict, line FROM target WHERE state = 0 AND host = ? AND rank = ? AND id > ? "
                     "ORDER BY id LIMIT ?",
@@ -121,6 +137,8 @@ class Waiting:
                 mine = rows[: most - (len(found) - len(rows))]
                 if mine:
                     host.last[rank] = mine[-1][0]
+                if self._has_suspect:
+                    break
         del found[most:]
         host.is_dry = is_last
         if found:
@@ -129,6 +147,12 @@ class Waiting:
             self._size -= len(found)
             self._host_of.update((one.id, name) for one in found)
         return found, is_last
+
+    def _held_back(self, name: str, host: _Host) -> tuple[list[Taken], bool]:
+        """Take nothing of a host, and don't name it, until nothing is out any more."""
+        host.is_dry = True
+        self._hosts[name] = host
+        return [], True
 
     def hosts(self, most: int, without: Collection[str] = frozenset()) -> list[str]:
         """Return hosts that have targets waiting, in turn.

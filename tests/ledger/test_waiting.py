@@ -126,3 +126,27 @@ def test_each_target_is_taken_once_by_whatever_way(
         seen += [one.id for one in waiting.take(named[0], 3)[0]]
     assert sorted(seen) == list(range(1, total + 1))
     ledger.close()
+
+
+def test_a_suspect_goes_after_all_others_and_alone(ledger: Ledger) -> None:
+    """Who was in flight at two crashes in a row is taken when nothing else is out, and nothing is taken beside it."""
+    fill(ledger, [("a", 0), ("a", 0), ("b", 0), ("b", 0), ("a", 0)])
+    for _ in range(2):
+        ledger.crashed({1, 2, 3}, 2, 5)
+    waiting = Waiting(ledger, ledger.count_waiting())
+    assert ids(waiting.take("a", 9)) == ([5], True)
+    assert ids(waiting.take("b", 9)) == ([4], True)
+    assert (waiting.hosts(9), ids(waiting.take("a", 9))) == ([], ([], True))
+    end(ledger, waiting, 5)
+    assert ids(waiting.take("a", 9)) == ([], True), "4 is out"
+    end(ledger, waiting, 4)
+    alone = []
+    for _ in range(3):
+        (first, *others) = waiting.hosts(9)
+        ((one, *more), _) = ids(waiting.take(first, 9))
+        assert more == []
+        assert all(ids(waiting.take(host, 9)) == ([], True) for host in ("a", "b", *others))
+        assert waiting.hosts(9) == []
+        alone.append(one)
+        end(ledger, waiting, one)
+    assert (sorted(alone), bool(waiting), waiting.hosts(9)) == ([1, 2, 3], False, [])

@@ -29,7 +29,7 @@ DEADLY = "/deadly/"
 LATE = (
     *("crawlpool.cli.run", "crawlpool.cli.conductor", "crawlpool.jobs.crawl", "crawlpool.jobs.job", "sqlite3"),
     *("crawlpool.transport._urllib3", "crawlpool.transport.curl", "crawlpool.transport.curl.adapter"),
-    *("crawlpool.sinks.warc", "crawlpool.sinks.bodies", "rich.progress", "rich.live", "encodings.idna"),
+    *("crawlpool.sinks.warc", "crawlpool.sinks.bodies", "rich.progress", "rich.live", "encodings.idna", "structlog"),
 )
 
 

@@ -79,6 +79,10 @@ class CountingServer:
         with self._lock:
             self._at = (count, call)
 
+    def url(self, path: str, host: str | None = None) -> str:
+        """Return a URL of the server; of its first host unless another is named."""
+        return self._server.url(path, host or self.hosts[0])
+
     def world(self, pages: int, seed: int = 0) -> World:
         """Return an input of so many pages, and some lines that are no new page."""
         lines = [Line(url, "ok", 200) for url in self._pages(pages)]

@@ -44,7 +44,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(requests|urllib3|tenacity|http|concurrent|collections|threading|os|ssl|pathlib|cookiejar)\..*"),
     (r"py:.*", r"(typing|typing_extensions|types|abc|enum|json|argparse|tempfile)\..*"),
     # Names that the sources import for type checkers only, and so are read here as they are written there.
-    (r"py:class", r"(Any|Callable|Iterable|Iterator|Mapping|Sequence|Collection|CookieJar|CookiePolicy|Cookie|Morsel)"),
+    (r"py:class", r"(Any\]?|Callable|Iterable|Iterator|Mapping(\[str)?|Sequence|Collection)"),
+    (r"py:class", r"(CookieJar|CookiePolicy|Cookie|Morsel)"),
     (r"py:class", r"(Unpack|BaseAdapter|PreparedRequest|TracebackType|TextIO|optional|re\.Pattern|Literal|Self)"),
     (r"py:exc", r"CookieConflictError"),
     # Types of the options, and of what isn't for users; the text of the reference says what they are.

@@ -28,6 +28,9 @@ from crawlpool import (
     Hop,
     HostLimits,
     InputError,
+    JobReader,
+    JobRecord,
+    JobRun,
     JsonlSink,
     MissingExtra,
     Outcome,
@@ -53,6 +56,7 @@ from crawlpool import (
     UndecodableBody,
     UnwantedContentType,
     WarcSink,
+    open_job,
 )
 
 if TYPE_CHECKING:
@@ -233,6 +237,22 @@ def budget() -> float:
     kept = RetryBudget(0.2, reserve=10)
     kept.deposit()
     return kept.available if kept.withdraw() else 0.0
+
+
+def job_read_back() -> None:
+    with open_job("crawl") as job:
+        assert_type(job, JobReader)
+        for record in job.records(outcome="ok", host="h.example"):
+            assert_type(record, JobRecord)
+        record_or_none = job.get("http://h.example/")
+        assert_type(record_or_none, JobRecord | None)
+        assert_type(next(job.items()), dict[str, Any])
+        assert_type(job.report, Report)
+        assert_type(job.runs, tuple[JobRun, ...])
+        assert_type(record.content, bytes | None)
+        assert_type(record.outcome, Outcome)
+        assert_type(record.url, str)
+        assert_type(record["status"], Any)
 
 
 def ending() -> None:

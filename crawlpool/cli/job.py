@@ -121,15 +121,26 @@ def is_input_read(path: str) -> bool:
     Raises:
         SinkError: when the ledger can't be read.
     """
+    return _looked_at(path)[0]
+
+
+def is_complete(path: str) -> bool:
+    """Tell whether a job has nothing left to be fetched; raises as ``is_input_read`` does."""
+    return all(_looked_at(path))
+
+
+def _looked_at(path: str) -> tuple[bool, bool]:
+    """Return whether a job has all of its input, and whether no target waits."""
     from crawlpool.ledger.schema import NAME, open_to_read, trouble_told
 
     ledger = os.path.join(path, NAME)
     try:
         with trouble_told(ledger), contextlib.closing(open_to_read(ledger)) as database:
             row = database.execute("SELECT value FROM job WHERE key = 'position'").fetchone()
+            waiting = database.execute("SELECT 1 FROM target WHERE state = 0 LIMIT 1").fetchone()
     except JobError:  # there is none, or opening it will say what is wrong
-        return False
-    return row is not None and bool(json.loads(row[0]).get("is_done"))
+        return False, False
+    return row is not None and bool(json.loads(row[0]).get("is_done")), waiting is None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -110,8 +111,12 @@ def _next(path: str, found: Mapping[str, Any]) -> str | None:
     if found["state"] == "running":
         return None
     has_command = os.path.exists(os.path.join(path, "job.toml"))
-    resume = f"crawlpool resume {one_line(path)}" if has_command else None
+    where = one_line(shlex.quote(path))
+    resume = f"crawlpool resume {where}" if has_command else None
     if found["state"] != "complete":
+        held = [one for one in found["held"] if one["by"] == "operator" and one["waiting"]]
+        if resume is not None and held and sum(one["waiting"] for one in held) == found["pending"]:
+            resume = f"crawlpool host {where} {shlex.quote(held[0]['host'])} --release, and then {resume}"
         return resume or "begin the same crawl with this job again: it goes on where it was"
     if found["failed"] or found["http_error"]:
         return None if resume is None else f"{resume} --retry-failed"

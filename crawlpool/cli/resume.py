@@ -8,6 +8,7 @@ import click
 
 from crawlpool.cli.config_file import PATH, SITES, SiteSettings, defaults_of, sites_of
 from crawlpool.cli.help import GIVEN
+from crawlpool.cli.job import is_complete
 from crawlpool.cli.job_file import NAME, Kept, read
 from crawlpool.cli.secrets import BadSecret, auth_of, proxies_of
 from crawlpool.errors import ConfigError
@@ -44,6 +45,7 @@ def job_argument() -> click.Argument:
 def _read_job(ctx: click.Context, param: click.Parameter, path: str) -> str:
     if ctx.resilient_parsing:
         return path
+    path = path.rstrip("/") or path
     kept = read(path)
     shown = f"{one_line(path)}/{NAME}"
     options = {key: value for key, value in kept.options.items() if key not in _ADDED}
@@ -70,7 +72,7 @@ def resumed(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:
         found[name] = _merged(name, tuple(kept.options.get(name, ())), given, kept)
     _merge_sites(ctx, kept, one_line(given["job"]))
     missing = [need for need in kept.needs if not _is_met(ctx, need, found)]
-    if missing:
+    if missing and (given["retry_failed"] is not None or not is_complete(given["job"])):
         raise NeedsAgain([_said(need) for need in missing], ctx)
     return found
 

@@ -321,7 +321,9 @@ class _Conductor:
     def _ended_by(self, trouble: BaseException | None) -> str:
         """Return the line that tells of trouble with an output or the job, and what to do."""
         count = self._crawl.progress().report.settled
-        if isinstance(trouble, JobError) or self._job is None:
+        if isinstance(trouble, JobError):
+            return str(trouble)
+        if self._job is None:
             return f"{trouble}; stopped after {count:,} URLs"
         on = way_on(self._settings, is_input_done=self._job.is_input_done)
         remedy = "make room" if self._ending is Ending.NO_ROOM else trouble and remedy_for(trouble)

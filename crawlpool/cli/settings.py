@@ -139,7 +139,7 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         verbosity=given["verbose"],
         log_format=given["log_format"],
         control=_control(ctx, given["control"]),
-        job=given["job"],
+        job=None if given["job"] is None else given["job"].rstrip("/") or given["job"],
         kept=None,
         overwrites=given["overwrite"],
         retry_failed=given["retry_failed"],

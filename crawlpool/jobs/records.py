@@ -68,7 +68,7 @@ class JobRecord(Mapping[str, Any]):
 
     @property
     def legs(self) -> tuple[LegNote, ...]:
-        """The requests that were sent for it, in order: see ``crawlpool.trail.LegNote``.
+        """The requests that were sent for it, in order, each as a ``crawlpool.trail.LegNote``.
 
         Raises:
             JobError: when the ledger is damaged.
@@ -134,7 +134,7 @@ def fields_of(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n") or line.count(b"\n") != 1:
         return None
     try:
-        fields = json.loads(line)
+        fields = json.loads(line.decode("utf-8", "surrogatepass"))  # of bytes it would first guess the encoding
     except (ValueError, RecursionError):
         return None
     if not isinstance(fields, dict) or not isinstance(fields.get("url"), str) or "item" in fields:
@@ -145,7 +145,7 @@ def fields_of(line: bytes) -> dict[str, Any] | None:
 def item_of(line: bytes) -> Any:
     """Return what a handler emitted, of its line; ``None`` for a line that isn't such a one."""
     try:
-        fields = json.loads(line)
+        fields = json.loads(line.decode("utf-8", "surrogatepass"))  # of bytes it would first guess the encoding
     except (ValueError, RecursionError):
         return None
     return fields.get("item") if isinstance(fields, dict) else None

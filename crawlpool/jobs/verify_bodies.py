@@ -29,6 +29,7 @@ _HEAD_BYTES, _HOW_FAR, _SYSTEMS = 10, (0, 2, 4), (3, 10, 11, 19, 255)
 # What is left over of a piece is copied for each member in it: small pieces have few.
 _PIECE_BYTES = 64 * 1024
 _RESPONSES = ("response", "revisit")
+_ANSWERED = ("ok", "http_error")
 
 
 class BodiesCheck:
@@ -47,7 +48,7 @@ class BodiesCheck:
         self._flaws = flaws
         self._expected = expected
         self._hops = 0  # redirects before the responses that records tell of
-        self._loose_hops = 0  # redirects before what has no response of its own
+        self._loose_hops = 0  # redirects before what has no response of its own, or failed
         #: Responses in WARC files, redirects included; and bodies that are what their records say.
         self.responses = self.bodies = 0
 
@@ -65,13 +66,15 @@ class BodiesCheck:
         except JobError as error:
             self._flaws.add(name, f"target {want.id}: {error}", want.offset)
             return
-        if not any(place.is_warc for place in places):
+        # What failed on the way may have an answer, and yet not those of its redirects.
+        is_answer = fields["outcome"] in _ANSWERED and any(place.is_warc for place in places)
+        if not is_answer:
             self._loose_hops += hops
         for place in places:
             if not place.is_warc:
                 self._compare(place, fields.get("sha256"), fields.get("bytes"), want.id)
                 continue
-            self._hops += hops
+            self._hops += hops if is_answer else 0
             url = fields.get("final_url")
             at = BodyAt(place.file, place.offset, place.length, want.id, url, fields.get("sha256"), fields.get("bytes"))
             if not self._expected.add_body(at):

@@ -239,6 +239,8 @@ def trouble_told(path: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise SinkError(f"{one_line(path)}: the ledger can't be written: {error}") from error
+    except UnicodeError as error:  # of the text of a table's own definition
+        raise SinkError(f"{one_line(path)}: the ledger is damaged: {one_line(str(error))}") from error
     except OSError as error:
         if isinstance(error, (SinkError, JobError)):
             raise

@@ -26,7 +26,7 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 _COLUMNS = "100"
 _TIMEOUT_S = 60
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-_COMMANDS = ("run", "resume", "plan", "audit", "host", "status")
+_COMMANDS = ("run", "resume", "plan", "audit", "host", "status", "explain", "cat", "export", "verify")
 _OURS = re.compile(rf"(?m)^\$ .*\bcrawlpool ({'|'.join(_COMMANDS)})\b.*(?:\n> .*)*")
 _ANY = "/".join(_COMMANDS)
 

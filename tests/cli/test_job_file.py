@@ -154,7 +154,7 @@ def test_resume_wants_what_was_left_out_again(tmp_path: pathlib.Path, capfd: Cap
         headers = ["--header", f"Authorization: Bearer {SECRET}", "--header", "Accept: a/b"]
         run = ["run", server.url("/a"), server.url("/b"), "--job", job, "--threads", "1"]
         logins = ["--auth", f"u:{SECRET}@far.example", "--proxy", f"http://u:{SECRET}@{home}"]
-        assert main([*run, *headers, *logins, "-q"]) == 0
+        assert main([*run, *headers, *logins, "-q", "--run-for", "0.000001"]) == 7
         assert main(["resume", job]) == 2
         lines = [line.strip() for line in capfd.readouterr().err.splitlines()]
         assert lines[2:] == [
@@ -164,7 +164,9 @@ def test_resume_wants_what_was_left_out_again(tmp_path: pathlib.Path, capfd: Cap
             f"--proxy 'http://{home}', with USER:PASS@ before its host",
         ]
         again = [*headers[:2], "--auth", f"w:{SECRET}@far.example", "--proxy", f"http://w:{SECRET}@{home}"]
-        assert main(["resume", job, *again]) == 0
+        assert main(["resume", f"{job}/", *again]) == 0
+        assert main(["resume", job]) == 0  # complete: nothing is fetched, and nothing needed
+        assert main(["resume", job, "--retry-failed"]) == 2
 
 
 def test_what_is_given_now_counts_over_the_job(tmp_path: pathlib.Path, capfd: Capture) -> None:

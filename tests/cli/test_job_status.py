@@ -188,6 +188,16 @@ def test_what_cannot_be_said_of_a_host(run: Run, tmp_path: pathlib.Path) -> None
     assert (code, "what was said of a host can't be read" in err) == (3, True)
 
 
+def test_a_ledger_whose_tables_cannot_be_read_is_no_traceback(run: Run, tmp_path: pathlib.Path) -> None:
+    """Neither to who reads it nor to who writes it: one line, and 3."""
+    left_over(tmp_path / "job")
+    ledger = tmp_path / "job" / "ledger.sqlite3"
+    ledger.write_bytes(ledger.read_bytes().replace(b"CREATE TABLE job", b"CREATE TABLE \xee\xee\xee", 1))
+    for command in (["status"], ["host", "127.0.0.1", "--hold"], ["verify"], ["audit"], ["export"]):
+        code, _, err = run(command[0], tmp_path / "job", *command[1:])
+        assert (code, err.count("\n"), "ledger.sqlite3: " in err) == (3, 1, True)
+
+
 # audit ---------------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,8 @@ from crawlpool.cli import main
 from crawlpool.cli.job import remedy_for
 from crawlpool.errors import SinkError
 from crawlpool.testing import Answer, Request, SiteServer
-from tests.cli.command import NO_LAST_RESORT, finish, records_of, start, wait_until
+from tests.cli.command import NO_LAST_RESORT, environment, finish, records_of, start, wait_until
+from tests.cli.test_terminal import seen_on, terminal
 from tests.gates import Gate
 
 Capture = pytest.CaptureFixture[str]
@@ -141,3 +142,18 @@ def test_the_socket_of_a_killed_run_is_in_nobodys_way(tmp_path: pathlib.Path) ->
     assert code == 0
     assert "no control socket ('crawlpool host' can't reach this run)" in err
     assert os.path.exists(long / "results.jsonl")
+
+
+def test_on_a_terminal_a_job_shows_short_lines(tmp_path: pathlib.Path) -> None:
+    """Beside what it keeps, and only where no output is named."""
+    with SiteServer({"/a": b"x" * 1500}) as server:
+        for job, more, is_shown in (("one", [], True), ("two", ["-o", "x.jsonl"], False)):
+            with terminal() as (ours, theirs):
+                command = ["run", server.url("/a"), "--job", str(tmp_path / job), *more, "--progress", "none"]
+                process = start(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="dumb"))
+                os.close(theirs)
+                shown = seen_on(ours)
+                assert finish(process)[0] == 0
+            assert ("1.5 kB" in shown.partition("done after")[0]) is is_shown
+            assert '{"v"' not in shown
+    assert len(records_of(tmp_path / "one" / "results.jsonl")) == 1

@@ -6,6 +6,8 @@ import gzip
 import json
 import pathlib
 import shutil
+import sqlite3
+import types
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +16,6 @@ from crawlpool.books import Books
 from crawlpool.clock import SYSTEM_CLOCK
 from crawlpool.jobs.entries import row_of_added, row_of_result
 from crawlpool.ledger.store import Batch
-from crawlpool.leg import Leg
 from crawlpool.testing import Answer, Request, SiteServer
 
 FREE: dict[str, Any] = {"robots": False, "limits": HostLimits(concurrency=None)}
@@ -90,6 +91,11 @@ class Written:
         self._job = Job(str(folder)).open(dedupes=False)
         self._books = Books(SYSTEM_CLOCK)
 
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The connection that writes the ledger."""
+        return self._job.ledger.database
+
     def commit(self, results: Sequence[Result], items: Iterable[Any] = ()) -> None:
         """Take in the targets of some results, and commit these."""
         job, items = self._job, list(items)
@@ -100,8 +106,7 @@ class Written:
         places = job.outputs.write(results, items)
         batch = Batch(marks=job.outputs.sync())
         for number, (result, place) in enumerate(zip(results, places, strict=True), first):
-            leg = Leg(job, result.target, "")  # type: ignore[arg-type]
-            leg.ordinal = number
+            leg: Any = types.SimpleNamespace(ordinal=number, trail=())
             batch.results.append(row_of_result(leg, result, place))
             self._books._ended[result.outcome] += 1
         self._books.emitted(len(items))

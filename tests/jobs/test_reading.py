@@ -17,12 +17,11 @@ from hypothesis import strategies as st
 
 from crawlpool import Job, JobError, Outcome, Report, SessionPool, Target, open_job
 from crawlpool.jobs.bodies import Bodies
-from crawlpool.ledger import schema
+from crawlpool.jobs.verify import verify
+from crawlpool.ledger import reading, schema
 from crawlpool.record import record_of
-from crawlpool.testing import Answer, SiteServer
-from tests.gates import Gate, Threads
+from crawlpool.testing import SiteServer
 from tests.jobs.made import (
-    EVERYTHING,
     FREE,
     PAGES,
     Written,
@@ -164,71 +163,17 @@ def test_books_runs_and_items(crawled: tuple[pathlib.Path, Report]) -> None:
     assert items == collections.Counter(record["input"] for record in records_of(job))
 
 
-def test_a_job_is_read_while_it_runs(tmp_path: pathlib.Path) -> None:
-    """What is committed is there at once, and what comes later to the same reader, when files get their names, too."""
-    job = tmp_path / "job"
-    with Gate() as gate, SiteServer({"/": page, "/held": gate}) as server, SessionPool(threads=2) as pool:
-        told = collections.deque[str]()
-        seeds = [*(server.url(f"/?{n}") for n in range(20)), server.url("/held")]
-        crawl = pool.new_crawl(
-            job=Job(str(job), outputs=EVERYTHING), on_result=lambda r: told.append(r.target.url), **FREE
-        )
-        with gate, Threads() as threads:
-            threads.start(lambda: crawl.run(seeds))
-            gate.wait_for()
-            while len(told) < 20:  # after the commit
-                pass
-            with open_job(job) as reader:
-                assert sorted(record.url for record in reader.records()) == sorted(seeds[:-1])
-                assert all(record.content for record in reader.records())
-                assert (reader.get(seeds[-1]), reader.report.pending, reader.runs[0].ending) == (None, 1, None)
-                assert reader.find(seeds[-1]) is not None
-                gate.open()
-                threads.join()
-                assert (job / "results.jsonl").exists()
-                held = reader.get(seeds[-1])
-                assert held is not None
-                assert held.content is not None
-                assert len(list(reader.records())) == 21
-                assert (reader.report.pending, reader.runs[0].ending) == (0, "complete")
-
-
-def test_a_job_that_was_killed_is_read(tmp_path: pathlib.Path) -> None:
-    """A copy of the folder in the middle of a run has the records that were committed, and says what is left."""
-    with Gate() as gate, SiteServer({"/": page, "/held": gate}) as server, SessionPool(threads=2) as pool:
-        told = collections.deque[str]()
-        seeds = [server.url("/held"), *(server.url(f"/?{n}") for n in range(5))]
-        crawl = pool.new_crawl(job=str(tmp_path / "job"), on_result=lambda r: told.append(r.target.url), **FREE)
-        with gate, Threads() as threads:
-            threads.start(lambda: crawl.run(seeds))
-            gate.wait_for()
-            while len(told) < 5:
-                pass
-            killed = copied(tmp_path / "job", tmp_path / "killed")
-            gate.open()
-    with (killed / "results.jsonl.open").open("ab") as file:
-        file.write(b'{"v": 1, "torn')
-    with open_job(killed) as reader:
-        assert sorted(record.url for record in reader.records()) == sorted(seeds[1:])
-        assert (reader.report.pending, reader.runs[-1].ended_at_s, list(reader.items())) == (1, None, [])
-
-
-def test_failed_targets_that_are_taken_again_confuse_no_reader(tmp_path: pathlib.Path) -> None:
-    """Records stand elsewhere then, in a new file; a reader that was open finds them, and misses what waits again."""
-    answers = {"/fails": Answer(500), "/": page}
-    with SiteServer(answers) as server, SessionPool(retry=False) as pool:
-        seeds = [server.url("/fails"), *(server.url(f"/?{n}") for n in range(5))]
-        pool.crawl(seeds, job=str(tmp_path / "job"), **FREE)
-        with open_job(tmp_path / "job") as reader:
-            before = {record.url: dict(record) for record in reader.records()}
-            assert len(before) == 6
-            records = reader.records()
-            opened = Job(str(tmp_path / "job"), retry=["500"]).open()
-            opened.close()
-            del before[seeds[0]]
-            assert {record.url: dict(record) for record in records} == before
-            assert {record.url: dict(record) for record in reader.records()} == before
-            assert (reader.get(seeds[0]), reader.report.pending) == (None, 1)
+def test_records_come_page_by_page(crawled: tuple[pathlib.Path, Report], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few rows a statement returns or looks at, each record comes once."""
+    with open_job(crawled[0]) as reader:
+        whole = [record.id for record in reader]
+        for rows, span in ((1, 1), (2, 5), (3, 3), (5, 2), (7, 100)):
+            monkeypatch.setattr(reading, "PAGE_ROWS", rows)
+            monkeypatch.setattr(reading, "SPAN", span)
+            assert [record.id for record in reader] == whole
+            assert len(list(reader.records(outcome="ok"))) == OUTCOMES["ok"]
+            assert len(list(reader.records(host="127.0.0.1"))) == len(whole) - 1
+            assert verify(reader).is_whole
 
 
 def test_a_copy_that_cannot_be_written_is_read(

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import pytest
 
-from crawlpool import Job, JobError, SessionPool, open_job
+from crawlpool import HostLimits, Job, JobError, RetryPolicy, SessionPool, Target, open_job
 from crawlpool.jobs.verify import Verified, verify
 from crawlpool.testing import Answer, SiteServer
-from tests.gates import Gate, Threads
+from tests.gates import Gate, Threads, until
 from tests.jobs.made import EVERYTHING, FREE, PAGES, copied, crawl_site, page, records_of
 
 Change = Callable[[pathlib.Path], None]
@@ -217,6 +217,52 @@ def test_a_response_that_belongs_to_another_record_is_found(job: pathlib.Path) -
     assert any("which is the place of another one" in flaw for flaw in told(job))
 
 
+BIG = b"the same payload " * 200
+ODD: dict[str, Answer | bytes] = {
+    "/same": Answer(200, {"Content-Type": "text/html"}, BIG),
+    "/again": Answer(200, {"Content-Type": "text/plain"}, BIG),
+    "/packed": Answer(200, {"Content-Encoding": "gzip"}, gzip.compress(BIG)),
+    "/torn": Answer(200, {"Content-Encoding": "gzip"}, gzip.compress(BIG)[:40]),
+    "/empty": b"",
+    "/none": Answer(204),
+    "/unchanged": Answer(304),
+    "/loop": Answer(302, {"Location": "/loop"}, b"x"),
+    "/forbidden": Answer(302, {"Location": "/secret"}, BIG),
+    "/moved": Answer(301, {"Location": "/same"}, BIG),
+    "/large": Answer(200, {}, b"x" * 200_000),
+    "/busy": Answer(503, {}, BIG),
+    "/robots.txt": b"User-agent: *\nDisallow: /secret\n",
+}
+
+
+@pytest.mark.transports
+def test_odd_answers_are_whole(tmp_path: pathlib.Path) -> None:
+    """Payloads that came before, empty and broken ones, redirects that lead nowhere, other methods: no flaw."""
+    retry = RetryPolicy(attempts=2, backoff_s=0.001, budget=None)
+    with SiteServer(ODD) as server, SessionPool(threads=3, retry=retry, max_body_bytes=100_000) as pool:
+        urls = [server.url(path) for path in ODD]
+        more = [
+            Target(urls[0], "HEAD"),
+            Target(urls[1], "POST", data=b"x"),
+            f"{urls[0]}?a b\x1b",
+            Target(urls[3], meta=["m"]),
+        ]
+        outputs = ("pages.warc.gz", "bodies/", "all.jsonl", str(tmp_path / "elsewhere.jsonl"))
+        report = pool.crawl(
+            [*urls, *more], job=Job(str(tmp_path / "job"), outputs=outputs), limits=HostLimits(concurrency=3)
+        )
+        assert report.settled == len(urls) + len(more)
+    found = found_in(tmp_path / "job")
+    assert (found.flaws, found.records) == ((), report.settled)
+    with open_job(tmp_path / "job") as reader:
+        for record in reader:
+            content = record.content
+            assert content is None or record["bytes"] in (None, len(content))
+    lines = (tmp_path / "elsewhere.jsonl").read_bytes()
+    (tmp_path / "elsewhere.jsonl").write_bytes(lines.replace(b'"attempts":1', b'"attempts":2', 1))
+    assert ["something in its" in flaw for flaw in told(tmp_path / "job")] == [True]
+
+
 def test_many_flaws_are_counted(job: pathlib.Path) -> None:
     """Only the first are told."""
     (job / "results.jsonl").write_bytes(b"x" * (job / "results.jsonl").stat().st_size)
@@ -234,8 +280,7 @@ def test_a_job_is_whole_while_it_runs_and_when_it_was_killed(tmp_path: pathlib.P
         with gate, Threads() as threads:
             threads.start(lambda: crawl.run(seeds))
             gate.wait_for()
-            while len(settled) < 5:
-                pass
+            until(lambda: len(settled) == 5)
             running = found_in(tmp_path / "job")
             killed = copied(tmp_path / "job", tmp_path / "killed")
             gate.open()

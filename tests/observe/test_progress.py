@@ -39,6 +39,15 @@ def test_the_rate_is_that_of_late() -> None:
     assert (pace.rate, pace.eta_s) == (0.0, None)
 
 
+def test_what_was_done_before_is_no_pace() -> None:
+    """A job that goes on: what earlier runs have done counts for how far it is, and not for the rate."""
+    clock = HandClock()
+    meter = Meter(1000, clock, done=500)
+    clock.tick(1)
+    pace = meter.read(progress(510))
+    assert (pace.done, pace.rate, pace.eta_s) == (510, 10.0, 49.0)
+
+
 def test_with_a_host_that_waits_nobody_knows_when_it_ends() -> None:
     """Nor with one that has a delay of its own, unless that is none; what is skipped is no longer waited for."""
     for told, eta_s in ((Told(Order.HOLD), None), (Told(delay_s=9.0), None), (Told(Order.SKIP), 9.0)):

@@ -340,7 +340,9 @@ class Ledger:
             execute(f"UPDATE target SET crashes = crashes + 1 WHERE state = 0 AND id IN ({mine})", (text,))
             execute("UPDATE target SET rank = ? WHERE crashes >= ?", (SUSPECT_RANK, last_from))
             verdict = json.dumps({"crashes": most})
-            execute("UPDATE target SET verdict = ?, host = 0, rank = 0 WHERE crashes >= ? AND state = 0", (verdict, most))
+            execute(
+                "UPDATE target SET verdict = ?, host = 0, rank = 0 WHERE crashes >= ? AND state = 0", (verdict, most)
+            )
 
 
 def rank_of(priority: float) -> float:

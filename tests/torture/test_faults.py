@@ -87,9 +87,7 @@ def _wrong_with(job: pathlib.Path, world: World) -> list[str]:
 
 
 @pytest.mark.timeout(170)
-def test_a_call_of_the_disk_that_fails_ends_the_run_and_no_more(
-    server: CountingServer, tmp_path: pathlib.Path
-) -> None:
+def test_a_call_of_the_disk_that_fails_ends_the_run_and_no_more(server: CountingServer, tmp_path: pathlib.Path) -> None:
     """Whichever it is, for want of room, of descriptors, or as the disk fails: a ``SinkError`` of one line, and the same crawl without the fault completes the job."""
     world = server.world(PAGES)
     with SessionPool(threads=2) as pool:

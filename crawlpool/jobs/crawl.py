@@ -54,10 +54,7 @@ def maker(job: Job | str, in_flight: int) -> Callable[..., JobCrawl]:
     ) -> JobCrawl:
         wanted = Job(job) if isinstance(job, str) else job
         opened = wanted.open(
-            dedupes=others["dedupe"],
-            max_per_host=others["max_per_host"],
-            in_flight=in_flight,
-            clock=others["clock"],
+            dedupes=others["dedupe"], max_per_host=others["max_per_host"], in_flight=in_flight, clock=others["clock"]
         )
         try:
             return JobCrawl(workforce, handler, options, group, opened, in_flight, sinks=sinks, **others)
@@ -341,10 +338,9 @@ class JobCrawl(Crawl):
         if job.is_input_done:
             return
         ordinal = 0
-        for seed in seeds:
+        for ordinal, seed in enumerate(seeds, 1):
             if self._is_draining:
                 return
-            ordinal += 1
             row = row_of_seed(self, seed, ordinal)
             if ordinal > job.items_read:
                 if not clerk.take_in(row):
@@ -352,17 +348,13 @@ class JobCrawl(Crawl):
                 continue
             clerk.hasher.update(row[3].encode("ascii"))
             clerk.items += 1
-            if ordinal == job.items_read:
-                self._check_input()
+            if ordinal == job.items_read and clerk.hasher.hexdigest() != job.input_digest:
+                raise self._other_input(f"the first {job.items_read:,} entries aren't those that were read before")
         if self._is_draining or not getattr(seeds, "is_exhausted", True):
             return
         if ordinal < job.items_read:
             raise self._other_input(f"it has {ordinal:,} entries, and {job.items_read:,} of it were read before")
         clerk.end_input()
-
-    def _check_input(self) -> None:
-        if self._clerk.hasher.hexdigest() != self._job.input_digest:
-            raise self._other_input(f"the first {self._job.items_read:,} entries aren't those that were read before")
 
     def _other_input(self, why: str) -> JobError:
         return JobError(f"{one_line(self._job.job.path)}: this isn't the input that the job was begun with: {why}")

@@ -1,9 +1,9 @@
 """All of it, the long way: ``python -m tests.torture`` (``tox -e torture``), some half an hour on two cores.
 
-Kills at random moments (``storm``) and at every call of the system that changes a job (``syscalls kill``); each of these
-calls failing (``syscalls fail``); real shortages (``shortage``); losses of power (``powercuts``); and the pages of real
-documentation (``pages``). Each part can be run alone: ``python -m tests.torture.storm --help``. What needs strace or root
-is left out, with the reason, where it can't be had.
+Kills at random moments (``storm``) and at every call of the system that changes a job (``syscalls kill``); each of
+these calls failing (``syscalls fail``); real shortages (``shortage``); losses of power (``powercuts``); and the pages
+of real documentation (``pages``). Each part can be run alone: ``python -m tests.torture.storm --help``. What needs
+strace or root is left out, with the reason, where it can't be had.
 """
 
 from __future__ import annotations

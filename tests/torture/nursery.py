@@ -83,7 +83,7 @@ class Nursery:
             stdout: its standard output; ``None`` for nowhere.
             gate: two descriptors that it has as 3 and 4.
         """
-        said = tempfile.TemporaryFile()  # noqa: SIM115: the child's end closes it
+        said = tempfile.TemporaryFile()  # noqa: SIM115
         status, theirs = os.pipe()
         nowhere = os.open(os.devnull, os.O_RDWR)
         try:

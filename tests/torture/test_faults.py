@@ -1,4 +1,4 @@
-"""Each call of the disk and of SQLite failing in turn, in this process: a layer of faults under the ledger and the outputs."""
+"""Each call of the disk and of SQLite failing in turn: a layer of faults under the ledger and the outputs."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _wrong_with(job: pathlib.Path, world: World) -> list[str]:
 
 @pytest.mark.timeout(170)
 def test_a_call_of_the_disk_that_fails_ends_the_run_and_no_more(server: CountingServer, tmp_path: pathlib.Path) -> None:
-    """Whichever it is, for want of room, of descriptors, or as the disk fails: a ``SinkError`` of one line, and the same crawl without the fault completes the job."""
+    """Whichever it is, for want of room or else: an error of one line; without the fault the job is completed."""
     world = server.world(PAGES)
     with SessionPool(threads=2) as pool:
         for at in itertools.count(1):

@@ -103,7 +103,7 @@ def settle_half(job: pathlib.Path, count: int) -> None:
     from crawlpool import Job, Outcome, Result, Target
     from crawlpool.books import Books
     from crawlpool.clock import SYSTEM_CLOCK
-    from crawlpool.jobs.entries import row_of_result
+    from crawlpool.jobs.entries import told_of
     from crawlpool.ledger.store import Batch
     from crawlpool.leg import Leg
 
@@ -117,10 +117,10 @@ def settle_half(job: pathlib.Path, count: int) -> None:
             leg.ordinal = number
             legs.append(leg)
         results = [Result(leg.target, Outcome.OK) for leg in legs]
-        places = opened.outputs.write(results, [])
+        places = opened.outputs.write(results, [], [opened.outputs.line_of(result) for result in results])
         batch = Batch(marks=opened.outputs.sync())
         for leg, result, place in zip(legs, results, places, strict=True):
-            batch.results.append(row_of_result(leg, result, place))
+            batch.results.append(told_of(leg, result).row(place))
             books.settle(result, leg)
         batch.values["books"] = json.dumps(books.saved())
         opened.ledger.commit(batch)

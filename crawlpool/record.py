@@ -259,6 +259,22 @@ def _plain_line(result: Any, run: int) -> bytes | None:
 _NUMBERS = (int, type(None))
 
 
+def with_bodies(line: bytes, result: Any) -> bytes:
+    """Return a record's line, made before its bodies were kept, with the places where they lie.
+
+    Args:
+        line: as ``record_line`` made it.
+        result: the same result; its bodies have been noted meanwhile.
+    """
+    if not result.bodies:
+        return line
+    before, _, after = line.rpartition(_NO_BODY)  # the last one: nothing but the run comes after it
+    return b'%s"body":%s%s' % (before, _bodies_json(result.bodies).encode("utf-8", "backslashreplace"), after)
+
+
+_NO_BODY = b'"body":[]'
+
+
 def _bodies_json(bodies: Any) -> str:
     places = [f'{{"file":{_quote(one.file)},"offset":{one.offset},"length":{one.length}}}' for one in bodies]
     return f"[{','.join(places)}]"

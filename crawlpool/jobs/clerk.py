@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import LOOK_S
 from crawlpool.events import logger
-from crawlpool.jobs.entries import Entry, row_of_result
+from crawlpool.jobs.entries import Entry
 from crawlpool.ledger.store import Batch
 
 if TYPE_CHECKING:
@@ -219,13 +219,12 @@ class Clerk:
         items = [item for entry in entries for item in entry.items]
         marks = {}
         if results or items:
-            places = job.outputs.write(results, items)
+            places = job.outputs.write(results, items, [entry.line for entry in kept])
             marks = job.outputs.sync()
         batch = Batch(marks=marks)
         if results:
             batch.results = [
-                row_of_result(entry.leg, result, place)  # type: ignore[arg-type]
-                for entry, result, place in zip(kept, results, places, strict=True)
+                entry.told.row(place) for entry, place in zip(kept, places, strict=True) if entry.told is not None
             ]
             for entry in kept:
                 books.settle(entry.result, entry.leg)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from crawlpool.crawl import Crawl
 from crawlpool.errors import CrawlPoolError, JobError, SinkError
 from crawlpool.intake import found_in
 from crawlpool.jobs.clerk import Clerk
-from crawlpool.jobs.entries import Entry, row_of_added, row_of_seed
+from crawlpool.jobs.entries import Entry, row_of_added, row_of_seed, told_of
 from crawlpool.jobs.hosts import HostMemory
 from crawlpool.jobs.intake import JobIntake
 from crawlpool.jobs.job import Job
@@ -232,7 +232,7 @@ class JobCrawl(Crawl):
             if handled is not result and extras != ([], []):
                 self._intake.forget(extras[0])
                 extras = ([], [])
-            entries.append(Entry(leg, handled, *extras))
+            entries.append(Entry(leg, handled, *extras, self._job.outputs.line_of(handled), told_of(leg, handled)))
         if entries and not self._clerk.keep(entries):
             back += [entry.leg for entry in entries if entry.leg is not None]
         if back:

@@ -31,14 +31,35 @@ _WITH_LOGIN = "a URL with a login isn't taken into a job, which would keep it on
 class Entry(NamedTuple):
     """A result to be kept, with what belongs to it.
 
-    ``leg`` is ``None`` for what was added or emitted outside of a handler. ``adds`` are rows of targets that were
-    added, ``items`` what was emitted.
+    ``leg``, ``result`` and what is said of both are ``None`` for what was added or emitted outside of a handler.
+    ``adds`` are rows of targets that were added, ``items`` what was emitted; ``line`` is the record, and ``told`` the
+    row of the ledger but for where the record stands. Both are made by who settles: the clerk has enough to do.
     """
 
     leg: Leg | None
     result: Result | None
     adds: list[Any]
     items: list[Mapping[str, Any]]
+    line: bytes = b""
+    told: Told | None = None
+
+
+class Told(NamedTuple):
+    """What a row of the ledger says of a result, but for where its record stands."""
+
+    number: int
+    state: int
+    head: str
+    legs: str
+
+    def row(self, place: tuple[int, int, int]) -> tuple[int, int, str]:
+        """Return the row, as ``ledger.store.Batch`` has it.
+
+        Args:
+            place: part, offset and length of the record.
+        """
+        part, offset, length = place
+        return self.number, self.state, f"{self.head}{part},{offset},{length},[{self.legs}]"
 
 
 def row_of_seed(run: Run, seed: object, ordinal: int) -> tuple[Any, ...]:
@@ -97,16 +118,15 @@ def leg_of(run: Run, taken: Taken, host: str) -> Leg:
     return leg
 
 
-def row_of_result(leg: Leg, result: Result, place: tuple[int, int, int]) -> tuple[int, int, str]:
-    """Return the row of a result: see ``ledger.store.Batch``."""
+def told_of(leg: Leg, result: Result) -> Told:
+    """Return what the ledger is told of a result."""
     response, error, reason = result.response, result.error, result.reason
     number, state = leg.ordinal, STATES[result.outcome]
     status = "null" if response is None else response.status_code
     kind = "null" if error is None else f'"{result.error_kind}"'
     why = "null" if reason is None else json.dumps(reason)
-    part, offset, length = place
     legs = ",".join([note.json for note in leg.trail])
-    return number, state, f"[{number},{state},{why},{status},{kind},{part},{offset},{length},[{legs}]"
+    return Told(number, state, f"[{number},{state},{why},{status},{kind},", legs)
 
 
 # Nearly all targets are a URL and nothing else. As JSON they would take four times as long, and twice the room.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool import disk
 from crawlpool.errors import ConfigError, SinkError
+from crawlpool.record import with_bodies
 from crawlpool.redact import one_line
 from crawlpool.sinks.marks import Mark
 from crawlpool.sinks.records import Place, RecordsSink
@@ -107,19 +108,32 @@ class JobOutputs:
             self.close()
             raise
         self._records = [sink for sink in self._sinks.values() if isinstance(sink, RecordsSink)]
+        self._bodies = [sink for sink in self._sinks.values() if not isinstance(sink, RecordsSink)]
         #: Whether answers must keep what came over the wire.
         self.needs_wire = any(getattr(sink, "needs_wire", False) for sink in self._sinks.values())
 
-    def write(self, results: Sequence[Result], items: Sequence[Mapping[str, Any]]) -> list[Place]:
-        """Write results and items; return where the record of each result stands in the first of the records' files."""
-        places: list[Place] = []
-        for sink in self._sinks.values():
-            found = sink.write_all(results)
-            if sink is self._records[0]:
-                places = found
+    def line_of(self, result: Result) -> bytes:
+        """Return the line of a result's record, as it is before its body is kept. Thread-safe."""
+        return self._records[0].line_of(result)
+
+    def write(
+        self, results: Sequence[Result], items: Sequence[Mapping[str, Any]], lines: Sequence[bytes]
+    ) -> list[Place]:
+        """Write results and items; return where the record of each result stands in the first of the records' files.
+
+        Args:
+            results: the results.
+            items: what handlers emitted.
+            lines: what ``line_of`` returned of each result.
+        """
+        for sink in self._bodies:
+            sink.write_all(results)
+        if self._bodies:
+            lines = [with_bodies(line, result) for line, result in zip(lines, results, strict=True)]
+        places = [records.write_lines(lines) for records in self._records]
         for records in self._records:
             records.emit_all(items)
-        return places
+        return places[0]
 
     def sync(self) -> dict[str, Mark]:
         """Return when all is on the disk; return what may be committed of each."""

@@ -162,7 +162,8 @@ class Ledger:
         self.max_per_host = max_per_host
         self.database = open_to_write(path)
         self.run = 0
-        self._hosts: dict[str, int] = {}  # numbers of hosts that were asked for lately
+        #: Numbers of hosts, as far as they came in lately.
+        self.hosts: dict[str, int] = {}
         try:
             with trouble_told(path):
                 self.database.execute(_INCOMING)
@@ -310,14 +311,14 @@ class Ledger:
 
     def _numbers_of(self, names: set[str]) -> dict[str, int]:
         """Return the numbers of hosts, giving them to those that have none."""
-        unknown = names - self._hosts.keys()
+        unknown = names - self.hosts.keys()
         if unknown:
-            if len(self._hosts) > _MOST_HOSTS:
-                self._hosts = {name: number for name, number in self._hosts.items() if name in names}
+            if len(self.hosts) > _MOST_HOSTS:
+                self.hosts = {name: number for name, number in self.hosts.items() if name in names}
             text = _json(sorted(unknown))
             self.database.execute(_NAME_HOSTS, (text,))
-            self._hosts.update(self.database.execute(_FIND_HOSTS, (text,)).fetchall())
-        return self._hosts
+            self.hosts.update(self.database.execute(_FIND_HOSTS, (text,)).fetchall())
+        return self.hosts
 
     # Crashes -----------------------------------------------------------------------------------------------------
 

@@ -205,6 +205,9 @@ class Waiting:
         return max(int(rows[0]) - out, 0)
 
     def _number_of(self, name: str) -> int | None:
+        known = self._ledger.hosts.get(name)
+        if known is not None:
+            return known
         row = self._database.execute("SELECT id FROM host WHERE name = ?", (name,)).fetchone()
         return None if row is None else int(row[0])
 

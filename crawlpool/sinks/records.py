@@ -59,9 +59,16 @@ class RecordsSink:
         self._run = run
         self._parts = Parts(path, rotate_bytes=rotate_bytes, mark=mark)
 
+    def line_of(self, result: Result) -> bytes:
+        """Return the line of a result's record. Thread-safe: it changes nothing."""
+        return record_line(result, run=self._run, headers=self._headers)
+
     def write_all(self, results: Sequence[Result]) -> list[Place]:
         """Write the records of some results; return where each stands."""
-        lines = [record_line(result, run=self._run, headers=self._headers) for result in results]
+        return self.write_lines([self.line_of(result) for result in results])
+
+    def write_lines(self, lines: Sequence[bytes]) -> list[Place]:
+        """Write records that are lines already; return where each stands."""
         if not lines:
             return []
         _, offset = self._parts.append(b"".join(lines))

@@ -14,7 +14,7 @@ from typing import Any
 from crawlpool import Crawl, HostLimits, Job, Outcome, Report, Result, SessionPool, Target
 from crawlpool.books import Books
 from crawlpool.clock import SYSTEM_CLOCK
-from crawlpool.jobs.entries import row_of_added, row_of_result
+from crawlpool.jobs.entries import row_of_added, told_of
 from crawlpool.ledger.store import Batch
 from crawlpool.testing import Answer, Request, SiteServer
 
@@ -103,11 +103,11 @@ class Written:
         self._books.found(len(results))
         rows: list[Any] = [row_of_added(result.target) for result in results]
         job.ledger.commit(Batch(incoming=rows))
-        places = job.outputs.write(results, items)
+        places = job.outputs.write(results, items, [job.outputs.line_of(result) for result in results])
         batch = Batch(marks=job.outputs.sync())
         for number, (result, place) in enumerate(zip(results, places, strict=True), first):
             leg: Any = types.SimpleNamespace(ordinal=number, trail=())
-            batch.results.append(row_of_result(leg, result, place))
+            batch.results.append(told_of(leg, result).row(place))
             self._books._ended[result.outcome] += 1
         self._books.emitted(len(items))
         batch.values["books"] = json.dumps(self._books.saved())

@@ -187,7 +187,7 @@ def test_who_was_in_flight_at_crashes_goes_last_and_then_not_at_all(ledger: Ledg
 def test_the_first_of_each_digest_is_the_one_that_is_fetched(digests: list[int]) -> None:
     """However groups are cut: the first that asks for something waits, each later one names it."""
     memory = Ledger.__new__(Ledger)
-    memory.__dict__.update(path="memory", dedupes=True, max_per_host=None, run=1, _hosts={}, next_id=1)
+    memory.__dict__.update(path="memory", dedupes=True, max_per_host=None, run=1, hosts={}, next_id=1)
     memory.database = sqlite3.connect(":memory:", isolation_level=None)
     from crawlpool.ledger import schema, store
 

@@ -22,7 +22,6 @@ from typing import Any
 
 from tests.cli.command import PATIENCE_S, environment
 
-
 NO_SOCKET = "crawlpool: no control socket"
 
 

@@ -29,6 +29,7 @@ PAGES = 8
 IN_FLIGHT = 4
 FILES = 3
 KILL = "KILL"
+ALL_OUTPUTS = ("-o", "results.jsonl", "-o", "pages.warc.gz", "-o", "bodies/", "--rotate", "2k")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +150,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("what", choices=("kill", "fail"))
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--all-outputs", action="store_true", help="WARC files that rotate, and bodies, too")
     parser.add_argument("--only", help="a part of what the strike is called")
     parser.add_argument("--keep", type=pathlib.Path, help="a folder in which what went wrong stays to be looked at")
     options = parser.parse_args(arguments)
@@ -156,7 +158,8 @@ def main(arguments: list[str]) -> int:
         print(f"skipped: {why_not()}")
         return 0
     with contextlib.ExitStack() as stack:
-        yard = Yard(stack.enter_context(Nursery()), stack.enter_context(CountingServer()))
+        outputs = ALL_OUTPUTS if options.all_outputs else ()
+        yard = Yard(stack.enter_context(Nursery()), stack.enter_context(CountingServer()), outputs)
         base = options.keep or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crawlpool-")))
         all_of_them = strikes(yard.setup_in(base / "first"), kills=options.what == "kill")
         chosen = [one for one in all_of_them if options.only is None or options.only in str(one)]

@@ -55,10 +55,7 @@ def maker(job: Job | str, in_flight: int) -> Callable[..., JobCrawl]:
     ) -> JobCrawl:
         wanted = Job(job) if isinstance(job, str) else job
         opened = wanted.open(
-            dedupes=others["dedupe"],
-            max_per_host=others["max_per_host"],
-            in_flight=in_flight,
-            clock=others["clock"],
+            dedupes=others["dedupe"], max_per_host=others["max_per_host"], in_flight=in_flight, clock=others["clock"]
         )
         try:
             return JobCrawl(workforce, handler, options, group, opened, in_flight, sinks=sinks, **others)

@@ -214,8 +214,8 @@ def make_folder(path: str) -> None:
         raise SinkError(f"{one_line(path)}: {reason or error}") from error
     if os.path.lexists(os.path.join(path, LEDGER)):
         return
-    # Nothing in a folder outlives a loss of power whose own name doesn't. Done until there is a ledger, not only when the
-    # folder is made: the process that made it may have been killed before it came to this.
+    # Nothing in a folder outlives a loss of power whose own name doesn't. Done until there is a ledger, not only when
+    # the folder is made: the process that made it may have been killed before it came to this.
     parent = os.path.dirname(os.path.abspath(path))
     try:
         with contextlib.suppress(PermissionError):  # a folder that one may write to and not read

@@ -163,8 +163,8 @@ class JobOutputs:
 def _make_folder_of(path: str, job: str) -> None:
     """Make the folder of an output where there is none, and see that its name outlives a loss of power.
 
-    Of what lies in the job every folder's name is synced, made now or before: who made it may have been killed before it
-    came to that. This is done as long as nothing of the output is committed.
+    Of what lies in the job every folder's name is synced, made now or before: who made it may have been killed before
+    it came to that. This is done as long as nothing of the output is committed.
     """
     folder, job = os.path.dirname(os.path.abspath(path.rstrip("/"))), os.path.abspath(job)
     missing, at = [], folder

@@ -165,9 +165,10 @@ class Ledger:
         #: Numbers of hosts, as far as they came in lately.
         self.hosts: dict[str, int] = {}
         try:
-            self.database.execute(_INCOMING)
-            self.database.executescript(_GROUPS)
-            self.next_id = 1 + (self.database.execute("SELECT max(id) FROM target").fetchone()[0] or 0)
+            with trouble_told(path):
+                self.database.execute(_INCOMING)
+                self.database.executescript(_GROUPS)
+                self.next_id = 1 + (self.database.execute("SELECT max(id) FROM target").fetchone()[0] or 0)
         except BaseException:
             self.database.close()
             raise
@@ -181,23 +182,27 @@ class Ledger:
 
     def value(self, key: str) -> str | None:
         """Return a text of the table ``job``; ``None`` where there is none."""
-        row = self.database.execute("SELECT value FROM job WHERE key = ?", (key,)).fetchone()
-        return None if row is None else row[0]
+        rows = self._read("SELECT value FROM job WHERE key = ?", (key,))
+        return rows[0][0] if rows else None
 
     def marks(self) -> dict[str, Mark]:
         """Return what counts of each output, by name."""
         from crawlpool.sinks.marks import Mark
 
-        rows = self.database.execute("SELECT name, mark FROM sink").fetchall()
+        rows = self._read("SELECT name, mark FROM sink")
         return {name: Mark(**json.loads(mark)) for name, mark in rows}
 
     def host_states(self) -> list[tuple[str, float | None, str | None]]:
         """Return of hosts until when they rest, by the wall clock, and what an operator said of them, as JSON."""
-        return self.database.execute("SELECT name, cooled_until, orders FROM host_state").fetchall()
+        return self._read("SELECT name, cooled_until, orders FROM host_state")
 
     def count_waiting(self) -> int:
         """Return how many targets wait; it counts them."""
-        return int(self.database.execute("SELECT count(*) FROM target WHERE state = 0").fetchone()[0])
+        return int(self._read("SELECT count(*) FROM target WHERE state = 0")[0][0])
+
+    def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with trouble_told(self.path):
+            return self.database.execute(query, values).fetchall()
 
     def begin_run(self, wall_s: float, monotonic_s: float) -> bool:
         """Begin a run; return whether the one before was ended, and not broken off."""

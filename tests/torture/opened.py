@@ -102,7 +102,7 @@ def wrong_bodies(job: pathlib.Path, record: dict[str, Any]) -> Iterator[str]:
 
 
 def wrong_in_warc(job: pathlib.Path, records: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Yield what is wrong with a job's WARC files: damaged, digests that differ, more or fewer answers than records say."""
+    """Yield what is wrong with a job's WARC files: damage, digests that differ, other answers than records say."""
     wanted = sum(1 + len(record["redirects"]) for record in records if record.get("status"))
     found = 0
     for path in sorted(job.glob("*.warc.gz*")):

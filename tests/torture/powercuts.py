@@ -1,9 +1,9 @@
 """Losses of power at every point of a run: ``python -m tests.torture.powercuts --replays 2000``.
 
-Crawls are recorded: with records alone, with WARC files that rotate, with bodies; from their start to their end, or killed at
-some call and gone on with. After each prefix of what one of them wrote the disk holds what ``powerloss`` lets it hold; then the
-job is opened by the code that goes on with it. What was acknowledged before, by the copy on standard output or as
-committed, must be there, exactly once, and nothing may be torn. Some of them are then run to their end.
+Crawls are recorded: with records alone, with WARC files that rotate, with bodies; from their start to their end, or
+killed at some call and gone on with. After each prefix of what one of them wrote the disk holds what ``powerloss`` lets
+it hold; then the job is opened by the code that goes on with it. What was acknowledged before, by the copy on standard
+output, must be there, exactly once, and nothing may be torn. Some of them are then run to their end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "WARC": ("-o", RECORDS, "-o", "pages.warc.gz", "--rotate", "4k"),
     "bodies": ("-o", RECORDS, "-o", "deep/er/copy.jsonl", "-o", "bodies/"),
 }
-KILLS = ("", *(f"fsync:signal=KILL:when={nth}" for nth in range(1, 8)), *(f"pwrite64:signal=KILL:when={nth}" for nth in (20, 60)))  # fmt: skip
+KILLS = ("", *(f"fsync:signal=KILL:when={nth}" for nth in range(1, 8)))
+KILLS += tuple(f"pwrite64:signal=KILL:when={nth}" for nth in (20, 60))
 
 
 @dataclasses.dataclass(frozen=True)

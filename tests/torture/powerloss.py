@@ -1,10 +1,10 @@
 """What a disk may hold after a loss of power, made of all that a run wrote: ``python -m tests.torture.powercuts``.
 
-strace writes down each call by which a crawl changes its files. Of any prefix of these calls follows what must be on the
-disk, and what may be: of what was written and not synced each sector of 512 bytes may be there or not, in any order; a
-file made, renamed or removed may be so or not until its folder is synced. What is mapped into memory isn't seen by
-strace: SQLite's ``-shm`` is made anew by its next reader, and of ``flight`` nothing is promised, so both get what chance
-gives them.
+strace writes down each call by which a crawl changes its files. Of any prefix of these calls follows what must be on
+the disk, and what may be: of what was written and not synced each sector of 512 bytes may be there or not, in any
+order; a file made, renamed or removed may be so or not until its folder is synced. What is mapped into memory isn't
+seen by strace: SQLite's ``-shm`` is made anew by its next reader, and of ``flight`` nothing is promised, so both get
+what chance gives them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Event:
 
 
 def events_of(trace: str, folder: pathlib.Path) -> Iterator[Event]:
-    """Yield the calls of a trace that succeeded and are about what lies in a folder, in the order in which they ended."""
+    """Yield the calls of a trace that succeeded and are about what lies in a folder, as they ended one by one."""
     root = str(folder)
     for name, arguments, returned in _calls(trace):
         if returned < 0:

@@ -1,4 +1,4 @@
-"""Real shortages: a disk that fills up, few descriptors, sockets that can't be had. ``python -m tests.torture.shortage``.
+"""Real shortages: a full disk, few descriptors, sockets that can't be had: ``python -m tests.torture.shortage``.
 
 Each time the crawl has to end by itself, with exit code 3 and one line or with all done; and the same command without
 the shortage has to complete the job with nothing lost, doubled or torn.
@@ -28,8 +28,8 @@ PAGES = 40
 #: Sizes in KiB of the disk that is too small; a whole crawl takes some 300.
 SIZES = (16, 32, 64, 96, 128, 160, 192, 224, 256)
 ENOUGH = 4096
-#: How many descriptors there may be from when the job is opened: from the least with which a crawl begins to enough. The
-#: command asks for more than that before it begins; a program that holds many of its own comes to it all the same.
+#: How many descriptors there may be from when the job is opened: from the least with which a crawl begins to enough.
+#: The command asks for more than that before it begins; a program that holds many of its own comes to it all the same.
 DESCRIPTORS = {"urllib3": range(15, 40), "curl": range(20, 44)}
 
 

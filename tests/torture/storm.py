@@ -46,8 +46,9 @@ class Storm:
 
     def __str__(self) -> str:
         each = self.further / max(self.kills, 1)
-        told = f"{self.kills} kills, {self.crawls} crawls, {self.looks} looks at one, {self.further} further requests ({each:.1f} a kill)"
-        return "\n".join([f"{told}, {len(self.wrong)} wrong", *self.wrong])
+        crawls = f"{self.kills} kills, {self.crawls} crawls, {self.looks} looks at one"
+        told = f"{crawls}, {self.further} further requests ({each:.1f} a kill), {len(self.wrong)} wrong"
+        return "\n".join([told, *self.wrong])
 
 
 def storm(kills: int, seed: int, *, pages: int = 270, folder: pathlib.Path | None = None) -> Storm:

@@ -1,9 +1,9 @@
 """A strike at every call of the system that changes a job: ``python -m tests.torture.syscalls``.
 
-A tiny crawl is run once for each of the calls that its main thread and its clerk make to the job's files. Each time
-one of them, in its turn, kills the process or fails with an error, once or from then on. A process that isn't killed has
-to end with exit code 3 and one line, or with all done where the call didn't matter; and the same command without the
-fault has to complete the job with nothing lost, doubled or torn. ``--sample N`` strikes at that many of them only.
+A tiny crawl is run once for each of the calls that its threads make to the job's files. Each time one of them, in its
+turn, kills the process or fails with an error, once or from then on. A process that isn't killed has to end with exit
+code 3 and one line, or with all done where the call didn't matter; and the same command without the fault has to
+complete the job with nothing lost, doubled or torn. ``--sample N`` strikes at that many of them only.
 """
 
 from __future__ import annotations

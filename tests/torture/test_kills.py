@@ -1,4 +1,4 @@
-"""A job that is killed, at random moments and at the calls that change it, in short: ``tox -e torture`` is the long one."""
+"""A job that is killed, at random and at the calls that change it, in short: ``tox -e torture`` is the long one."""
 
 from __future__ import annotations
 

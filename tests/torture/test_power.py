@@ -30,7 +30,7 @@ def test_a_loss_of_power_takes_nothing_that_was_acknowledged(tmp_path: pathlib.P
 
 
 def test_a_trace_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:
-    """Calls that other threads came between are put together; those that failed or are about other files are left out."""
+    """Calls that others came between are put together; those that failed or are about other files are left out."""
     path = str(tmp_path / "a").encode().hex("_").replace("_", "\\x")
     trace = (
         f'7 openat(AT_FDCWD, "\\x{path}", O_RDWR|O_CREAT, 0600) = 3</x>\n'

@@ -79,6 +79,17 @@ class Attendant:
             self._settle(session, [*self._start(session, self._lane, legs), *self._lane.send_off()], comes_back=False)
         return rest
 
+    def go_on(self) -> None:
+        """Begin what may be begun, though nothing has ended: room was made for it."""
+        try:
+            session = self._own_session()
+            is_plain = session.plan() is not None and not self._pool._shared.mounts.current
+        except PoolClosed:
+            return
+        legs = self._take(_AT_ONCE, may_begin if is_plain else _none)
+        if legs:
+            self._settle(session, [*self._start(session, self._lane, legs), *self._lane.send_off()], comes_back=False)
+
     def _own_session(self) -> Session:
         if self._session is None or self._session.lifeline.is_closed:
             self._session = self._pool.session
@@ -124,6 +135,11 @@ def is_instant(transfer: Any) -> bool:
         and transfer.exchange.token.run.is_instant
         and not transfer.exchange.token.seat.asks_user
     )
+
+
+def _none(leg: Leg) -> bool:
+    """Want no leg: then they are the workers'."""
+    return False
 
 
 def may_begin(leg: Leg) -> bool:

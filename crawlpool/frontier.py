@@ -72,6 +72,8 @@ class Frontier(Tidings):
         self._rooms = Rooms(self._lock, self._schedule)  # waited in by feeders
         self._turnstile: Turnstile | None = None  # waited at by those who send by themselves
         self._owing = Owing()
+        #: Has the I/O thread begin what may be begun, and tells whether it will; set where there is one, at the start.
+        self.poke: Callable[[], bool] | None = None
         self._queued = 0
         self._is_closed = False
 
@@ -150,14 +152,14 @@ class Frontier(Tidings):
         with self._lock:
             return set(group.backed)
 
-    def put_all(self, legs: Sequence[Leg], has_more_of: str | None = None) -> bool:
+    def put_all(self, legs: Sequence[Leg], has_more_of: str | None = None, *, wakes: bool = True) -> bool:
         """Queue legs of one run, whatever the capacity of its group, in one go; return whether they were: all or none.
 
-        Where results are owed, and many legs run, nobody is woken for them: see ``paid``.
 
         Args:
             legs: the legs.
             has_more_of: a host of which more lies in the group's backlog.
+            wakes: whether somebody is woken for them; else ``look`` is to be called.
         """
         group = legs[0].run.group
         with self._lock:
@@ -168,7 +170,7 @@ class Frontier(Tidings):
                 self._put(leg, now)
             if has_more_of is not None:
                 self._schedule.back(group, has_more_of)
-            if not self._owing.is_busy(self._schedule.running):  # else ``look`` is called in a moment
+            if wakes:
                 self._idlers.wake()
         self._look_up()
         return True
@@ -246,8 +248,12 @@ class Frontier(Tidings):
             self._owing.bind(most)
             self._idlers.wake()
 
-    def paid(self, count: int) -> bool:
+    def paid(self, count: int, *, is_instant: bool = False) -> bool:
         """Take it that results of groups that owe are committed, or given up.
+
+        Args:
+            count: how many.
+            is_instant: whether the I/O thread can begin what follows: to wake a worker for it costs more.
 
         Returns:
             Whether somebody was seen to who takes what may be begun now. Else enough legs run, and who ends one takes
@@ -256,14 +262,15 @@ class Frontier(Tidings):
         with self._lock:
             self._owing.paid(count)
             is_busy = self._owing.is_busy(self._schedule.running)
-            if not is_busy:
-                self._idlers.wake(1)  # each who takes wakes the next
-            return not is_busy
+        if not is_busy:
+            self.look(is_instant=is_instant)
+        return not is_busy
 
-    def look(self) -> None:
-        """Have somebody take what may be begun now."""
-        with self._lock:
-            self._idlers.wake(1)
+    def look(self, *, is_instant: bool = False) -> None:
+        """Have somebody take what may be begun now; as ``paid`` takes it."""
+        if not (is_instant and self.poke is not None and self.poke()):
+            with self._lock:
+                self._idlers.wake(1)  # each who takes wakes the next
 
     def locate(self, host: str, found: Found) -> None:
         """Take the addresses of a host; the legs that waited for them may go on."""

@@ -41,6 +41,8 @@ class Stock:
 
     #: Targets of a host that are taken out in one go.
     BATCH = 64
+    #: Whether workers are woken for what is put into the frontier; else who refills sees to that.
+    WAKES = True
     _backlog: Any  # a HostBacklog, from which each kind of stock takes in a way of its own
 
     def __init__(self, run: Run, workforce: Workforce) -> None:
@@ -99,7 +101,7 @@ class Stock:
     def _restock(self, host: str, most: int) -> list[Leg]:
         """Have the frontier have some more of a host; return what it doesn't take any more."""
         legs, is_last = self._legs_of(host, min(most, self.BATCH))
-        is_taken = not legs or self._workforce.put_all(legs, None if is_last else host)
+        is_taken = not legs or self._workforce.put_all(legs, None if is_last else host, wakes=self.WAKES)
         return [] if is_taken else legs
 
     def _legs_of(self, host: str, most: int) -> tuple[list[Leg], bool]:

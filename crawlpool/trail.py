@@ -113,7 +113,8 @@ class LegNote(NamedTuple):
         if self[9:] != _NO_MORE or None in known:
             return _encode(self.row)
         moments = "" if self.moments is None else f",{list(self.moments)!r}"
-        return '["%s",%r,%r,%r,%r,"%s",%r,"%s"%s]' % (*known, moments)
+        kind, started_at_s, queued_s, start_s, end_s, how, status, ip = known
+        return f'["{kind}",{started_at_s!r},{queued_s!r},{start_s!r},{end_s!r},"{how}",{status},"{ip}"{moments}]'
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> LegNote:

@@ -57,6 +57,7 @@ class Workforce:
         self._attendant = None
         if settings.is_curl and has_gil() and not pool._shared.retry.asks_every_response:
             self._attendant = Attendant(pool, self.frontier.take_now, self._start, self._settle, self._lane_of)
+            self.frontier.poke = self._poke
         # Who goes off into a user's code sees that somebody stays: it may wait for what only another worker can finish.
         self._inbox = Inbox(self.frontier.call, self._attend, self._ensure_worker)
         self._local = threading.local()
@@ -86,9 +87,9 @@ class Workforce:
         """Queue a leg and see that somebody works; return whether it was queued, as ``Frontier.put`` does."""
         return self.offer(leg, block=block, anyway=True) is Offered.QUEUED
 
-    def put_all(self, legs: Sequence[Leg], has_more_of: str | None = None) -> bool:
+    def put_all(self, legs: Sequence[Leg], has_more_of: str | None = None, *, wakes: bool = True) -> bool:
         """Queue legs of one run in one go, and see that somebody works; as ``Frontier.put_all`` does."""
-        is_queued = self.frontier.put_all(legs, has_more_of)
+        is_queued = self.frontier.put_all(legs, has_more_of, wakes=wakes)
         self._ensure_workers(len(legs))
         return is_queued
 
@@ -183,6 +184,11 @@ class Workforce:
     def _attend(self, ended: Sequence[Any]) -> Sequence[Any]:
         tell_refusals(ended, self._pool._shared.clock, self.frontier.refused)
         return ended if self._attendant is None else self._attendant(ended)
+
+    def _poke(self) -> bool:
+        """Have the I/O thread begin what may be begun; return whether there is one that will."""
+        engine, attendant = self._pool._shared.engine, self._attendant
+        return engine is not None and attendant is not None and engine.call(attendant.go_on)
 
     def _lane_of(self, session: Session) -> Lane:
         return session.lane(self._inbox)

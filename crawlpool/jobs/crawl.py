@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import threading
@@ -11,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.books import Books
 from crawlpool.clock import LOOK_S
 from crawlpool.crawl import Crawl
-from crawlpool.errors import CrawlPoolError, JobError, SinkError
+from crawlpool.errors import CrawlPoolError, SinkError
 from crawlpool.intake import found_in
 from crawlpool.jobs.clerk import Clerk
-from crawlpool.jobs.entries import Entry, row_of_added, row_of_seed, told_of
+from crawlpool.jobs.entries import Entry, row_of_added, told_of
+from crawlpool.jobs.feeding import feed
 from crawlpool.jobs.hosts import HostMemory
 from crawlpool.jobs.intake import JobIntake
 from crawlpool.jobs.job import Job
 from crawlpool.ledger.store import Batch
-from crawlpool.redact import one_line
 from crawlpool.sinks.base import json_of_item
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class JobCrawl(Crawl):
             self._given_up,
             self._hand_out,
             self._hosts.note,
-            workforce.frontier.look,
+            functools.partial(workforce.frontier.look, is_instant=self.is_instant),
             max(in_flight // 2, 1),
         )
 
@@ -249,7 +250,12 @@ class JobCrawl(Crawl):
 
     def _pay(self, legs: Iterable[Leg]) -> None:
         owed = sum(leg.is_owed for leg in legs)
-        if owed and not self._workforce.frontier.paid(owed):
+        if owed:
+            self._paid(owed)
+
+    def _paid(self, count: int) -> None:
+        """Tell the frontier that so many results are no longer owed, and that there may be more to be begun."""
+        if not self._workforce.frontier.paid(count, is_instant=self.is_instant):
             self._clerk.look_soon()
 
     # The clerk's side --------------------------------------------------------------------------------------------
@@ -292,7 +298,8 @@ class JobCrawl(Crawl):
             left = self._intake.refill()
             if left:
                 self._give_back(left)
-            self._clerk.look_soon()
+            if self.group.queued:
+                self._paid(0)
             self._end_if_held()
         with self._lock:
             if not self._outstanding:
@@ -329,35 +336,12 @@ class JobCrawl(Crawl):
     # The way of a run --------------------------------------------------------------------------------------------
 
     def _feed(self, seeds: Iterable[str | Target | BadLine]) -> None:
-        job, clerk = self._job, self._clerk
         self._workforce.frontier.bind(2 * self._in_flight)
         self._hosts.restore()
         self._intake.has_strangers = True
-        clerk.start()
-        clerk.wake()
-        if job.is_input_done:
-            return
-        ordinal = 0
-        for ordinal, seed in enumerate(seeds, 1):
-            if self._is_draining:
-                return
-            row = row_of_seed(self, seed, ordinal)
-            if ordinal > job.items_read:
-                if not clerk.take_in(row):
-                    return
-                continue
-            clerk.hasher.update(row[3].encode("ascii"))
-            clerk.items += 1
-            if ordinal == job.items_read and clerk.hasher.hexdigest() != job.input_digest:
-                raise self._other_input(f"the first {job.items_read:,} entries aren't those that were read before")
-        if self._is_draining or not getattr(seeds, "is_exhausted", True):
-            return
-        if ordinal < job.items_read:
-            raise self._other_input(f"it has {ordinal:,} entries, and {job.items_read:,} of it were read before")
-        clerk.end_input()
-
-    def _other_input(self, why: str) -> JobError:
-        return JobError(f"{one_line(self._job.job.path)}: this isn't the input that the job was begun with: {why}")
+        self._clerk.start()
+        self._clerk.wake()
+        feed(self, self._job, self._clerk, seeds)
 
     def _wait(self) -> BaseException | None:
         """Wait until nothing more is to be done; end the job's run."""

@@ -35,6 +35,7 @@ class JobIntake(Stock):
     """
 
     BATCH = 256
+    WAKES = False
 
     def __init__(self, run: Run, workforce: Workforce, job: OpenJob, took: Any) -> None:
         super().__init__(run, workforce)
@@ -98,7 +99,7 @@ class JobIntake(Stock):
             if ended:
                 self._run.settled(ended)
             legs = [leg for leg in legs if leg.verdict is None]
-        is_taken = not legs or self._workforce.put_all(legs)
+        is_taken = not legs or self._workforce.put_all(legs, wakes=False)
         if not is_last:
             self.has_strangers = True
         return [] if is_taken else legs

@@ -15,7 +15,7 @@ from crawlpool.transport.lifeline import LegEnd
 from crawlpool.transport.resolver import Resolver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from crawlpool.transport.curl.transfer import Transfer
 
@@ -68,6 +68,15 @@ class Engine:
         loop = self._loop
         if loop is not None:
             loop.command("resume", transfer)
+
+    def call(self, function: Callable[[], None]) -> bool:
+        """Have the I/O thread call a function soon; of several at a time the last one alone. It must not raise.
+
+        Returns:
+            Whether it will: not where there is no such thread now.
+        """
+        loop = self._loop
+        return loop is not None and loop.call(function)
 
     def release(self, transfers: Iterable[Transfer]) -> None:
         """Say that the bodies of ended transfers are somebody else's now: they don't count for the memory budget."""

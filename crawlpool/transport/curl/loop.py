@@ -44,6 +44,7 @@ class Loop(Orders):
         self._poller = Poller()
         super().__init__(self._poller.wake)
         self.connections = Connections(self._poller.forget)
+        self._to_call: Any = None  # by this thread, as soon as it may begin transfers
         self._lingers = False  # whether it was closed with transfers that may come to their end
         # Held while libcurl is called, and by a thread that forks: the child must not get a half-done call.
         self.turn = threading.Lock()
@@ -110,6 +111,9 @@ class Loop(Orders):
                 wait_ms = multi.timeout()
             if time.monotonic() >= self._limits.look_at:
                 self._look_at_limits()
+        call, self._to_call = self._to_call, None
+        if call is not None:
+            call()  # not within the turn: it begins transfers
         if self._ended:
             # What else has come by now goes along: to hand over few at a time costs more than the handing over waits.
             batch = min(max(len(self._running) // 2, _LEAST_BATCH), _MOST_BATCH)
@@ -167,6 +171,8 @@ class Loop(Orders):
             argument.set()
         elif what == "resolved":
             self._resolved(transfer, argument)
+        elif what == "call":
+            self._to_call = argument
         elif what == "release":
             if self._budget is not None:
                 self._budget.release(transfer)

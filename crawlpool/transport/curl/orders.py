@@ -39,6 +39,10 @@ class Orders:
         """Have something done to a transfer: ``end`` it, ``resume`` it, ``release`` its bytes."""
         self._tell([(what, transfer, argument)])
 
+    def call(self, function: Callable[[], None]) -> bool:
+        """Have a function called by the thread; return whether it will be: not when the thread is about to end."""
+        return self._tell([("call", None, function)])
+
     def stop(self, *, waits: bool = True) -> None:
         """End everything, and wait for the thread unless it is the caller."""
         self._tell([], stops=True)

@@ -3,8 +3,8 @@
 Kills at random moments (``storm``) and at every call of the system that changes a job (``syscalls kill``); each of
 these calls failing (``syscalls fail``), and each of the disk's and SQLite's in one process (``test_faults``); real
 shortages (``shortage``); losses of power (``powercuts``); and the pages of real documentation (``pages``). Each part
-can be run alone: ``python -m tests.torture.storm --help``. What needs strace or root is left out, with the reason, where
-it can't be had.
+can be run alone: ``python -m tests.torture.storm --help``. What needs strace or root is left out, with the reason,
+where it can't be had.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from tests.gates import Gate
 
 Capture = pytest.CaptureFixture[str]
 
-pytestmark = pytest.mark.transports
+pytestmark = pytest.mark.transports("curl")  # what differs between the two is held by tests of crawls
 COUNT = 120
 
 

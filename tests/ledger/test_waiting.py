@@ -91,7 +91,7 @@ def test_a_dry_host_is_named_again_when_more_has_come(ledger: Ledger) -> None:
     assert ids(waiting.take("a", 9)) == ([2], True)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(st.data())
 def test_each_target_is_taken_once_by_whatever_way(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

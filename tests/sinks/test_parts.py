@@ -333,7 +333,7 @@ def _calls_of(ledger: Ledger) -> None:
 LINES = st.lists(st.integers(0, 30).map(lambda size: b"x" * size + b"\n"), min_size=0, max_size=4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_whatever_was_committed_is_there_after_any_loss_of_power(data: st.DataObject) -> None:
     """Of unsynced bytes and names any part may be lost, time and again: each committed line is there, once."""

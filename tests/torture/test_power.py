@@ -15,7 +15,7 @@ from tests.torture.site import CountingServer
 from tests.torture.syscalls import Yard
 from tests.torture.tracer import why_not
 
-RECORDINGS, REPLAYS = 3, 60
+RECORDINGS, REPLAYS = 2, 30
 
 
 @pytest.mark.skipif(why_not() is not None, reason=str(why_not()))

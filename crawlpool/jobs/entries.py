@@ -131,7 +131,6 @@ def told_of(leg: Leg, result: Result) -> Told:
 
 # Nearly all targets are a URL and nothing else. As JSON they would take four times as long, and twice the room.
 _GIVEN, _BARE = "=", "-"  # a URL that is its own input line, with the ordinal of that; a URL alone
-_NO_MORE = (None, None, None, None, 0, 0, None)
 
 
 def _plain_row(seed: object, ordinal: int) -> tuple[Any, ...] | None:
@@ -140,8 +139,17 @@ def _plain_row(seed: object, ordinal: int) -> tuple[Any, ...] | None:
         url, form = seed, _BARE
     elif type(seed) is Target and seed.n == ordinal and seed.input == seed.url and seed.method == "GET":
         url, form = seed.url, _GIVEN
-        more = (seed.headers, seed.data, seed.params, seed.meta, seed.priority, seed.depth, seed.parent)
-        if any(one is not other for one, other in zip(more, _NO_MORE, strict=True)):
+        if (
+            seed.meta is not None
+            or seed.headers is not None
+            or seed.data is not None
+            or seed.params is not None
+            or seed.parent is not None
+            or type(seed.priority) is not int
+            or seed.priority
+            or type(seed.depth) is not int
+            or seed.depth
+        ):
             return None
     else:
         return None

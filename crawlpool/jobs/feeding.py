@@ -36,24 +36,24 @@ def feed(crawl: Crawl, job: OpenJob, clerk: Clerk, seeds: Iterable[str | Target 
     """
     if job.is_input_done:
         return
-    ordinal = 0
+    ordinal, read_before = 0, job.items_read
     for seed in seeds:
         if crawl.is_draining:
             return
         ordinal += 1
         row = row_of_seed(crawl, seed, ordinal)
-        if ordinal > job.items_read:
+        if ordinal > read_before:
             if not clerk.take_in(row):
                 return
             continue
         clerk.hasher.update(row[3].encode("ascii"))
         clerk.items += 1
-        if ordinal == job.items_read and clerk.hasher.hexdigest() != job.input_digest:
+        if ordinal == read_before and clerk.hasher.hexdigest() != job.input_digest:
             raise _other(job, f"the first {ordinal:,} entries aren't those that were read before")
     if crawl.is_draining or not getattr(seeds, "is_exhausted", True):
         return
-    if ordinal < job.items_read:
-        raise _other(job, f"it has {ordinal:,} entries, and {job.items_read:,} of it were read before")
+    if ordinal < read_before:
+        raise _other(job, f"it has {ordinal:,} entries, and {read_before:,} of it were read before")
     clerk.end_input()
 
 

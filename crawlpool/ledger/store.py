@@ -280,7 +280,8 @@ class Ledger:
         execute, first, count = self.database.execute, self.next_id, len(rows)
         self.next_id = first + count
         numbers = self._numbers_of({row[1] for row in rows})
-        digests = [(row[5], number) for number, row in enumerate(rows, first) if row[5] is not None]
+        # In their order, so that each page of the index is touched once.
+        digests = sorted((row[5], number) for number, row in enumerate(rows, first) if row[5] is not None)
         fresh = execute(_REMEMBER, (_json(digests),)).rowcount
         found = sum(row[6] for row in rows)
         if (fresh < len(digests) and self.dedupes) or self.max_per_host is not None:

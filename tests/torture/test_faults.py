@@ -21,8 +21,8 @@ from tests.torture.site import CountingServer, World, links_of, wrong_with
 
 OUTPUTS = ("results.jsonl", "pages.warc.gz", "bodies/")
 PAGES = 4
-#: Each third call, unless the variable says which.
-STEP = int(os.environ.get("TORTURE_STEP", "3"))
+#: Each sixth call, unless the variable says which.
+STEP = int(os.environ.get("TORTURE_STEP", "6"))
 SYSTEM_ERRORS = (errno.ENOSPC, errno.EIO, errno.EMFILE)
 #: Of SQLite's own errors: the disk is full; and reading or writing it fails.
 ERRORS = ("database or disk is full", "disk I/O error")

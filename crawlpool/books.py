@@ -20,7 +20,7 @@ _KEPT_HOSTS = 4096
 #: The plain counts that ``Books.saved`` has.
 _SAVED = ("inputs", "found", "items", "bytes", "legs", "robots_legs", "retries")
 #: Why a target ends unsent for its host's sake.
-_LEFT_ALONE = frozenset({"held", "host_skipped", "host_unreachable", "robots_unreachable"})
+_LEFT_ALONE = frozenset({"held", "host_skipped", "host_unreachable", "robots_unreachable", "crashes"})
 
 
 @dataclasses.dataclass(frozen=True)

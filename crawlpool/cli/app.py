@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -154,6 +155,10 @@ def run_command(argv: list[str] | None) -> int:
         _silence_tracebacks()
     code = _code_of(argv)
     if is_process:
+        # All is done and told: a further Ctrl-C on the way out must not take the exit code away.
+        with contextlib.suppress(ValueError, OSError):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
         code = _flush(code)
     return code
 

@@ -118,7 +118,7 @@ def _next(path: str, found: Mapping[str, Any]) -> str | None:
         if resume is not None and held and sum(one["waiting"] for one in held) == found["pending"]:
             resume = f"crawlpool host {where} {shlex.quote(held[0]['host'])} --release, and then {resume}"
         return resume or "begin the same crawl with this job again: it goes on where it was"
-    if found["failed"] or found["http_error"]:
+    if found["failed"]:
         return None if resume is None else f"{resume} --retry-failed"
     return None
 

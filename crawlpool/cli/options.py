@@ -154,8 +154,8 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            help="Keep the crawl in this folder, so that the same command, or 'crawlpool resume DIR', goes on with it "
            "whatever happened. Outputs lie in it, unless their paths are absolute.  [default output: results.jsonl]")
     option(group, "--retry-failed", type=Kinds(), allow_from_autoenv=False,
-           help="First take failed URLs of the job again: all that have an error, or those of these kinds "
-           "(timeout, connect, …) and statuses (503, 5xx).")
+           help="First take failed URLs of the job again: all that have an error, but for HTTP errors; or those of "
+           "these kinds (timeout, connect, …) and statuses (503, 5xx).")
     option(group, "--overwrite", is_flag=True, allow_from_autoenv=False,
            help="Begin the job anew, and remove what it has; asks first on a terminal.")
     option(group, "--min-free", type=Size(),

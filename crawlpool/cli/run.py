@@ -20,7 +20,7 @@ from crawlpool.cli.outputs import check_outputs, close_sinks, is_terminal, open_
 from crawlpool.cli.overwrite import clear
 from crawlpool.cli.room import Room
 from crawlpool.cli.signals import Interrupts
-from crawlpool.cli.summary import Left, books_of, fields_of, summary_of
+from crawlpool.cli.summary import Left, books_of, faults_of, fields_of, summary_of
 from crawlpool.cli.watch import Feed, Watch, check_input
 from crawlpool.errors import CookieFileError, JobError, SinkError
 from crawlpool.events import TargetSettled, emit, logger
@@ -267,10 +267,13 @@ class _Conductor:
             outputs = f"the job in {one_line(settings.job)}{done}{' and standard output' if self._sinks else ''}"
         proxies = f"; by {len(settings.proxies)} proxies, one for each host" if len(settings.proxies) > 1 else ""
         unsafe = "; TLS certificates are NOT verified" if settings.insecure else ""
+        read = ""
+        if self._job is not None and self._job.is_input_done:
+            read = "; the input was read to its end before, and isn't read again"
         self._telling.say(
             "started",
             f"{__version__}: {transport}; {settings.pace}{proxies}; "
-            f"{settings.retry.attempts - 1} retries; output to {outputs}{unsafe}",
+            f"{settings.retry.attempts - 1} retries; output to {outputs}{unsafe}{read}",
             version=__version__,
             threads=transport.threads,
             in_flight=transport.in_flight,
@@ -300,7 +303,7 @@ class _Conductor:
             progress.report,
             self._ending,
             is_work_left=is_work_left,
-            faults=self._watch.faults if self._job is None else progress.kinds.get("internal", 0),
+            faults=self._watch.faults if self._job is None else faults_of(progress),
             bound=self._settings.bound,
         )
         if trouble is not None and not isinstance(trouble, InputFileError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.cli.exits import Ending
@@ -72,9 +73,15 @@ LEFT_ALONE = {
     "host_skipped": "skipped by the operator",
     "held": "held, as nearly all of their last answers were 401, 403, 429 or a challenge",
     "host_unreachable": "given up, as they could not be reached",
+    "crashes": "given up, as the process ended again and again with their URLs in flight (the handler? the memory?)",
     "robots_unreachable": "not asked, as their robots.txt could not be had",
 }
 SHOWN = 6
+
+
+def faults_of(progress: Progress) -> int:
+    """Return how many targets ended by a fault of crawlpool; what ends the process each time is none of ours."""
+    return progress.kinds.get("internal", 0) - sum(progress.left_alone.get("crashes", {}).values())
 
 
 def books_of(report: Report) -> str:
@@ -187,7 +194,7 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, left: Lef
             dropped = f"the {watch.dropped:,} URLs whose records say interrupted, and " if watch.dropped else ""
             advice.append(f"give {dropped}any input lines without a record, which were not read, to the next run")
     for kind in sorted(progress.kinds, key=lambda k: -progress.kinds[k])[:3]:
-        if kind in HINTS:
+        if kind in HINTS and (kind != "internal" or faults_of(progress)):
             advice.append(f"{kind}: {HINTS[kind]}")
     for status in sorted(progress.statuses, key=lambda s: -progress.statuses[s])[:3]:
         if status in STATUS_HINTS:
@@ -198,7 +205,7 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, left: Lef
         advice.append(f"robots.txt forbids {report.disallowed:,}: their records say why (reason)")
     if report.failed or report.http_error:
         files = [output for output in outputs_of(settings) if output.lower().endswith(".jsonl")]
-        where = f"in {files[0]}" if files else "in the records"
+        where = f"in {_as_it_is(files[0])}" if files else "in the records"
         word = "failed" if report.failed else "http_error"
         advice.append(f'which ones: look for "outcome":"{word}" {where}')
     capacity = settings.transport.in_flight
@@ -208,6 +215,11 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, left: Lef
             f"on average {in_flight:.1f} requests were under way, of {capacity} that may be: {settings.pace.advice()}"
         )
     return advice
+
+
+def _as_it_is(file: str) -> str:
+    """Return the name that an output has now: until a job is complete it ends in .open."""
+    return f"{file}.open" if not os.path.exists(file) and os.path.exists(f"{file}.open") else file
 
 
 def _left_alone(progress: Progress) -> dict[str, dict[str, int]]:

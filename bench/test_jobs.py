@@ -98,6 +98,25 @@ def test_a_long_list_in_a_job(benchmark: BenchmarkFixture, pytestconfig: pytest.
     benchmark.extra_info.update(import_s=taken["seconds"], peak_bytes=peak_bytes, start_s=gone_on["seconds"])
 
 
+def test_memory_does_not_grow_with_the_list(
+    benchmark: BenchmarkFixture, pytestconfig: pytest.Config, base: str
+) -> None:
+    """A job of a million URLs needs at most 64 MiB more than one of ten thousand."""
+    few, many = (1_000, 10_000) if pytestconfig.getoption("--quick") else (10_000, 1_000_000)
+    peaks: dict[int, int] = {}
+
+    def both() -> None:
+        for count in (few, many):
+            with tempfile.TemporaryDirectory() as folder:
+                found, peaks[count] = client("job", folder, base, PAGES, count, 4, 64)
+            assert (found["ok"], found["records"]) == (count, count)
+
+    benchmark.pedantic(both, rounds=1)
+    told = ", ".join(f"{count:,} URLs {peak / 2**20:.0f} MiB" for count, peak in peaks.items())
+    print(f"\nmost memory of a job: {told}", end="")
+    benchmark.extra_info.update({str(count): peak for count, peak in peaks.items()})
+
+
 def settle_half(job: pathlib.Path, count: int) -> None:
     """Write results of half of a job's targets, as the clerk does, in large groups."""
     from crawlpool import Job, Outcome, Result, Target

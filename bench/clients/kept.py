@@ -23,7 +23,7 @@ KEPT = ("lines", "job", "job+warc", "warc")
 
 def keep(what: str, folder: pathlib.Path, base: str, pages: int, count: int, threads: int, in_flight: int) -> None:
     """Crawl so many URLs, of so many pages, in one of the ways."""
-    urls = [f"{base}/{number % pages}.html?{number}" for number in range(count)]
+    urls = (f"{base}/{number % pages}.html?{number}" for number in range(count))
     lines, packed = str(folder / "lines.jsonl"), str(folder / "pages.warc.gz")
     with SessionPool(transport="curl", threads=threads, in_flight=in_flight) as pool:
         begin, cpu = time.perf_counter(), time.process_time()

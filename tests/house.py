@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 from collections.abc import Iterator, Mapping
 
@@ -21,6 +22,7 @@ def module_name(path: pathlib.Path, root: pathlib.Path = ROOT) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def modules(root: pathlib.Path = ROOT) -> dict[str, ast.Module]:
     """Return the syntax tree of each module of the package, by dotted name."""
     paths = sorted((root / PACKAGE).rglob("*.py"))
@@ -49,6 +51,7 @@ def names_imported(tree: ast.Module, name: str, *, package: bool) -> Iterator[st
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def arrows(root: pathlib.Path = ROOT) -> dict[str, set[str]]:
     """Return, for each module of the package, the modules of the package that it imports."""
     trees = modules(root)

@@ -20,7 +20,7 @@ NAME = "ledger.sqlite3"
 APPLICATION_ID, VERSION = 0x6372706C, 1
 #: The first SQLite whose UPDATE … FROM and window functions this uses.
 _OLDEST_SQLITE = (3, 35)
-_CACHE_KIB = 40 * 1024
+_CACHE_KIB = 16 * 1024
 _WAL_PAGES = 16_384  # that lie in the write-ahead log before they are put in their places: 64 MiB
 _BUSY_MS = 5000
 

@@ -101,7 +101,7 @@ def open_to_write(path: str) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         oldest = ".".join(map(str, _OLDEST_SQLITE))
         raise JobError(f"a job needs SQLite {oldest} or newer; Python has {sqlite3.sqlite_version} here")
-    with _told(path):
+    with trouble_told(path):
         if not os.path.exists(path):
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o600))
         database = sqlite3.connect(path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
@@ -220,12 +220,6 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
         with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back by itself after some errors
             database.execute("ROLLBACK")
         raise
-
-
-@contextlib.contextmanager
-def _told(path: str) -> Iterator[None]:
-    with trouble_told(path):
-        yield
 
 
 @contextlib.contextmanager

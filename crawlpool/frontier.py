@@ -219,21 +219,17 @@ class Frontier(Tidings):
         Returns:
             The following legs that were not queued, because the frontier is closed or their run was stopped.
         """
-        refused: list[Leg] = []
         ended = list(ended)
         with self._lock:
             now = self._clock.monotonic()
+            # What follows comes first: so a line whose last leg ended isn't forgotten, to be made again for the next.
+            # A leg that is given back itself has its place only when it has left the one that it had.
+            refused = self._follow((again for leg, again in ended if again is not leg), now)
             self._schedule.ended((leg for leg, _ in ended), now)
+            refused += self._follow((again for leg, again in ended if again is leg), now)
             self._owing.settled(ended)
             if self._turnstile is not None:
                 self._turnstile.tell(leg for leg, _ in ended)
-            for _, again in ended:
-                if again is None:
-                    continue
-                if self._is_closed or again.run.group.is_stopped:
-                    refused.append(again)
-                else:
-                    self._put(again, now)
             self._rooms.settled(self._idlers.count)
             if self._is_closed:
                 self._idlers.call(self._idlers.count)  # the last one settled lets them end
@@ -334,6 +330,17 @@ class Frontier(Tidings):
             group.queued += 1
             group.queued_bytes += leg.weight_bytes
         self._schedule.put(leg, now)
+
+    def _follow(self, legs: Iterable[Leg | None], now: float) -> list[Leg]:
+        refused: list[Leg] = []
+        for leg in legs:
+            if leg is None:
+                continue
+            if self._is_closed or leg.run.group.is_stopped:
+                refused.append(leg)
+            else:
+                self._put(leg, now)
+        return refused
 
     def _recount(self, leg: Leg, counts: bool) -> None:
         if leg.is_counted is not counts:

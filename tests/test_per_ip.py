@@ -15,7 +15,7 @@ from crawlpool.errors import ErrorKind
 from crawlpool.findings import Kind
 from crawlpool.testing import SiteServer, loopback_hosts
 from tests.gates import Gate, Threads
-from tests.proof import Seen, breaches, recorded
+from tests.proof import Seen, breaches, legs_of, recorded
 from tests.test_politeness import Arrivals
 
 pytestmark = pytest.mark.transports()
@@ -57,9 +57,9 @@ def test_the_delay_holds_for_an_address_by_the_servers_clock() -> None:
     assert report.ok == 31
     assert sum(map(len, arrivals.spans.values())) == 31 + 11 + 4
     assert complaints(arrivals, names, DELAYED) == (0, 0)
-    found = judge(legs)
+    found = judge(legs_of(legs))
     assert (found.breaches, found.tallies[Kind.ADDRESS_DELAY].asked) == ([], 31 + 11 + 4 - 2)
-    assert {leg.address for leg in legs} == set(server.hosts)
+    assert {leg.address for leg in legs_of(legs)} == set(server.hosts)
 
 
 def test_no_more_at_once_at_an_address_than_may() -> None:

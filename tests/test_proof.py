@@ -7,7 +7,7 @@ import pytest
 from crawlpool.audit import judge
 from crawlpool.findings import Kind
 from crawlpool.limits import HostLimits
-from tests.proof import Seen, breaches, main, recorded
+from tests.proof import Seen, breaches, legs_of, main, recorded
 
 DELAYED, TWO = HostLimits(delay_s=1.0), HostLimits(concurrency=2)
 
@@ -38,7 +38,7 @@ def test_no_host_can_complain(transport: str, capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert "; 0 too early, 0 too much at once" in out
     # The crawler's own log says the same: as many requests, and no breach, whose judge excuses nobody.
-    found = judge(legs)
+    found = judge(legs_of(legs))
     assert (f"{found.legs:,} requests to {found.hosts} hosts" in out, found.without_limits) == (True, 0)
     asked = [found.tallies[kind].asked for kind in (Kind.DELAY, Kind.AT_ONCE, Kind.COOLDOWN)]
     assert (found.breaches, min(asked) > 0) == ([], True)

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import operator
 import threading
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,9 @@ from crawlpool.models import Target
 if TYPE_CHECKING:
     import sqlite3
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Target))
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Target)}
+_REST = {name: default for name, default in _DEFAULTS.items() if name != "url"}
+_rest_of = operator.attrgetter(*_REST)
 _FRESH_ROWS, _FRESH_BYTES = 512, 1 << 18  # that are written in one go
 _CACHE_KIB = 8 * 1024  # of pages that SQLite holds: a backlog that fits in there never touches the disk
 _PAGE_BYTES = 4096
@@ -45,8 +47,11 @@ def pack(target: Target) -> bytes:
     Raises:
         ConfigError: when a field isn't JSON; the message names the field.
     """
-    # By identity: what is in a target may be of any type, and compare in any way.
-    fields = {name: value for name in _FIELDS if (value := getattr(target, name)) is not _DEFAULTS[name]}
+    # By identity: what is in a target may be of any type, and compare in any way. Nearly always there is the URL alone.
+    if all(map(operator.is_, _rest_of(target), _REST.values())):
+        fields = {"url": target.url}
+    else:
+        fields = {name: value for name, default in _DEFAULTS.items() if (value := getattr(target, name)) is not default}
     if isinstance(target.headers, Mapping):
         fields["headers"] = dict(target.headers)
     if isinstance(target.data, (bytes, bytearray)):
@@ -203,9 +208,9 @@ class Backlog:
             CrawlPoolError: when the temporary file can't be read.
         """
         with self._lock:
-            rows = self._read("SELECT * FROM line LIMIT ?", (most,))
-            for row in rows:
-                self._run("DELETE FROM line WHERE host = ? AND rank = ? AND n = ?", row[:3])
+            rows = self._read("SELECT * FROM line ORDER BY host, rank, n LIMIT ?", (most,))
+            if rows:
+                self._run("DELETE FROM line WHERE (host, rank, n) <= (?, ?, ?)", rows[-1][:3])
             rows += self._out_of_fresh(most - len(rows))
             self._size -= len(rows)
         return [unpack(row[3]) for row in rows]

@@ -49,7 +49,7 @@ def pack(target: Target) -> bytes:
     """
     # By identity: what is in a target may be of any type, and compare in any way. Nearly always there is the URL alone.
     if all(map(operator.is_, _rest_of(target), _REST.values())):
-        fields = {"url": target.url}
+        fields: dict[str, Any] = {"url": target.url}
     else:
         fields = {name: value for name, default in _DEFAULTS.items() if (value := getattr(target, name)) is not default}
     if isinstance(target.headers, Mapping):

@@ -89,8 +89,8 @@ def candidates(host: str) -> tuple[tuple[str, bool], ...]:
     domain of cookies that go everywhere. Nothing is above an address (RFC 6265bis, section 5.1.3).
     """
     found: dict[str, bool] = {"": True, host: True}
-    if "." not in host:
-        found[f"{host}.local"] = True  # a plain jar's cookie of this host
+    if host == "localhost":
+        found["localhost.local"] = True  # as a plain jar has it; of other hosts it can't be told from a true name
     if is_address(host):
         return tuple(found.items())
     found[f".{host}"] = True

@@ -74,7 +74,9 @@ def read(path: str | os.PathLike[str]) -> list[Cookie]:
         else:
             cookies.append(cookie)
     if refused:
-        _logger.warning("cookies of public suffixes left out", file=one_line(where), cookies=len(refused), line=refused[0])
+        _logger.warning(
+            "cookies of public suffixes left out", file=one_line(where), cookies=len(refused), line=refused[0]
+        )
     return cookies
 
 
@@ -132,7 +134,7 @@ def _flag(text: str, at: int) -> bool:
 
 
 def _domain_from(domain: str, has_subdomains: bool) -> str:
-    """Return the domain as ``http.cookiejar`` keeps it: with a dot before it when it can have subdomains, and they count."""
+    """Return the domain as ``http.cookiejar`` keeps it: with a dot when it can have subdomains and they count."""
     bare = domain.removeprefix(".")
     if not bare:
         raise ValueError("field 1, the domain, is empty")

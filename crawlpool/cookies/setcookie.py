@@ -94,6 +94,4 @@ def parse_set_cookie(line: str, now_s: float) -> SetCookie | None:
             http_only = True
         elif key == "samesite":
             same_site = _SAME_SITE.get(said.lower())
-    return SetCookie(
-        name, value, domain, path, secure, http_only, same_site, expires if max_age is None else max_age
-    )
+    return SetCookie(name, value, domain, path, secure, http_only, same_site, expires if max_age is None else max_age)

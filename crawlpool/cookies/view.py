@@ -116,6 +116,9 @@ class RequestCookies(JudgedJar):
             return [cookie for _, cookie in sendable(self._policy, shared, request)]
         self._purge_own()
         own = [entry for entry in matching(self._cookies, where, time.time()) if entry[0][0] or self._is_home(where)]
+        if len(own) > 1:
+            place = {id(cookie): n for n, cookie in enumerate(walk(self._cookies))}
+            own.sort(key=lambda entry: place[id(entry[1])])
         shared = [entry for entry in shared if entry[0] not in self._hidden and not self._owns(*entry[0])]
         going = sendable(self._policy, shared, request)
         going = going + sendable(self._own_policy, own, request)

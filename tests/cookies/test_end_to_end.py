@@ -18,6 +18,8 @@ EVIL, VICTIM, SHOP, WWW = "evil.co.uk", "victim.co.uk", "shop.example", "www.sho
 def site(request: Any) -> Answer:
     """Answer for each of the hosts: one that sets what it must not, and a shop that logs in and redirects."""
     host, _, port = request.headers["host"].partition(":")
+    if request.target == "/robots.txt":
+        return Answer(404)
     lines: list[str] = []
     to: str | None = None
     if host == EVIL:
@@ -58,7 +60,14 @@ def test_cookies_over_redirects(fetch: Callable[[SessionPool, list[str]], None])
             urls = [server.url("/a", EVIL), server.url("/b", EVIL), server.url("/login", SHOP), server.url("/", SHOP)]
             fetch(pool, [*urls, server.url("/", WWW)])
             assert {(c.domain, c.name) for c in pool.cookies} == {
-                *((EVIL, "mine"), (VICTIM, "mine"), (f".{SHOP}", "sid"), (SHOP, "step"), (SHOP, "deep"), (SHOP, "\x80")),
+                *(
+                    (EVIL, "mine"),
+                    (VICTIM, "mine"),
+                    (f".{SHOP}", "sid"),
+                    (SHOP, "step"),
+                    (SHOP, "deep"),
+                    (SHOP, "\x80"),
+                ),
             }
     seen = [
         (request.headers["host"].partition(":")[0], request.target, request.headers.get("cookie"))

@@ -21,7 +21,9 @@ POSED_S = datetime.datetime(2011, 4, 27, tzinfo=datetime.timezone.utc).timestamp
 
 NAMELESS = "RFC 6265 dropped a cookie without a name; RFC 6265bis, sections 5.6 and 5.8.3, sends its value alone"
 CONTROL = "RFC 6265 cut a cookie at NUL or CR; RFC 6265bis, section 5.6, drops it as a whole"
-LAST_DOMAIN = "RFC 6265 passed an empty Domain over; by RFC 6265bis, section 5.7, the last Domain counts, an empty one too"
+LAST_DOMAIN = (
+    "RFC 6265 passed an empty Domain over; by RFC 6265bis, section 5.7, the last Domain counts, an empty one too"
+)
 AS_WRITTEN = "paths are compared as they are written (5.1.4 of both); requests writes %6F as o before it comes here"
 ORDER = "the case lists the cookies in the order of their creation; both RFCs put longer paths first"
 

@@ -46,7 +46,7 @@ def taken(url: str, *lines: str) -> CookieStore:
     ],
 )
 def test_domains(host: str, domain: str | None, goes_to: set[str]) -> None:
-    """A cookie goes to the host that set it, and to all of a domain only where the host lies in it and may speak for it."""
+    """A cookie goes to the host that set it, and to all of a domain only where the host may speak for it."""
     store = taken(f"http://{host}/", "a=1; Path=/" + ("" if domain is None else f"; Domain={domain}"))
     hosts = {
         *("example.com", "www.example.com", "a.www.example.com", "b.example.com", "example.org", "com", "example.com."),
@@ -159,7 +159,9 @@ def test_only_so_many_cookies_of_a_response() -> None:
 
 def test_order_in_the_header() -> None:
     """Longer paths come first, then older cookies, over all domains; one that is set anew keeps its place."""
-    store = taken("http://www.example.com/a/b", "a=1; Path=/", "b=1; Domain=example.com; Path=/", "c=1; Path=/a/b", "d=1")
+    store = taken(
+        "http://www.example.com/a/b", "a=1; Path=/", "b=1; Domain=example.com; Path=/", "c=1; Path=/a/b", "d=1"
+    )
     store.take(["e=1; Path=/; Domain=example.com", "a=2; Path=/"], "http://www.example.com/")
     assert store.header_for("http://www.example.com/a/b") == "c=1; d=1; a=2; b=1; e=1"
 

@@ -135,7 +135,15 @@ class Strict(DefaultCookiePolicy):
         return cookie.name != "stay" and super().return_ok(cookie, request)
 
 
-LINES = ["a=1; Path=/", "no=1", "stay=1", "s=1; Secure", "d=1; Domain=example.com", "tld=1; Domain=com", "l=1; Domain=x"]
+LINES = [
+    "a=1; Path=/",
+    "no=1",
+    "stay=1",
+    "s=1; Secure",
+    "d=1; Domain=example.com",
+    "tld=1; Domain=com",
+    "l=1; Domain=x",
+]
 
 
 @pytest.mark.parametrize(

@@ -101,10 +101,8 @@ def test_comments_blank_lines_mark_and_expired_cookies_are_passed_over(file: pat
     assert CookieStore.load(file).is_empty
 
 
-def test_cookies_of_public_suffixes_are_left_out_and_told(
-    file: pathlib.Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A file's cookies for all of a public suffix are left out, with one warning that quotes none; a host's own stay."""
+def test_cookies_of_public_suffixes_are_left_out_and_told(file: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file's cookies for all of a public suffix are left out, with one warning; a host's own stay."""
     lines = [
         ".co.uk\tTRUE\t/\tFALSE\t0\tsuper\ts3cret-login-token",
         "github.io\tFALSE\t/\tFALSE\t0\town\t1",

@@ -36,7 +36,7 @@ def said(line: str) -> dict[str, Any]:
         ("a=1; Max-Age=60", {"expires": NOW + 60}),
         ("a=1; Max-Age=60; Max-Age=x", {"expires": NOW + 60}),
         ("a=1; Max-Age=+60", {}),
-        ("a=1; Max-Age=6٠", {}),
+        ("a=1; Max-Age=6\u0660", {}),
         ("a=1; Max-Age=", {}),
         ("a=1; Max-Age=0", {"expires": 0}),
         ("a=1; Max-Age=-5", {"expires": 0}),

@@ -14,7 +14,7 @@ from requests.cookies import CookieConflictError, MockRequest, create_cookie, me
 
 from crawlpool.cookies import CookieStore
 from crawlpool.cookies.index import MAX_HOLLOW
-from tests.cookies.helpers import NOW_S, PlainJar, contents, message, plain_header, posed_time, prepared, raw
+from tests.cookies.helpers import NOW_S, PlainJar, contents, plain_header, posed_time, prepared, raw
 
 
 def filled(jar: Any) -> Any:

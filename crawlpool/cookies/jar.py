@@ -14,7 +14,7 @@ from requests.cookies import MockResponse, RequestsCookieJar, create_cookie, mor
 
 from crawlpool.cookies.asking import allowed, storable
 from crawlpool.cookies.incoming import Incoming, SetCookieHeaders, read_lines
-from crawlpool.cookies.match import Where, line_of, where_of
+from crawlpool.cookies.match import Where, header_of, line_of, where_of
 from crawlpool.suffixes import registrable_domain
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class JudgedJar(RequestsCookieJar):
 
         Source: RFC 6265bis, section 5.8.
         """
-        if self._is_bare or not (isinstance(request, str) or request.headers.get("Cookie") is None):
+        if self._is_bare or not (isinstance(request, str) or header_of(request, "cookie") is None):
             return None
         return line_of(self._going(where_of(request), request))
 

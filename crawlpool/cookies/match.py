@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from requests.cookies import MockRequest
+from requests.structures import CaseInsensitiveDict
 
 from crawlpool.suffixes import is_address
 
@@ -70,15 +71,31 @@ def where_of(request: Any) -> Where:
         parts = urlsplit(url)
         scheme, host, path = parts.scheme, parts.hostname or "", parts.path
     host = host.lower()
-    is_secure = scheme.lower() in _SECURE or _LOOPBACK.fullmatch(host) is not None
-    return Where(host, path if path.startswith("/") else "/", is_secure)
+    return Where(host, path if path[:1] == "/" else "/", scheme.lower() in _SECURE or _is_here(host))
+
+
+def header_of(request: Any, name: str) -> Any:
+    """Return a header of a prepared request, or ``None``; ``name`` in lower case.
+
+    requests' dict raises and catches an exception for each header that isn't there, which is most of what that costs.
+    """
+    headers = request.headers
+    if type(headers) is CaseInsensitiveDict:
+        entry = headers._store.get(name)
+        return None if entry is None else entry[1]
+    return headers.get(name.title())
 
 
 def _url_of(request: Any) -> str:
     ask = getattr(request, "get_full_url", None)
-    if ask is None and request.headers.get("Host"):
+    if ask is None and header_of(request, "host"):
         ask = MockRequest(request).get_full_url
     return str(request.url if ask is None else ask())
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_here(host: str) -> bool:
+    return _LOOPBACK.fullmatch(host) is not None
 
 
 @functools.lru_cache(maxsize=4096)

@@ -6,7 +6,7 @@ import dataclasses
 from http.cookiejar import Cookie
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.cookies.match import Where, domain_matches, path_matches
+from crawlpool.cookies.match import OCTETS, Where, as_shown, domain_matches, path_matches
 from crawlpool.cookies.setcookie import SetCookie, parse_set_cookie
 from crawlpool.suffixes import is_address, is_public_suffix
 
@@ -93,7 +93,7 @@ def _admitted(said: SetCookie, where: Where) -> Cookie | None:
     return Cookie(
         version=0,
         name=said.name,
-        value=said.value,
+        value=as_shown(said.value),
         port=None,
         port_specified=False,
         domain=f".{domain}" if domain else where.host,
@@ -127,6 +127,8 @@ def _rest(said: SetCookie) -> dict[str, Any]:
         rest["HttpOnly"] = None
     if said.same_site is not None:
         rest["SameSite"] = said.same_site
+    if as_shown(said.value) != said.value:
+        rest[OCTETS] = said.value
     return rest
 
 

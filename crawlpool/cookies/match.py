@@ -31,6 +31,9 @@ Domains: TypeAlias = "dict[str, Paths]"
 
 # Scheme, host and path of a URL, with the authority cut as urllib3 cuts it: at a backslash, too.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^\\/?#]*@)?(\[[^\]\\/?#@]*\]|[^\\/?#@:\[\]]*)(?::[0-9]*)?([^?#]*)")
+#: The attribute under which a cookie keeps the value that came, where requests shows it in another way.
+OCTETS = "crawlpool-octets"
+
 _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]")
 _SECURE = frozenset(("https", "wss"))
 
@@ -161,8 +164,23 @@ def line_of(cookies: Iterable[Cookie]) -> str | None:
 
     One without a name is its value alone, and so is one without a value, which is how a plain jar keeps it.
     """
-    pairs = [f"{c.name}={c.value}" if c.name and c.value is not None else c.value or c.name for c in cookies]
-    return "; ".join(pairs) or None
+    return "; ".join([_pair(cookie) for cookie in cookies]) or None
+
+
+def as_shown(value: str) -> str:
+    """Return a value as requests shows it: where quotes are around it, escaped ones in it are taken out."""
+    return value.replace('\\"', "") if value.startswith('"') and value.endswith('"') else value
+
+
+def octets_of(cookie: Cookie) -> str | None:
+    """Return a cookie's value as its server sent it, which requests shows in another way; ``None`` for no value."""
+    sent: str | None = cookie._rest.get(OCTETS) if cookie._rest else None  # type: ignore[attr-defined]
+    return cookie.value if sent is None or as_shown(sent) != cookie.value else sent  # else it was given another one
+
+
+def _pair(cookie: Cookie) -> str:
+    value = octets_of(cookie)
+    return f"{cookie.name}={value}" if cookie.name and value is not None else value or cookie.name
 
 
 def walk(domains: Domains) -> Iterator[Cookie]:

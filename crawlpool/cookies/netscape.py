@@ -20,7 +20,7 @@ import time
 from http.cookiejar import Cookie
 from typing import TYPE_CHECKING
 
-from crawlpool.cookies.match import is_host_only
+from crawlpool.cookies.match import is_host_only, octets_of
 from crawlpool.errors import CookieFileError
 from crawlpool.events import logger
 from crawlpool.redact import one_line
@@ -176,7 +176,8 @@ def _line(cookie: Cookie) -> str:
         raise ValueError("it has neither name nor value")
     if cookie.domain.startswith("#"):
         raise ValueError("its domain begins with #")
-    name, value = (cookie.name, cookie.value) if cookie.value is not None else ("", cookie.name)
+    value = octets_of(cookie)
+    name, value = (cookie.name, value) if value is not None else ("", cookie.name)
     rest = getattr(cookie, "_rest", {})
     prefix = _HTTP_ONLY if any(key.lower() == "httponly" for key in rest) else ""
     secure = "TRUE" if cookie.secure else "FALSE"

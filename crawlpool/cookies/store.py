@@ -308,7 +308,7 @@ class CookieStore(JudgedJar):
         foresee(cookies)
         with store._cookies_lock:
             for cookie in cookies:
-                store._set_cookie(cookie)
+                store._index.set(cookie)  # as it was sent; requests' way with quotes is for what callers set
         return store
 
     def save(self, path: str | os.PathLike[str]) -> None:

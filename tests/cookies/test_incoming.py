@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -72,6 +73,7 @@ def test_domains(host: str, domain: str | None, goes_to: set[str]) -> None:
 )
 def test_secure_needs_a_secure_way(url: str, is_secure: bool) -> None:
     """``Secure`` cookies are set and sent over https only, or without leaving this machine."""
+    assert len(taken(url, "a=1; Secure")) == is_secure
     assert taken(url, "a=1; Secure").header_for(url) == ("a=1" if is_secure else None)
     if is_secure and url.startswith("https"):
         assert taken(url, "a=1; Secure").header_for(url.replace("https", "http", 1)) is None
@@ -178,7 +180,14 @@ def test_attributes_are_kept() -> None:
 def test_quotes_and_octets_stay_as_they_came() -> None:
     """A value goes back as it came: quotes, backslashes, blanks within, octets beyond ASCII."""
     value = '"a\\"b  c\xe9,=' + '"'
-    assert taken("http://example.com/", f"q={value}").header_for("http://example.com/") == f"q={value}"
+    store = taken("http://example.com/", f"q={value}")
+    assert store.header_for("http://example.com/") == f"q={value}"
+    assert store["q"] == '"ab  c\xe9,="', "requests shows it without escaped quotes"
+    (cookie,) = store
+    changed = copy.copy(cookie)
+    changed.value = "other"
+    store.set_cookie(changed)
+    assert store.header_for("http://example.com/") == "q=other"
 
 
 def test_long_lives_end_after_400_days() -> None:

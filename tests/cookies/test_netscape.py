@@ -117,6 +117,15 @@ def test_cookies_of_public_suffixes_are_left_out_and_told(file: pathlib.Path, ca
     assert SECRET not in str(record.__dict__)
 
 
+def test_value_with_quotes_goes_out_as_it_came(file: pathlib.Path) -> None:
+    """Escaped quotes, which requests doesn't show, are written and read back: the header is the same after it."""
+    store = CookieStore()
+    store.take(['q="a\\"b"'], "http://example.com/")
+    store.save(file)
+    assert CookieStore.load(file).header_for("http://example.com/") == store.header_for("http://example.com/")
+    assert store.header_for("http://example.com/") == 'q="a\\"b"'
+
+
 SECRET = "s3cret-login-token"
 
 

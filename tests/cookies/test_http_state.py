@@ -124,3 +124,13 @@ def test_dates() -> None:
             assert seconds is not None, text
             moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
             assert moment.strftime("%Y-%m-%dT%H:%M:%S") == expected, text
+
+
+def test_years_of_two_digits() -> None:
+    """Years below 70 are of this century, 70 and above of the last, and none is before 1601."""
+    years = {"00": 2000, "69": 2069, "70": 1970, "99": 1999, "1601": 1601}
+    for text, year in years.items():
+        seconds = parse_date(f"1 Jan {text} 00:00:00")
+        moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds or 0)
+        assert moment.year == year
+    assert parse_date("1 Jan 100 00:00:00") is None, "nothing before 1601"

@@ -46,7 +46,7 @@ def plain_way(session: Any, own: dict[str, str], prepared: requests.PreparedRequ
 @pytest.mark.benchmark(group="Cookie header, 5 cookies sent")
 def test_store(benchmark: Any, others: int) -> None:
     """One header of the store."""
-    store, prepared = filled(CookieStore(), others), request()
+    store, prepared = filled(CookieStore(max_cookies=200_000), others), request()
     assert benchmark(store.header_for, prepared).count("=") == SENT
 
 
@@ -54,7 +54,7 @@ def test_store(benchmark: Any, others: int) -> None:
 @pytest.mark.benchmark(group="Cookie header, 5 cookies sent")
 def test_view_with_an_own_cookie(benchmark: Any, others: int) -> None:
     """One view with a cookie of the request, made and asked."""
-    store, prepared = filled(CookieStore(), others), request()
+    store, prepared = filled(CookieStore(max_cookies=200_000), others), request()
     header = benchmark(lambda: RequestCookies(store, {"own": "1"}).header_for(prepared))
     assert header.count("=") == SENT + 1
 
@@ -71,7 +71,7 @@ def test_plain_requests(benchmark: Any, others: int) -> None:
 @pytest.mark.benchmark(group="nothing stored for the host")
 def test_other_host(benchmark: Any, others: int) -> None:
     """A request to a host without cookies."""
-    store, prepared = filled(CookieStore(), others), request()
+    store, prepared = filled(CookieStore(max_cookies=200_000), others), request()
     prepared.url = "http://nothing.example/"
     assert benchmark(store.header_for, prepared) is None
 
@@ -79,7 +79,7 @@ def test_other_host(benchmark: Any, others: int) -> None:
 def test_cost_does_not_grow_with_what_is_stored() -> None:
     """A header beside 10⁵ cookies of other domains costs at most twice what it costs beside 10."""
     prepared = request()
-    few, many = filled(CookieStore(), 10), filled(CookieStore(), 100_000)
+    few, many = filled(CookieStore(max_cookies=200_000), 10), filled(CookieStore(max_cookies=200_000), 100_000)
     ways: dict[str, Callable[[Any], Any]] = {
         "store": lambda store: store.header_for(prepared),
         "view": lambda store: RequestCookies(store, {"own": "1"}).header_for(prepared),

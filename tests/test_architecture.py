@@ -28,7 +28,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
         "_version errors clock config disk limits models record redact events robots_tag trail",
-        "cookies retry decode politeness robots digests",
+        "cookies retry decode politeness robots digests suffixes",
         "transport environment",
         "session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
         "redirects",
@@ -49,6 +49,8 @@ ARROWS: dict[str, set[str]] = {
     "models": {"errors", "record", "redact"},
     "record": {"clock", "errors", "redact", "robots_tag"},
     "trail": {"record"},
+    # floor 1
+    "cookies": {"suffixes"},
     # floor 3
     "download": {"exchange", "layers", "shared"},
     "exchange": {"layers", "shared"},
@@ -100,6 +102,7 @@ SHORT = {
     f"{PACKAGE}.__main__",
     f"{PACKAGE}._version",
     f"{PACKAGE}.cli.answer",
+    f"{PACKAGE}.cookies.dates",
     f"{PACKAGE}.politeness.window",
     f"{PACKAGE}.redact",
     f"{PACKAGE}.retry.retry_after",

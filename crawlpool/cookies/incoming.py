@@ -1,16 +1,22 @@
-"""Reading a response's ``Set-Cookie`` lines into cookies to store and cookies to drop, without touching a jar."""
+"""From a response's ``Set-Cookie`` lines to the cookies that its origin may set, without touching a jar."""
 
 from __future__ import annotations
 
 import dataclasses
-from http.cookiejar import Cookie, CookieJar, CookiePolicy
-from typing import TYPE_CHECKING, Any, TypeAlias
+from http.cookiejar import Cookie
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.cookies.match import OCTETS, Where, as_shown, domain_matches, path_matches
+from crawlpool.cookies.setcookie import SetCookie, parse_set_cookie
+from crawlpool.suffixes import is_address, is_public_suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-#: What names a cookie in a jar (RFC 6265, section 5.3, step 11): domain, path and name.
-Key: TypeAlias = "tuple[str, str, str]"
+#: Cookies of one response that are heeded, the first ones.
+MAX_OF_RESPONSE = 50
+
+_SECURE_PREFIX, _HOST_PREFIX = "__secure-", "__host-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +24,18 @@ class Incoming:
     """What one response asks of a jar.
 
     Args:
-        gone: keys of the cookies that it expired (RFC 6265, section 3.1); they are dropped first.
-        cookies: the cookies to store that the policy accepts, in order.
+        cookies: what to store, in order. One that has expired already takes away the stored one of its key.
+        is_secure: whether they came from where nobody could change them; else they can't touch ``Secure`` cookies.
+        now_s: the time by which they have expired, in seconds since 1970.
     """
 
-    gone: Sequence[Key]
     cookies: Sequence[Cookie]
+    is_secure: bool
+    now_s: float
+
+    def is_gone(self, cookie: Cookie) -> bool:
+        """Tell whether ``cookie`` came expired: its server wants it dropped."""
+        return cookie.expires is not None and cookie.expires <= self.now_s
 
 
 class SetCookieHeaders:
@@ -37,29 +49,92 @@ class SetCookieHeaders:
         return self._values if name.lower() == "set-cookie" else default
 
 
-class _Reader(CookieJar):
-    """The standard library's parser on a jar that stays empty: what it would expire is noted instead."""
-
-    def __init__(self, policy: CookiePolicy) -> None:
-        super().__init__(policy)
-        self.gone: list[Key] = []
-
-    def clear(self, domain: str | None = None, path: str | None = None, name: str | None = None) -> None:
-        if domain is not None and path is not None and name is not None:
-            self.gone.append((domain, path, name))
-
-
-def read_response(policy: CookiePolicy, response: Any, request: Any) -> Incoming | None:
-    """Read the cookies of a response; ``None`` when it has none.
+def read_lines(lines: Iterable[str], where: Where, now_s: float) -> Incoming:
+    """Return the cookies that the answer to a request may set; those that RFC 6265bis refuses are left out.
 
     Args:
-        policy: decides which cookies are accepted. It is called here, so no lock may be held.
-        response: anything whose ``info()`` returns headers with ``get_all``.
-        request: the request that was answered, as ``http.cookiejar`` takes it.
+        lines: the ``Set-Cookie`` values, in order.
+        where: the request that was answered.
+        now_s: the time, in seconds since 1970.
+
+    Source: RFC 6265bis, section 5.7.
     """
-    headers = response.info()
-    if not headers.get_all("Set-Cookie") and not (policy.rfc2965 and headers.get_all("Set-Cookie2")):
+    cookies: list[Cookie] = []
+    for line in lines:
+        if len(cookies) >= MAX_OF_RESPONSE:
+            break
+        said = parse_set_cookie(line, now_s)
+        cookie = None if said is None else _admitted(said, where)
+        if cookie is not None:
+            cookies.append(cookie)
+    return Incoming(cookies, where.is_secure, now_s)
+
+
+def default_path(path: str) -> str:
+    """Return the path of a cookie that names none: its request's, up to the last slash (RFC 6265bis, section 5.1.4)."""
+    return path[: path.rfind("/")] or "/" if path.startswith("/") else "/"
+
+
+def _admitted(said: SetCookie, where: Where) -> Cookie | None:
+    domain = said.domain
+    if domain:
+        if not domain.isascii():
+            return None
+        if not domain_matches(where.host, domain):
+            return None
+        if domain == where.host and (is_address(domain) or is_public_suffix(domain)):
+            domain = ""  # only this very host can be meant
+        elif is_public_suffix(domain):
+            return None
+    if said.secure and not where.is_secure:
         return None
-    reader = _Reader(policy)
-    made = reader.make_cookies(response, request)
-    return Incoming(reader.gone, [cookie for cookie in made if policy.set_ok(cookie, request)])
+    if not _keeps_its_prefix(said, domain):
+        return None
+    return Cookie(
+        version=0,
+        name=said.name,
+        value=as_shown(said.value),
+        port=None,
+        port_specified=False,
+        domain=f".{domain}" if domain else where.host,
+        domain_specified=bool(domain),
+        domain_initial_dot=bool(domain),
+        path=said.path or default_path(where.path),
+        path_specified=bool(said.path),
+        secure=said.secure,
+        expires=said.expires,
+        discard=said.expires is None,
+        comment=None,
+        comment_url=None,
+        rest=_rest(said),
+    )
+
+
+def _keeps_its_prefix(said: SetCookie, domain: str) -> bool:
+    """Tell whether a cookie is what the prefix of its name promises (RFC 6265bis, section 5.7, steps 20 to 22)."""
+    name = said.name.lower()
+    if not name:  # its value is what a server will take for a name
+        return not said.value.lower().startswith((_SECURE_PREFIX, _HOST_PREFIX))
+    if name.startswith(_HOST_PREFIX):
+        return said.secure and not domain and said.path == "/"
+    return said.secure or not name.startswith(_SECURE_PREFIX)
+
+
+def _rest(said: SetCookie) -> dict[str, Any]:
+    """Return the attributes that ``http.cookiejar`` has no field for, under the names by which it is asked for them."""
+    rest: dict[str, Any] = {}
+    if said.http_only:
+        rest["HttpOnly"] = None
+    if said.same_site is not None:
+        rest["SameSite"] = said.same_site
+    if as_shown(said.value) != said.value:
+        rest[OCTETS] = said.value
+    return rest
+
+
+def lies_over(cookie: Cookie, kept: Cookie) -> bool:
+    """Tell whether an insecure ``cookie`` would stand in the way of a ``Secure`` one (RFC 6265bis, 5.7, step 16)."""
+    if not kept.secure or kept.name != cookie.name or not path_matches(kept.path, cookie.path):
+        return False
+    mine, theirs = cookie.domain.removeprefix("."), kept.domain.removeprefix(".")
+    return domain_matches(mine, theirs) or domain_matches(theirs, mine)

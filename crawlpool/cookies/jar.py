@@ -1,17 +1,21 @@
-"""What the cookie store and the view that a request carries have in common: the way in and out through the policy.
+"""What the cookie store and the view that a request carries have in common: the way in and out.
 
-A policy is the user's code. So it is never called under a lock: cookies are judged on a snapshot, and what a response
-brings is judged before it is put into the jar in one step.
+RFC 6265bis decides first; then the policy may refuse more. A policy is the user's code, so it is never called under a
+lock: cookies are judged on a snapshot, and what a response brings is judged before it is put into the jar in one step.
 """
 
 from __future__ import annotations
 
+import time
 from http.cookies import Morsel
 from typing import TYPE_CHECKING, Any
 
-from requests.cookies import MockRequest, MockResponse, RequestsCookieJar, create_cookie, morsel_to_cookie
+from requests.cookies import MockResponse, RequestsCookieJar, create_cookie, morsel_to_cookie
 
-from crawlpool.cookies.incoming import Incoming, SetCookieHeaders, read_response
+from crawlpool.cookies.asking import allowed, storable
+from crawlpool.cookies.incoming import Incoming, SetCookieHeaders, read_lines
+from crawlpool.cookies.match import Where, header_of, line_of, where_of
+from crawlpool.suffixes import registrable_domain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,46 +31,47 @@ def cookie_of(name: str, value: Any, **attributes: Any) -> Cookie:
     return cookie
 
 
-class _UrlRequest:
-    """A URL in the place of a prepared request; it has what requests' ``MockRequest`` reads."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.headers: dict[str, str] = {}
+def foresee(cookies: Sequence[Cookie]) -> None:
+    """Look up what storing ``cookies`` will need of the suffix list: it is a file, and a lock will be held then."""
+    for cookie in cookies:
+        if cookie.secure:
+            registrable_domain(cookie.domain.removeprefix("."))
 
 
 class JudgedJar(RequestsCookieJar):
-    """A ``RequestsCookieJar`` whose cookies go out and come in without a lock held while the policy decides."""
+    """A ``RequestsCookieJar`` by RFC 6265bis, with no lock held while the policy decides."""
 
     def header_for(self, request: PreparedRequest | str) -> str | None:
-        """Return the value of the ``Cookie`` header for ``request`` (RFC 6265, section 5.4), or ``None`` for no header.
+        """Return the value of the ``Cookie`` header for ``request``, or ``None`` for no header.
 
-        One snapshot of the cookies is used, so two values of one login can't mix. Nothing is made for a request to a
-        host that no cookie is stored for.
+        Longer paths come first, then older cookies. One snapshot is used, so two values of one login can't mix.
 
         Args:
             request: a prepared request, or a URL. ``None`` is returned for a request that has a ``Cookie`` header
                 already, as requests does.
+
+        Raises:
+            ValueError: for a URL that can't be split.
+
+        Source: RFC 6265bis, section 5.8.
         """
-        sought: Any = _UrlRequest(request) if isinstance(request, str) else request
-        if self._has_nothing_for(sought):
+        if self._is_bare or not (isinstance(request, str) or header_of(request, "cookie") is None):
             return None
-        mock: Any = MockRequest(sought)
-        self.add_cookie_header(mock)
-        header: str | None = mock.get_new_headers().get("Cookie")
-        return header
+        return line_of(self._going(where_of(request), request))
 
     def take_from(self, response: Any, request: PreparedRequest | str) -> None:
-        """Store the cookies of ``response`` that the policy accepts, all in one step (RFC 6265, section 5.3).
+        """Store the cookies of ``response`` that may come in, all in one step.
 
         Args:
             response: urllib3's raw response, as ``requests.cookies.extract_cookies_to_jar`` takes it. Without
                 ``Set-Cookie`` in it nothing is made and no lock is taken.
             request: the prepared request that was answered, or its URL.
+
+        Source: RFC 6265bis, section 5.7.
         """
         original = getattr(response, "_original_response", None)
         if original:
-            self._take(original.msg, request)
+            self.extract_cookies(MockResponse(original.msg), request)
 
     def take(self, set_cookie: Sequence[str], request: PreparedRequest | str) -> None:
         """Store the cookies of ``Set-Cookie`` header values, as ``take_from`` does.
@@ -76,42 +81,36 @@ class JudgedJar(RequestsCookieJar):
             request: the prepared request that was answered, or its URL.
         """
         if set_cookie:
-            self._take(SetCookieHeaders(set_cookie), request)
-
-    def _take(self, headers: Any, request: PreparedRequest | str) -> None:
-        if headers.get_all("Set-Cookie") or (self._policy.rfc2965 and headers.get_all("Set-Cookie2")):
-            sought: Any = _UrlRequest(request) if isinstance(request, str) else request
-            self.extract_cookies(MockResponse(headers), MockRequest(sought))
+            self.extract_cookies(MockResponse(SetCookieHeaders(set_cookie)), request)
 
     def add_cookie_header(self, request: Any) -> None:
-        """Add the ``Cookie`` header to a request of ``urllib.request`` or to requests' stand-in for one.
-
-        ``Cookie2`` is added as well when the policy wants RFC 2965, as ``http.cookiejar`` does.
-        """
-        policy = self._policy
-        cookies = self._cookies_for_request(request)
-        attributes = self._cookie_attrs(cookies)  # type: ignore[attr-defined]  # the stdlib's; it uses no state
-        if attributes and not request.has_header("Cookie"):
-            request.add_unredirected_header("Cookie", "; ".join(attributes))
-        wants_cookie2 = policy.rfc2965 and not policy.hide_cookie2 and not request.has_header("Cookie2")
-        if wants_cookie2 and any(cookie.version != 1 for cookie in cookies):
-            request.add_unredirected_header("Cookie2", '$Version="1"')
+        """Add the ``Cookie`` header to a request of ``urllib.request`` or to requests' stand-in for one."""
+        if self._is_bare or request.has_header("Cookie"):
+            return
+        line = line_of(self._going(where_of(request), request))
+        if line is not None:
+            request.add_unredirected_header("Cookie", line)
 
     def extract_cookies(self, response: Any, request: Any) -> None:
-        """Store the cookies of a response that the policy accepts, all in one step.
+        """Store the cookies of a response that may come in, all in one step.
 
         Args:
             response: anything whose ``info()`` returns headers with ``get_all``.
-            request: the request that was answered, as ``http.cookiejar`` takes it.
+            request: the request that was answered, as ``http.cookiejar`` takes it, a prepared one, or its URL.
         """
-        incoming = read_response(self._policy, response, request)
-        if incoming is not None:
-            self._apply(incoming)
+        lines = response.info().get_all("Set-Cookie")
+        if not lines:
+            return
+        incoming = read_lines(lines, where_of(request), time.time())
+        if incoming.cookies:
+            cookies = allowed(self._policy, incoming, request)
+            foresee(cookies)
+            self._apply(Incoming(cookies, incoming.is_secure, incoming.now_s))
 
     def set_cookie_if_ok(self, cookie: Cookie, request: Any) -> None:
-        """Store ``cookie`` if the policy accepts it for ``request``."""
-        if self._policy.set_ok(cookie, request):
-            self._apply(Incoming((), (cookie,)))
+        """Store ``cookie`` if the policy accepts it for ``request``; it is the caller's, so the RFC isn't asked."""
+        if storable(self._policy, request)(cookie):
+            self.set_cookie(cookie)
 
     def set_policy(self, policy: CookiePolicy) -> None:
         """Let ``policy`` decide from now on; cookies that are stored stay."""
@@ -137,13 +136,17 @@ class JudgedJar(RequestsCookieJar):
 
     __str__ = __repr__
 
-    def _has_nothing_for(self, request: Any) -> bool:
-        """Tell, cheaply, that no stored cookie can go out with ``request``; ``False`` when it takes a closer look."""
+    @property
+    def _is_bare(self) -> bool:
+        """Whether there can be nothing to send, to anybody; cheap."""
+        raise NotImplementedError
+
+    def _going(self, where: Where, request: Any) -> list[Cookie]:
+        """Return the cookies that go out with ``request``, in the header's order, and drop the expired ones."""
         raise NotImplementedError
 
     def _cookies_for_request(self, request: Any) -> list[Cookie]:
-        """Return the cookies that go out with ``request``, in stored order, and drop the expired ones."""
-        raise NotImplementedError
+        return self._going(where_of(request), request)  # what the standard library's jar calls it
 
     def _apply(self, incoming: Incoming) -> None:
         """Drop and store what one response brought, in one step."""

@@ -1,148 +1,186 @@
-"""Which stored cookies go out with one request: where to look for them, and what the policy says of each.
+"""Which stored cookies go out with one request, by RFC 6265bis: host, path and scheme. No state, no lock.
 
-The rules are those of ``http.cookiejar`` (a loose RFC 6265, sections 5.1.3, 5.1.4 and 5.4); here is only a cheaper way
-to the same answers. Nothing in this module has state or takes a lock.
+A cookie is kept under its domain as the standard library writes it: ``www.example.com``, or ``.example.com`` where
+subdomains count. One that is not ``domain_specified`` and has no dot before it is host-only. Two kinds of cookies come
+from requests alone, never from a server: with the domain "" one goes to every host, and a plain jar writes
+``localhost.local`` for ``localhost``.
 """
 
 from __future__ import annotations
 
 import functools
-import http.cookiejar
 import re
-from http.cookiejar import Cookie, CookiePolicy, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+from requests.cookies import MockRequest
+from requests.structures import CaseInsensitiveDict
 
+from crawlpool.suffixes import is_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from http.cookiejar import Cookie
+
+#: What names a cookie in a jar (RFC 6265bis, section 5.7): domain, path and name.
+Key: TypeAlias = "tuple[str, str, str]"
 #: Cookies as ``http.cookiejar`` keeps them: by domain, path and name, each level in the order of arrival.
 Names: TypeAlias = "dict[str, Cookie]"
 Paths: TypeAlias = "dict[str, Names]"
 Domains: TypeAlias = "dict[str, Paths]"
 
-_PORT = re.compile(r":\d+$", re.ASCII)
+# Scheme, host and path of a URL, with the authority cut as urllib3 cuts it: at a backslash, too.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^\\/?#]*@)?(\[[^\]\\/?#@]*\]|[^\\/?#@:\[\]]*)(?::[0-9]*)?([^?#]*)")
+#: The attribute under which a cookie keeps the value that came, where requests shows it in another way.
+OCTETS = "crawlpool-octets"
 
-# The request-host of a request, by the standard library's own reading of it (RFC 2965, section 1).
-request_host: Any = http.cookiejar.request_host  # type: ignore[attr-defined]
+_LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]")
+_SECURE = frozenset(("https", "wss"))
 
-# DNS has no longer names (RFC 1035: 253 characters), but userinfo counts here. Of longer ones no suffixes are made.
-_MAX_INDEXED_HOST = 1024
-
-# Methods of the standard policy whose outcome _StandardRules works out by itself. A policy object that has any of
-# them replaced (a subclass has another type, so this is about attributes set on the object) is asked instead.
-_ASKED = frozenset(
-    (
-        "domain_return_ok",
-        "path_return_ok",
-        "return_ok",
-        "return_ok_version",
-        "return_ok_verifiability",
-        "return_ok_secure",
-        "return_ok_expires",
-        "return_ok_port",
-        "return_ok_domain",
-        "is_blocked",
-        "is_not_allowed",
-    )
-)
+# DNS has no longer names (RFC 1035: 253 characters): of longer ones no suffixes are made.
+_MAX_SUFFIXED = 253
 
 
-class Rules(Protocol):
-    """What decides about the cookies of one request."""
+class Where(NamedTuple):
+    """What of a request's URL decides about cookies.
 
-    def domain_ok(self, domain: str) -> bool:
-        """Tell whether cookies of ``domain`` may go out."""
+    Args:
+        host: lower case, without port, an IPv6 address in brackets.
+        path: as it stands in the URL, at least ``/``.
+        is_secure: whether nobody on the way can read or change the request: https, or http to this very machine
+            (``localhost``, ``127.0.0.0/8``, ``[::1]``), as curl and browsers have it.
+    """
 
-    def path_ok(self, path: str) -> bool:
-        """Tell whether cookies of ``path`` may go out."""
-
-    def cookie_ok(self, cookie: Cookie) -> bool:
-        """Tell whether this cookie may go out."""
+    host: str
+    path: str
+    is_secure: bool
 
 
-def host_of(url: str) -> str:
-    """Return the request-host of ``url`` as ``http.cookiejar`` sees it: lower case, without port.
+def where_of(request: Any) -> Where:
+    """Return what counts of a request.
+
+    Args:
+        request: a URL, a prepared request, or what ``http.cookiejar`` takes as a request. A ``Host`` header that
+            somebody set by hand stands in for the URL's host, as in requests.
 
     Raises:
         ValueError: for a URL that can't be split.
     """
-    return _PORT.sub("", urlsplit(url).netloc, count=1).lower()
+    url = request if isinstance(request, str) else _url_of(request)
+    found = _URL.match(url)
+    if found is not None:
+        scheme, host, path = found.groups()
+    else:
+        parts = urlsplit(url)
+        scheme, host, path = parts.scheme, parts.hostname or "", parts.path
+    host = host.lower()
+    return Where(host, path if path[:1] == "/" else "/", scheme.lower() in _SECURE or _is_here(host))
 
 
-def candidate_domains(host: str) -> tuple[str, ...] | None:
-    """Return every cookie domain that the standard policy can match with ``host``; ``None`` for a host too long.
+def header_of(request: Any, name: str) -> Any:
+    """Return a header of a prepared request, or ``None``; ``name`` in lower case.
 
-    See RFC 6265, section 5.1.3. The candidates are each suffix that begins at a label, with and without the leading
-    dot, the same of ``host.local`` for a host without dots (RFC 2965's effective host name), and "", the domain of
-    cookies that go everywhere.
+    requests' dict raises and catches an exception for each header that isn't there, which is most of what that costs.
     """
-    return _suffixes(host) if len(host) <= _MAX_INDEXED_HOST else None
+    headers = request.headers
+    if type(headers) is CaseInsensitiveDict:
+        entry = headers._store.get(name)
+        return None if entry is None else entry[1]
+    return headers.get(name.title())
+
+
+def _url_of(request: Any) -> str:
+    ask = getattr(request, "get_full_url", None)
+    if ask is None and header_of(request, "host"):
+        ask = MockRequest(request).get_full_url
+    return str(request.url if ask is None else ask())
 
 
 @functools.lru_cache(maxsize=4096)
-def _suffixes(host: str) -> tuple[str, ...]:
-    found: dict[str, None] = {"": None}
-    for name in (host, host if "." in host else f"{host}.local"):
-        dotted = name if name.startswith(".") else f".{name}"
-        at = 0
-        while at >= 0:
-            found[dotted[at:]] = None
-            found[dotted[at + 1 :]] = None
-            at = dotted.find(".", at + 1)
-    return tuple(found)
+def _is_here(host: str) -> bool:
+    return _LOOPBACK.fullmatch(host) is not None
 
 
-def is_indexable(policy: CookiePolicy) -> bool:
-    """Tell whether ``candidate_domains`` holds for ``policy``: it matches domains as the standard policy does."""
-    method = getattr(policy.domain_return_ok, "__func__", None)
-    return method is DefaultCookiePolicy.domain_return_ok
+@functools.lru_cache(maxsize=4096)
+def candidates(host: str) -> tuple[tuple[str, bool], ...]:
+    """Return every cookie domain that can match with ``host``, and whether it is the host's own.
 
-
-class Facts:
-    """What the standard policy wants to know of one request, worked out once for all of its cookies.
-
-    Args:
-        request: what ``http.cookiejar`` takes as a request, such as requests' ``MockRequest``.
-        now_s: the time by which cookies have expired, whole seconds since 1970.
+    These are the host and each name above it that begins at a label, with and without the dot before it, and "", the
+    domain of cookies that go everywhere. Nothing is above an address (RFC 6265bis, section 5.1.3).
     """
+    found: dict[str, bool] = {"": True, host: True}
+    if host == "localhost":
+        found["localhost.local"] = True  # as a plain jar has it; of other hosts it can't be told from a true name
+    if is_address(host):
+        return tuple(found.items())
+    found[f".{host}"] = True
+    at = host.find(".") if len(host) <= _MAX_SUFFIXED else -1
+    while 0 <= at < len(host) - 1:
+        found.setdefault(host[at:], False)
+        found.setdefault(host[at + 1 :], False)
+        at = host.find(".", at + 1)
+    return tuple(found.items())
 
-    __slots__ = ("dotted", "dotted_effective", "effective_host", "now_s", "path", "request")
 
-    def __init__(self, request: Any, now_s: int) -> None:
-        stdlib: Any = http.cookiejar
-        host, self.effective_host = stdlib.eff_request_host(request)
-        self.dotted = host if host.startswith(".") else f".{host}"
-        effective = self.effective_host
-        self.dotted_effective = effective if effective.startswith(".") else f".{effective}"
-        self.path = stdlib.request_path(request)
-        self.request = request
-        self.now_s = now_s
+def path_matches(path: str, asked: str) -> bool:
+    """Tell whether cookies of ``path`` go to a request for ``asked`` (RFC 6265bis, section 5.1.4)."""
+    if asked == path:
+        return True
+    return asked.startswith(path) and (path.endswith("/") or asked[len(path) : len(path) + 1] == "/")
 
 
-def rules_for(policy: CookiePolicy, facts: Facts) -> Rules:
-    """Return the rules by which ``policy`` judges cookies for a request.
+def domain_matches(host: str, domain: str) -> bool:
+    """Tell whether ``host`` is ``domain`` or lies under it; both in lower case (RFC 6265bis, section 5.1.3)."""
+    return host == domain or (host.endswith(f".{domain}") and not is_address(host))
 
-    A policy that is exactly the standard library's is worked out here; others are asked. The time is also stored
-    where the standard policy looks for it.
+
+def is_host_only(cookie: Cookie) -> bool:
+    """Tell whether subdomains don't get ``cookie``."""
+    return not (cookie.domain_specified or cookie.domain.startswith("."))
+
+
+def matching(domains: Mapping[str, Paths], where: Where, now_s: float) -> list[tuple[Key, Cookie]]:
+    """Return the cookies that may go out with a request, and their keys (RFC 6265bis, section 5.8.3, step 1)."""
+    found = []
+    for domain, is_own in candidates(where.host):
+        paths = domains.get(domain)
+        if not paths:
+            continue
+        for path, names in paths.items():
+            if not path_matches(path, where.path):
+                continue
+            for name, cookie in names.items():
+                if (
+                    (is_own or not is_host_only(cookie))
+                    and (where.is_secure or not cookie.secure)
+                    and (cookie.expires is None or cookie.expires > now_s)
+                ):
+                    found.append(((domain, path, name), cookie))
+    return found
+
+
+def line_of(cookies: Iterable[Cookie]) -> str | None:
+    """Return the ``Cookie`` header's value for ``cookies``; ``None`` for no header (RFC 6265bis, section 5.8.3).
+
+    One without a name is its value alone, and so is one without a value, which is how a plain jar keeps it.
     """
-    policy._now = facts.now_s  # type: ignore[attr-defined]
-    if type(policy) is DefaultCookiePolicy and _ASKED.isdisjoint(vars(policy)):
-        return _StandardRules(policy, facts)
-    return _AskedRules(policy, facts.request)
+    return "; ".join([_pair(cookie) for cookie in cookies]) or None
 
 
-def select(rules: Rules, domains: Iterable[tuple[str, Paths]]) -> list[Cookie]:
-    """Return the cookies of ``domains`` that may go out, in stored order."""
-    return [
-        cookie
-        for domain, paths in domains
-        if rules.domain_ok(domain)
-        for path, names in paths.items()
-        if rules.path_ok(path)
-        for cookie in names.values()
-        if rules.cookie_ok(cookie)
-    ]
+def as_shown(value: str) -> str:
+    """Return a value as requests shows it: where quotes are around it, escaped ones in it are taken out."""
+    return value.replace('\\"', "") if value.startswith('"') and value.endswith('"') else value
+
+
+def octets_of(cookie: Cookie) -> str | None:
+    """Return a cookie's value as its server sent it, which requests shows in another way; ``None`` for no value."""
+    sent: str | None = cookie._rest.get(OCTETS) if cookie._rest else None  # type: ignore[attr-defined]
+    return cookie.value if sent is None or as_shown(sent) != cookie.value else sent  # else it was given another one
+
+
+def _pair(cookie: Cookie) -> str:
+    value = octets_of(cookie)
+    return f"{cookie.name}={value}" if cookie.name and value is not None else value or cookie.name
 
 
 def walk(domains: Domains) -> Iterator[Cookie]:
@@ -155,64 +193,3 @@ def walk(domains: Domains) -> Iterator[Cookie]:
 def copy_paths(paths: Paths) -> Paths:
     """Return a copy of ``paths`` with the very same cookie objects."""
     return {path: dict(names) for path, names in paths.items()}
-
-
-class _AskedRules:
-    """The rules of a policy that isn't known here: it is asked, as ``http.cookiejar`` would."""
-
-    def __init__(self, policy: CookiePolicy, request: Any) -> None:
-        self._policy = policy
-        self._request = request
-
-    def domain_ok(self, domain: str) -> bool:
-        return bool(self._policy.domain_return_ok(domain, self._request))
-
-    def path_ok(self, path: str) -> bool:
-        return bool(self._policy.path_return_ok(path, self._request))
-
-    def cookie_ok(self, cookie: Cookie) -> bool:
-        return bool(self._policy.return_ok(cookie, self._request))
-
-
-class _StandardRules:
-    """The standard policy's rules, with what concerns no single cookie worked out once."""
-
-    def __init__(self, policy: Any, facts: Facts) -> None:
-        stdlib: Any = http.cookiejar
-        self._policy = policy
-        self._request = request = facts.request
-        self._now_s = facts.now_s
-        self._effective_host: str = facts.effective_host
-        self._dotted: str = facts.dotted
-        self._dotted_effective: str = facts.dotted_effective
-        self._path: str = facts.path
-        self._has_lists = bool(policy.blocked_domains()) or policy.allowed_domains() is not None
-        self._is_secure = request.type in policy.secure_protocols
-        # Version 0 is each cookie that browsers know; other versions and ports (RFC 2965) are left to the policy.
-        self._takes_version_0 = bool(policy.netscape) and not (
-            policy.strict_ns_unverifiable and request.unverifiable and stdlib.is_third_party(request)
-        )
-        self._is_strict = bool(policy.strict_ns_domain & DefaultCookiePolicy.DomainStrictNonDomain)
-
-    def domain_ok(self, domain: str) -> bool:
-        dotted = domain if not domain or domain.startswith(".") else f".{domain}"
-        if not (self._dotted.endswith(dotted) or self._dotted_effective.endswith(dotted)):
-            return False
-        return not self._has_lists or bool(self._policy.domain_return_ok(domain, self._request))
-
-    def path_ok(self, path: str) -> bool:
-        if self._path == path:
-            return True
-        return self._path.startswith(path) and (path.endswith("/") or self._path[len(path) : len(path) + 1] == "/")
-
-    def cookie_ok(self, cookie: Cookie) -> bool:
-        if cookie.version != 0 or cookie.port:
-            return bool(self._policy.return_ok(cookie, self._request))
-        if not self._takes_version_0 or (cookie.secure and not self._is_secure) or cookie.is_expired(self._now_s):
-            return False
-        domain = cookie.domain
-        if self._is_strict and not cookie.domain_specified and domain != self._effective_host:
-            return False
-        dotted = domain if not domain or domain.startswith(".") else f".{domain}"
-        # Not _dotted_effective: the policy puts a dot before the effective host here even when there is one already.
-        return f".{self._effective_host}".endswith(dotted)

@@ -5,11 +5,9 @@ A line is ``domain, flag, path, secure, expires, name, value``, split by tabs. T
 prefix ``#HttpOnly_`` marks cookies that scripts can't see; other lines that begin with ``#`` are comments. Text is
 Latin-1, which keeps each byte of a header as it was.
 
-Two things of ``http.cookiejar`` have no place in the format:
-
-- A cookie with the domain "" goes to every host. It is written as a comment, ``#AnyHost_``, that only crawlpool reads.
-- A host without dots is kept as ``name.local``. Such a cookie is written for ``name``, and for ``name.local`` too
-  as that may be the true name of a host; both are read as the one cookie.
+One thing of requests has no place in the format: a cookie with the domain "" goes to every host. It is written as a
+comment, ``#AnyHost_``, that only crawlpool reads. What a plain jar keeps for ``localhost.local`` is written for
+``localhost``, its true name. ``SameSite`` is not kept: the format has no field for it.
 """
 
 from __future__ import annotations
@@ -22,11 +20,14 @@ import time
 from http.cookiejar import Cookie
 from typing import TYPE_CHECKING
 
+from crawlpool.cookies.match import is_host_only, octets_of
 from crawlpool.errors import CookieFileError
+from crawlpool.events import logger
 from crawlpool.redact import one_line
+from crawlpool.suffixes import is_address, is_public_suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 _HEADER = "# Netscape HTTP Cookie File\n# Written by crawlpool. It holds logins: keep it to yourself.\n\n"
 _HTTP_ONLY = "#HttpOnly_"
@@ -36,12 +37,15 @@ _FLAGS = {"TRUE": True, "FALSE": False}
 _EXPIRY = re.compile(r"(\d{1,18})(?:\.\d*)?", re.ASCII)
 _UNWRITABLE = re.compile(r"[\t\n\r\0]")
 
+_logger = logger("cookies")
+
 
 def read(path: str | os.PathLike[str]) -> list[Cookie]:
     """Return the cookies of a ``cookies.txt`` that have not expired, in the order of the file.
 
     Taken as well: CRLF, a byte order mark, a missing last field (an empty value), an empty expiry, and one with
-    decimals, as browser extensions write them.
+    decimals, as browser extensions write them. Cookies for all hosts under a public suffix are left out; one warning
+    names how many, and the first line.
 
     Args:
         path: the file.
@@ -50,20 +54,29 @@ def read(path: str | os.PathLike[str]) -> list[Cookie]:
         CookieFileError: when the file can't be read or a line is no cookie. The message names file and line and
             never quotes the line, as a value that slipped into another column is still a credential.
     """
+    where = os.fspath(path)
     try:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
-        raise CookieFileError(f"{os.fspath(path)}: can't be read: {error.strerror or error}") from error
+        raise CookieFileError(f"{where}: can't be read: {error.strerror or error}") from error
     now_s = time.time()
-    cookies = []
+    cookies, refused = [], []
     for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         try:
             cookie = _parse(raw.decode("latin-1").removesuffix("\r"))
         except ValueError as error:
-            raise CookieFileError(f"{os.fspath(path)}, line {number}: {error}") from None
-        if cookie is not None and not cookie.is_expired(now_s):  # type: ignore[arg-type]  # typed as int
+            raise CookieFileError(f"{where}, line {number}: {error}") from None
+        if cookie is None or cookie.is_expired(now_s):  # type: ignore[arg-type]  # typed as int
+            continue
+        if cookie.domain.startswith(".") and is_public_suffix(cookie.domain[1:]):
+            refused.append(number)
+        else:
             cookies.append(cookie)
+    if refused:
+        _logger.warning(
+            "cookies of public suffixes left out", file=one_line(where), cookies=len(refused), line=refused[0]
+        )
     return cookies
 
 
@@ -96,9 +109,8 @@ def _parse(line: str) -> Cookie | None:
 def _cookie(domain: str, path: str, secure: bool, expires: int, name: str, value: str, http_only: bool) -> Cookie:
     return Cookie(
         version=0,
-        # A cookie without "=" has a name and no value for http.cookiejar, and a value and no name in such files.
-        name=name or value,
-        value=value if name else None,
+        name=name,
+        value=value,
         port=None,
         port_specified=False,
         domain=domain,
@@ -122,13 +134,11 @@ def _flag(text: str, at: int) -> bool:
 
 
 def _domain_from(domain: str, has_subdomains: bool) -> str:
-    """Return the domain as ``http.cookiejar`` keeps it: with a dot before it when subdomains count."""
+    """Return the domain as ``http.cookiejar`` keeps it: with a dot when it can have subdomains and they count."""
     bare = domain.removeprefix(".")
     if not bare:
         raise ValueError("field 1, the domain, is empty")
-    if "." not in bare:
-        return f"{bare}.local"  # RFC 2965's effective host name; no domain without dots has cookies for subdomains
-    return f".{bare}" if has_subdomains else bare
+    return f".{bare}" if has_subdomains and "." in bare and not is_address(bare) else bare
 
 
 def write(path: str | os.PathLike[str], cookies: Iterable[Cookie]) -> None:
@@ -141,8 +151,8 @@ def write(path: str | os.PathLike[str], cookies: Iterable[Cookie]) -> None:
         cookies: what to write. Ports, comments and versions of RFC 2965 are left out.
 
     Raises:
-        CookieFileError: when the file can't be written, or for a cookie that the format can't hold: one without a
-            name, or with a tab, line break, NUL or a character outside Latin-1 in it. The old file then stays.
+        CookieFileError: when the file can't be written, or for a cookie that the format can't hold: one without name
+            and value, or with a tab, line break, NUL or a character outside Latin-1 in it. The old file then stays.
     """
     now_s = time.time()
     where = os.fspath(path)
@@ -150,7 +160,7 @@ def write(path: str | os.PathLike[str], cookies: Iterable[Cookie]) -> None:
     for cookie in cookies:
         if not cookie.is_expired(now_s):  # type: ignore[arg-type]  # typed as int
             try:
-                lines.extend(_lines(cookie))
+                lines.append(_line(cookie))
             except ValueError as error:
                 shown = one_line(f"cookie {cookie.name!r} of {cookie.domain!r}")
                 raise CookieFileError(f"{where}: {shown} can't be written: {error}") from None
@@ -160,37 +170,32 @@ def write(path: str | os.PathLike[str], cookies: Iterable[Cookie]) -> None:
         raise CookieFileError(f"{where}: can't be written: {error.strerror or error}") from error
 
 
-def _lines(cookie: Cookie) -> Iterator[str]:
-    """Yield the lines for ``cookie``; ``ValueError`` says why there can be none, without its value."""
-    if not cookie.name:
-        raise ValueError("it has no name")
+def _line(cookie: Cookie) -> str:
+    """Return the line for ``cookie``; ``ValueError`` says why there can be none, without its value."""
+    if not (cookie.name or cookie.value):
+        raise ValueError("it has neither name nor value")
     if cookie.domain.startswith("#"):
         raise ValueError("its domain begins with #")
-    name, value = (cookie.name, cookie.value) if cookie.value is not None else ("", cookie.name)
+    value = octets_of(cookie)
+    name, value = (cookie.name, value) if value is not None else ("", cookie.name)
     rest = getattr(cookie, "_rest", {})
     prefix = _HTTP_ONLY if any(key.lower() == "httponly" for key in rest) else ""
-    flag = "TRUE" if cookie.domain.startswith(".") else "FALSE"
     secure = "TRUE" if cookie.secure else "FALSE"
-    domains = _domains_to(cookie.domain)
     if not cookie.domain:
         prefix = _ANY_HOST + prefix
-    for domain in domains:
-        # An expiry of 0 would be read as a session cookie's, but one that long ago has expired and isn't written.
-        fields = (domain, flag, cookie.path or "/", secure, str(cookie.expires or 0), name, value)
-        for title, field in zip(_FIELDS, fields, strict=True):
-            if _UNWRITABLE.search(field):
-                raise ValueError(f"its {title} has a tab, a line break or a NUL in it")
-            if not field.isascii() and max(field) > "\xff":
-                raise ValueError(f"its {title} has a character outside Latin-1 in it")
-        yield prefix + "\t".join(fields) + "\n"
-
-
-def _domains_to(domain: str) -> tuple[str, ...]:
-    """Return the names that curl needs for a domain of ``http.cookiejar``."""
-    bare = domain.removesuffix(".local")
-    if bare == domain or not bare or "." in bare:
-        return (domain,)
-    return (bare,) if bare == "localhost" else (bare, domain)
+    bare = "localhost" if cookie.domain == "localhost.local" else cookie.domain.removeprefix(".")
+    if cookie.domain and not bare:
+        raise ValueError("its domain is empty")
+    has_subdomains = not is_host_only(cookie) and "." in bare and not is_address(bare)
+    domain, flag = (f".{bare}", "TRUE") if has_subdomains else (bare, "FALSE")
+    # An expiry of 0 would be read as a session cookie's, but one that long ago has expired and isn't written.
+    fields = (domain, flag, cookie.path or "/", secure, str(cookie.expires or 0), name, value)
+    for title, field in zip(_FIELDS, fields, strict=True):
+        if _UNWRITABLE.search(field):
+            raise ValueError(f"its {title} has a tab, a line break or a NUL in it")
+        if not field.isascii() and max(field) > "\xff":
+            raise ValueError(f"its {title} has a character outside Latin-1 in it")
+    return prefix + "\t".join(fields) + "\n"
 
 
 def _replace(path: str, content: bytes) -> None:

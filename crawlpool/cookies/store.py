@@ -11,19 +11,11 @@ from typing import TYPE_CHECKING, Any
 from requests.cookies import CookieConflictError
 
 from crawlpool.cookies import netscape
-from crawlpool.cookies.index import CookieIndex
-from crawlpool.cookies.jar import JudgedJar, cookie_of
-from crawlpool.cookies.match import (
-    Facts,
-    Paths,
-    candidate_domains,
-    copy_paths,
-    host_of,
-    is_indexable,
-    request_host,
-    rules_for,
-    select,
-)
+from crawlpool.cookies.asking import sendable
+from crawlpool.cookies.index import MAX_COOKIES, CookieIndex
+from crawlpool.cookies.jar import JudgedJar, cookie_of, foresee
+from crawlpool.cookies.match import Key, Paths, Where, copy_paths
+from crawlpool.errors import ConfigError
 
 if TYPE_CHECKING:
     import os
@@ -36,31 +28,40 @@ _NO_DEFAULT: Any = object()
 
 
 class CookieStore(JudgedJar):
-    """A ``RequestsCookieJar`` that is safe in threads in every operation, and costs by the cookies that are sent.
+    """A ``RequestsCookieJar`` by RFC 6265bis, safe in threads in every operation, whose cost is that of what is sent.
 
-    Each operation is one step: none is seen half done, and no update is lost. Iteration goes over a snapshot. The
-    ``Cookie`` header and the contents are those that a plain ``RequestsCookieJar`` would have, cookie for cookie.
-    A cookie belongs to the store once it is set: to change one, set a changed copy of it.
+    Each operation is one step: none is seen half done, and no update is lost. Iteration goes over a snapshot. What
+    servers may set, and what is sent to whom in which order, is as in browsers: no cookie for a public suffix, none
+    for other hosts, ``Secure``, the prefixes ``__Host-`` and ``__Secure-``, limits of size and number. What the caller
+    sets is taken as it is. A cookie belongs to the store once it is set: to change one, set a changed copy of it.
 
     Args:
-        policy: which cookies are accepted and sent; ``None`` for the standard ``DefaultCookiePolicy``. It is called
-            from all threads, with no lock held. A policy with a ``domain_return_ok`` of its own is asked about each
-            stored domain, so requests then cost by the domains stored.
+        policy: asked about each cookie that the RFC lets in or out; it can refuse more, not allow more. It is called
+            from all threads, with no lock held. ``None`` for no more than the RFC.
+        max_cookies: how many are kept; the least recently used go. Of one domain there are 180 at most.
+
+    Raises:
+        ConfigError: when ``max_cookies`` is no positive whole number.
 
     Thread-safe.
+
+    Source: RFC 6265bis, section 5.
     """
 
-    def __init__(self, policy: CookiePolicy | None = None) -> None:
+    def __init__(self, policy: CookiePolicy | None = None, *, max_cookies: int = MAX_COOKIES) -> None:
+        if not isinstance(max_cookies, int) or isinstance(max_cookies, bool) or max_cookies < 1:
+            raise ConfigError(f"max_cookies must be a whole number of 1 or more, not {max_cookies!r}")
         super().__init__(policy)
+        self._max_cookies = max_cookies
         self._set_up({})
 
     def _set_up(self, cookies: dict[str, Paths]) -> None:
         # Guards _index with all that is in it; _cookies is _index.domains, under the name that the standard library
-        # has for it. Reentrant because users of its jars take it themselves around several calls. Two fields are read
-        # without it, _index.count and next_rank: plain ints, and what they tell may be out of date at once anyway.
+        # has for it. Reentrant because users of its jars take it themselves around several calls. One field is read
+        # without it, _index.count: a plain int, and what it tells may be out of date at once anyway.
         self._cookies_lock = threading.RLock()
         self._cookies = cookies
-        self._index = CookieIndex(cookies)
+        self._index = CookieIndex(cookies, self._max_cookies)
 
     def _reset_lock_after_fork(self) -> None:
         """Make the store usable in a forked child, where a thread that isn't there may hold the lock.
@@ -89,7 +90,7 @@ class CookieStore(JudgedJar):
 
     def copy(self) -> CookieStore:
         """Return an independent store with copies of all cookies and the same policy object."""
-        new = CookieStore(self.get_policy())
+        new = CookieStore(self.get_policy(), max_cookies=self._max_cookies)
         new.update(self)
         return new
 
@@ -118,6 +119,7 @@ class CookieStore(JudgedJar):
 
     def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> None:
         """Store ``cookie`` in the place of one with the same domain, path and name. No policy is asked."""
+        foresee((cookie,))
         with self._cookies_lock:
             self._set_cookie(cookie)
 
@@ -154,6 +156,7 @@ class CookieStore(JudgedJar):
             cookies += [copy.copy(cookie) for cookie in other]
         else:
             cookies += [name if value is None else cookie_of(name, value) for name, value in dict(other).items()]
+        foresee([cookie for cookie in cookies if not isinstance(cookie, str)])
         with self._cookies_lock:
             for cookie in cookies:
                 if isinstance(cookie, str):
@@ -163,11 +166,14 @@ class CookieStore(JudgedJar):
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return the value of the cookie ``key``; store ``default`` first if there is none. One step."""
+        cookie = None if default is None else cookie_of(key, default)
+        foresee(() if cookie is None else (cookie,))
         with self._cookies_lock:
             try:
                 return self._find_no_duplicates(key)
             except KeyError:
-                self.set(key, default)
+                if cookie is not None:
+                    self._set_cookie(cookie)
                 return default
 
     def pop(self, key: str, default: Any = _NO_DEFAULT) -> Any:
@@ -244,56 +250,42 @@ class CookieStore(JudgedJar):
 
     # Requests and responses
 
-    def _has_nothing_for(self, request: Any) -> bool:
-        if not self._index.count:
-            return True
-        if request.headers.get("Host") or not is_indexable(self._policy):
-            return False
-        candidates = candidate_domains(host_of(request.url))
-        if candidates is None:
-            return False
+    @property
+    def _is_bare(self) -> bool:
+        return not self._index.count
+
+    def _going(self, where: Where, request: Any) -> list[Cookie]:
+        return [cookie for _, cookie in sendable(self._policy, self._matching(where), request)]
+
+    def _apply(self, incoming: Incoming) -> None:
         with self._cookies_lock:
-            domains = self._index.domains
-            if any(domain in domains for domain in candidates):
-                return False
             self._index.purge()
-            return True
-
-    def _cookies_for_request(self, request: Any) -> list[Cookie]:
-        return self._judged_for(request, self._policy)
-
-    def _judged_for(self, request: Any, policy: CookiePolicy) -> list[Cookie]:
-        now_s = int(time.time())
-        part = [(domain, paths) for _, domain, paths in self._part_for(request, policy)]
-        return select(rules_for(policy, Facts(request, now_s)), part) if part else []
+            for cookie in incoming.cookies:
+                if incoming.is_gone(cookie):
+                    self._index.drop(cookie, incoming.is_secure)
+                else:
+                    self._index.take(cookie, incoming.is_secure)
 
     # For the views: what a RequestCookies asks of its store
-
-    @property
-    def _next_rank(self) -> int:
-        return self._index.next_rank
 
     def _has(self, domain: str, path: str, name: str) -> bool:
         with self._cookies_lock:
             return self._index.get(domain, path, name) is not None
 
-    def _part_of_all(self) -> list[tuple[float, str, Paths]]:
+    def _in_the_way(self, cookie: Cookie) -> list[Key]:
         with self._cookies_lock:
-            return self._index.part(None)
+            return self._index.in_the_way(cookie)
 
-    def _part_for(self, request: Any, policy: CookiePolicy) -> list[tuple[float, str, Paths]]:
-        """Return (rank, domain, cookies) of the domains that ``policy`` may match with ``request``; then purge."""
-        candidates = candidate_domains(request_host(request)) if is_indexable(policy) else None
+    def _copied(self) -> dict[str, Paths]:
         with self._cookies_lock:
-            part = self._index.part(candidates)
+            return {domain: copy_paths(paths) for domain, paths in self._index.domains.items()}
+
+    def _matching(self, where: Where) -> list[tuple[Key, Cookie]]:
+        """Return what the RFC sends with a request, in order, with its keys; then drop what has expired."""
+        with self._cookies_lock:
+            found = self._index.going(where, time.time())
             self._index.purge()
-        return part
-
-    def _apply(self, incoming: Incoming) -> None:
-        with self._cookies_lock:
-            self._index.remove_all(incoming.gone)
-            for cookie in incoming.cookies:
-                self._set_cookie(cookie)
+        return found
 
     # Files and pickles
 
@@ -301,7 +293,8 @@ class CookieStore(JudgedJar):
     def load(cls, path: str | os.PathLike[str], policy: CookiePolicy | None = None) -> CookieStore:
         """Return a store with the cookies of a Netscape ``cookies.txt``, such as ``curl -c`` writes.
 
-        Expired cookies are left out.
+        Left out are expired cookies, and those for all hosts of a public suffix: they were never anybody's to set.
+        A warning tells how many of the latter there were.
 
         Args:
             path: the file.
@@ -312,9 +305,10 @@ class CookieStore(JudgedJar):
         """
         store = cls(policy)
         cookies = netscape.read(path)
+        foresee(cookies)
         with store._cookies_lock:
             for cookie in cookies:
-                store._set_cookie(cookie)
+                store._index.set(cookie)  # as it was sent; requests' way with quotes is for what callers set
         return store
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -328,10 +322,9 @@ class CookieStore(JudgedJar):
         netscape.write(path, self._snapshot())
 
     def __getstate__(self) -> dict[str, Any]:
-        with self._cookies_lock:
-            cookies = {domain: copy_paths(paths) for domain, paths in self._index.domains.items()}
-        return {"_policy": self._policy, "_cookies": cookies}
+        return {"_policy": self._policy, "_max_cookies": self._max_cookies, "_cookies": self._copied()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._policy = state["_policy"]
+        self._max_cookies = state["_max_cookies"]
         self._set_up(state["_cookies"])

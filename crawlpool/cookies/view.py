@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 import time
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from requests.cookies import RequestsCookieJar
 
+from crawlpool.cookies.asking import sendable
+from crawlpool.cookies.incoming import lies_over
 from crawlpool.cookies.jar import JudgedJar, cookie_of
-from crawlpool.cookies.match import Domains, Facts, Paths, rules_for, select, walk
+from crawlpool.cookies.match import Domains, Key, Where, matching, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from http.cookiejar import CookiePolicy
 
-    from crawlpool.cookies.incoming import Incoming, Key
+    from crawlpool.cookies.incoming import Incoming
     from crawlpool.cookies.store import CookieStore
 
 # Judges the cookies that the caller gave with the request, as requests does: it merges them into a jar with this
@@ -40,8 +43,12 @@ class RequestCookies(JudgedJar):
     path and name the own one wins. All that is written goes to the own part, never into the store: cookies of a
     response that are extracted here, too. To make one costs nothing by the number of cookies stored.
 
-    Two things differ from the merged copy. Cookies that the store got or lost after the request was prepared are
-    seen. And the store's cookies are judged by the store's policy where requests uses the standard one.
+    Three things differ from the merged copy. Cookies that the store got or lost after the request was prepared are
+    seen. The store's cookies are judged by the store's policy where requests uses the standard one. And an own cookie
+    without a domain goes to the host that the request was made for and to no other that a redirect leads to, nor from
+    https down to http: requests sends it everywhere.
+
+    In a header the own cookies come after the store's of the same length of path.
 
     Args:
         store: the shared store.
@@ -59,8 +66,7 @@ class RequestCookies(JudgedJar):
         self._cookies_lock = threading.RLock()
         self._cookies: Domains = {}  # the own part
         self._hidden: set[Key] = set()  # the store's cookies that were removed here
-        # Store domains below this rank stand before the own part's in a header, others after: as in a merged copy.
-        self._rank = store._next_rank
+        self._home: Where | None = None  # whom the first header was for: own cookies without a domain are its alone
         if own:
             self._add(own)
 
@@ -74,30 +80,19 @@ class RequestCookies(JudgedJar):
 
     # Reading
 
-    def _merge(self, shared: list[tuple[float, str, Paths]]) -> Domains:
-        """Return the own cookies laid over ``shared``, in the order of a merged copy. ``shared`` is used up."""
-        merged: Domains = {}
-        younger: Domains = {}
-        for rank, domain, paths in shared:
-            if any(paths.values()):  # a merged copy doesn't have the places that the store keeps for emptied domains
-                (merged if rank < self._rank else younger)[domain] = paths
-        for domain in self._cookies:
-            if domain not in merged:
-                merged[domain] = younger.pop(domain, {})
-        merged.update(younger)
+    def _all(self) -> Domains:
+        """Return the own cookies laid over the store's, in dicts of their own."""
+        merged: Domains = {} if self._store is None else self._store._copied()
         for domain, path, name in self._hidden:
             merged.get(domain, {}).get(path, {}).pop(name, None)
         for domain, paths in self._cookies.items():
             for path, names in paths.items():
-                merged[domain].setdefault(path, {}).update(names)
+                merged.setdefault(domain, {}).setdefault(path, {}).update(names)
         return merged
-
-    def _all(self) -> Domains:
-        return _copy_all(self._cookies) if self._store is None else self._merge(self._store._part_of_all())
 
     def __iter__(self) -> Iterator[Cookie]:  # type: ignore[override]  # as in any CookieJar
         """Iterate over the cookies of this moment, the own ones over the store's."""
-        return iter(list(walk(self._cookies if self._store is None else self._all())))
+        return iter(list(walk(self._all())))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -109,22 +104,33 @@ class RequestCookies(JudgedJar):
             return not len(self)
         return (self._store is None or self._store.is_empty) and not any(True for _ in walk(self._cookies))
 
-    def _has_nothing_for(self, request: Any) -> bool:
-        return not self._cookies and (self._store is None or self._store._has_nothing_for(request))
+    @property
+    def _is_bare(self) -> bool:
+        return not self._cookies and (self._store is None or self._store.is_empty)
 
-    def _cookies_for_request(self, request: Any) -> list[Cookie]:
-        if self._store is not None and not self._cookies and not self._hidden:
-            return self._store._judged_for(request, self._policy)
-        facts = Facts(request, int(time.time()))
-        shared = self._store._part_for(request, self._policy) if self._store is not None else []
-        going = select(rules_for(self._own_policy, facts), self._cookies.items())
-        if shared:
-            part = ((domain, paths) for _, domain, paths in shared)
-            going += select(rules_for(self._policy, facts), part)
-        ids = {id(cookie) for cookie in going}
-        in_order = [cookie for cookie in walk(self._merge(shared)) if id(cookie) in ids]
+    def _going(self, where: Where, request: Any) -> list[Cookie]:
+        if self._home is None:
+            self._home = where
+        shared = [] if self._store is None else self._store._matching(where)
+        if not (self._cookies or self._hidden):
+            return [cookie for _, cookie in sendable(self._policy, shared, request)]
         self._purge_own()
-        return in_order
+        own = [entry for entry in matching(self._cookies, where, time.time()) if entry[0][0] or self._is_home(where)]
+        if len(own) > 1:
+            place = {id(cookie): n for n, cookie in enumerate(walk(self._cookies))}
+            own.sort(key=lambda entry: place[id(entry[1])])
+        shared = [entry for entry in shared if entry[0] not in self._hidden and not self._owns(*entry[0])]
+        going = sendable(self._policy, shared, request)
+        going = going + sendable(self._own_policy, own, request)
+        going.sort(key=lambda entry: -len(entry[0][1]))
+        return [cookie for _, cookie in going]
+
+    def _owns(self, domain: str, path: str, name: str) -> bool:
+        return name in self._cookies.get(domain, {}).get(path, {})
+
+    def _is_home(self, where: Where) -> bool:
+        home = self._home
+        return home is None or (home.host == where.host and (where.is_secure or not home.is_secure))
 
     def copy(self) -> RequestCookies:
         """Return a view on the same store with copies of the own cookies."""
@@ -133,7 +139,7 @@ class RequestCookies(JudgedJar):
         new._cookies_lock = threading.RLock()
         new._cookies = _copy_all(self._cookies)
         new._hidden = set(self._hidden)
-        new._rank = self._rank
+        new._home = self._home
         return new
 
     # Changing
@@ -196,13 +202,21 @@ class RequestCookies(JudgedJar):
                 del self._cookies[cookie.domain][cookie.path][cookie.name]
 
     def _apply(self, incoming: Incoming) -> None:
-        for domain, path, name in incoming.gone:
-            try:
-                self.clear(domain, path, name)
-            except KeyError:
-                continue
         for cookie in incoming.cookies:
-            self.set_cookie(cookie)
+            if not incoming.is_secure and not self._may_take(cookie):
+                continue
+            if not incoming.is_gone(cookie):
+                super().set_cookie(cookie)
+                continue
+            with contextlib.suppress(KeyError):
+                self.clear(cookie.domain, cookie.path, cookie.name)
+
+    def _may_take(self, cookie: Cookie) -> bool:
+        """Tell whether a cookie that came by an insecure way leaves each ``Secure`` one alone."""
+        shared = [] if self._store is None else self._store._in_the_way(cookie)
+        if any(key not in self._hidden and not self._owns(*key) for key in shared):
+            return False
+        return not any(lies_over(cookie, kept) for kept in walk(self._cookies))
 
     def _stand_alone(self) -> None:
         """Become a plain merged copy, for what can't be told by keys; no request of requests' own needs it."""

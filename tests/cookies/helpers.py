@@ -15,7 +15,7 @@ import pytest
 import requests
 from requests.cookies import MockRequest, MockResponse, RequestsCookieJar, get_cookie_header
 
-from crawlpool.cookies import index, netscape, store, view
+from crawlpool.cookies import asking, index, jar, netscape, store, view
 from crawlpool.cookies.match import walk
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def posed_time() -> Iterator[PosedTime]:
     """Let the standard library's cookies and ours see a posed time."""
     posed = PosedTime()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (http.cookiejar, index, netscape, store, view):
+        for module in (http.cookiejar, asking, index, jar, netscape, store, view):
             patch.setattr(module, "time", posed)
         yield posed
 

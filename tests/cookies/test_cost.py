@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from requests.cookies import MockRequest
 
-from crawlpool.cookies import CookieStore, RequestCookies, jar
+from crawlpool.cookies import CookieStore, RequestCookies, asking, match
 from tests.cookies.helpers import NOW_S, posed_time, prepared, raw
 
 URL = "http://www.example.com/a/b"
@@ -110,7 +110,8 @@ def test_nothing_is_made_for_a_host_without_cookies(monkeypatch: pytest.MonkeyPa
     """No stand-in for the request is made, and no policy asked, where the store has nothing for the host."""
     policy = Counting()
     store = with_others(10, policy)
-    monkeypatch.setattr(jar, "MockRequest", None)
+    for module in (asking, match):
+        monkeypatch.setattr(module, "MockRequest", None)
     assert store.header_for(prepared("http://nothing.example/")) is None
     assert RequestCookies(store).header_for(prepared("http://nothing.example/")) is None
     assert CookieStore().header_for(prepared(URL)) is None
@@ -119,7 +120,8 @@ def test_nothing_is_made_for_a_host_without_cookies(monkeypatch: pytest.MonkeyPa
 
 def test_nothing_is_made_for_a_response_without_cookies(monkeypatch: pytest.MonkeyPatch) -> None:
     """No stand-in for request and response is made where no ``Set-Cookie`` came."""
-    monkeypatch.setattr(jar, "MockRequest", None)
+    for module in (asking, match):
+        monkeypatch.setattr(module, "MockRequest", None)
     store = CookieStore()
     store.take_from(raw([]), prepared(URL))
     RequestCookies(store).take_from(raw([]), prepared(URL))

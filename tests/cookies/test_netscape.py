@@ -58,7 +58,7 @@ SESSION = (None, True)  # expires, discard
         (".example.com\tFALSE\t/\tFALSE\t0\ta\t1", (*HOST, *SESSION, "a", "1", False)),
         ("example.com\tFALSE\t/\tFALSE\t0\ta\t", (*HOST, *SESSION, "a", "", False)),
         ("example.com\tFALSE\t/\tFALSE\t0\ta", (*HOST, *SESSION, "a", "", False)),
-        ("example.com\tFALSE\t/\tFALSE\t0\t\tbare", (*HOST, *SESSION, "bare", None, False)),
+        ("example.com\tFALSE\t/\tFALSE\t0\t\tbare", (*HOST, *SESSION, "", "bare", False)),
         (
             f"example.com\tFALSE\t/\tFALSE\t{FUTURE}.75\ta\tx=y; z\x85\xe9 #",
             (*HOST, FUTURE, False, "a", "x=y; z\x85\xe9 #", False),
@@ -73,11 +73,11 @@ SESSION = (None, True)  # expires, discard
         ),
         (
             "localhost\tFALSE\t/\tFALSE\t0\ta\t1",
-            ("localhost.local", False, "/", False, *SESSION, "a", "1", False),
+            ("localhost", False, "/", False, *SESSION, "a", "1", False),
         ),
         (
             ".localhost\tTRUE\t/\tFALSE\t0\ta\t1",
-            ("localhost.local", False, "/", False, *SESSION, "a", "1", False),
+            ("localhost", False, "/", False, *SESSION, "a", "1", False),
         ),
         ("127.0.0.1\tFALSE\t/\tFALSE\t0\ta\t1", ("127.0.0.1", False, "/", False, *SESSION, "a", "1", False)),
         ("#AnyHost_\tFALSE\t/\tFALSE\t0\ta\t1", ("", False, "/", False, *SESSION, "a", "1", False)),
@@ -99,6 +99,31 @@ def test_comments_blank_lines_mark_and_expired_cookies_are_passed_over(file: pat
     assert store.get_dict() == {"sid": "1"}
     file.write_bytes(b"")
     assert CookieStore.load(file).is_empty
+
+
+def test_cookies_of_public_suffixes_are_left_out_and_told(file: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file's cookies for all of a public suffix are left out, with one warning; a host's own stay."""
+    lines = [
+        ".co.uk\tTRUE\t/\tFALSE\t0\tsuper\ts3cret-login-token",
+        "github.io\tFALSE\t/\tFALSE\t0\town\t1",
+        ".user.github.io\tTRUE\t/\tFALSE\t0\tshared\t2",
+        ".github.io\tTRUE\t/\tFALSE\t0\tsuper\t3",
+    ]
+    file.write_text("\n".join(lines))
+    assert CookieStore.load(file).get_dict() == {"own": "1", "shared": "2"}
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and record.name == "crawlpool.cookies"
+    assert (record.__dict__["cookies"], record.__dict__["line"]) == (2, 1)
+    assert SECRET not in str(record.__dict__)
+
+
+def test_value_with_quotes_goes_out_as_it_came(file: pathlib.Path) -> None:
+    """Escaped quotes, which requests doesn't show, are written and read back: the header is the same after it."""
+    store = CookieStore()
+    store.take(['q="a\\"b"'], "http://example.com/")
+    store.save(file)
+    assert CookieStore.load(file).header_for("http://example.com/") == store.header_for("http://example.com/")
+    assert store.header_for("http://example.com/") == 'q="a\\"b"'
 
 
 SECRET = "s3cret-login-token"
@@ -149,24 +174,25 @@ def test_unreadable_file_is_named(tmp_path: pathlib.Path) -> None:
 def test_file_is_written_as_curl_writes_it(file: pathlib.Path) -> None:
     """The lines are those of the format: prefix, flags, 0 for a session cookie, the stored order."""
     store = written(
-        create_cookie("sid", "1", domain="example.com", rest={}),
+        create_cookie("sid", "1", domain="example.com", rest={}),  # requests sends it to subdomains, too
         create_cookie("all", "2", domain=".example.com", path="/p", secure=True, expires=FUTURE, discard=False),
         create_cookie("old", "3", domain="example.com", expires=5),
         create_cookie("any", "4", rest={}),
         create_cookie("l", "5", domain="localhost.local", rest={"httponly": None}),
-        create_cookie("i", "6", domain="intranet.local", rest={}),
+        create_cookie("i", "6", domain="127.0.0.1", rest={}),
     )
+    store.take(["own=7"], "http://intranet.local/")
     store.save(file)
     header, lines = file.read_text().split("\n\n")
     assert header.splitlines()[0] == "# Netscape HTTP Cookie File"
     assert all(line.startswith("#") for line in header.splitlines())
     assert lines.splitlines() == [
-        "example.com\tFALSE\t/\tFALSE\t0\tsid\t1",
+        ".example.com\tTRUE\t/\tFALSE\t0\tsid\t1",
         f"#HttpOnly_.example.com\tTRUE\t/p\tTRUE\t{FUTURE}\tall\t2",
         "#AnyHost_\tFALSE\t/\tFALSE\t0\tany\t4",
         "#HttpOnly_localhost\tFALSE\t/\tFALSE\t0\tl\t5",
-        "intranet\tFALSE\t/\tFALSE\t0\ti\t6",
-        "intranet.local\tFALSE\t/\tFALSE\t0\ti\t6",
+        "127.0.0.1\tFALSE\t/\tFALSE\t0\ti\t6",
+        "intranet.local\tFALSE\t/\tFALSE\t0\town\t7",
     ]
 
 
@@ -182,7 +208,8 @@ def test_file_is_written_as_curl_writes_it(file: pathlib.Path) -> None:
         ({"domain": "exa\tmple.com"}, "its domain has a tab, a line break or a NUL in it"),
         ({"domain": "#example.com"}, "its domain begins with #"),
         ({"name": "a\nb"}, "its name has a tab, a line break or a NUL in it"),
-        ({"name": ""}, "it has no name"),
+        ({"name": "", "value": ""}, "it has neither name nor value"),
+        ({"domain": "."}, "its domain is empty"),
     ],
 )
 def test_cookie_that_can_not_be_written_is_named(file: pathlib.Path, changes: dict[str, Any], message: str) -> None:
@@ -246,7 +273,15 @@ def test_symbolic_link_stays_one(tmp_path: pathlib.Path) -> None:
 
 
 field = st.text(st.characters(max_codepoint=255, exclude_characters="\t\n\r\0"), max_size=12)
-domains = st.sampled_from(["", "example.com", ".example.com", "127.0.0.1", "localhost.local", "web.local", "a.b.local"])
+domains = st.sampled_from(["", "example.com", ".example.com", "127.0.0.1", "localhost", "web.local", "a.b.local"])
+
+
+def host_only(cookie: Cookie) -> Cookie:
+    """Return ``cookie`` as a server sets it: without a dot before its domain it is one host's."""
+    cookie.domain_specified = cookie.domain.startswith(".")
+    return cookie
+
+
 made = st.builds(
     lambda name, value, domain, path, secure, expires, rest: create_cookie(
         name, value, domain=domain, path="/" + path, secure=secure, expires=expires, discard=expires is None, rest=rest
@@ -258,22 +293,19 @@ made = st.builds(
     st.booleans(),
     st.one_of(st.none(), st.integers(int(NOW_S) + 1, 10**17)),
     st.sampled_from([{}, {"HttpOnly": None}]),
-)
+).map(host_only)
 
 
 @given(st.lists(made, max_size=8), st.sampled_from([None, "bare"]))
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, given: Any, bare: str | None) -> None:
     """Every cookie that can be written comes back the same, in the same order, and nothing else does."""
     if bare:
-        given = [*given, create_cookie(bare, "", domain="example.com", rest={})]
-        given[-1].value = None
+        given = [*given, host_only(create_cookie("", bare, domain="example.com", rest={}))]
     path = tmp_path_factory.getbasetemp() / "round-trip.txt"
     with posed_time():
         store = written(*given)
         store.save(path)
         again = CookieStore.load(path)
-        for cookie in store:  # requests makes host-only cookies without saying so; the format says it by the dot
-            cookie.domain_specified = cookie.domain.startswith(".")
         assert [facts(cookie) for cookie in again] == [facts(cookie) for cookie in store]
         again.save(path)
         assert contents(CookieStore.load(path)) == contents(again)

@@ -33,7 +33,7 @@ class Guarded(CookieIndex):
     lock: Any = None
 
     def __getattribute__(self, name: str) -> Any:
-        if name not in ("count", "next_rank", "_ticks", "lock") and self.lock is not None:
+        if name not in ("count", "lock") and self.lock is not None:
             assert self.lock._is_owned(), f"{name} was used without the lock"
         return super().__getattribute__(name)
 

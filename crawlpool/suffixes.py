@@ -1,0 +1,73 @@
+"""Which names belong to one registrant, by the Public Suffix List: for cookies, and for shards.
+
+The list is that of publicsuffix.org as the library ``publicsuffixlist`` ships it: its ICANN section and its private one
+(``github.io``), with wildcards and exceptions. Nothing is ever downloaded. It is read at the first question that needs
+it; each answer is remembered.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+# As WHATWG's URL standard tells (section 3.5): a host whose last label is a number is an IPv4 address or invalid.
+_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?\Z")
+
+#: A name that is longer is no name of DNS (RFC 1035, section 2.3.4), and nobody's domain is sought in it.
+MAX_NAME = 253
+
+
+def is_address(host: str) -> bool:
+    """Tell whether ``host`` is an IP address, in whatever notation, and so has no domain above it.
+
+    Args:
+        host: as in a URL, an IPv6 address with its brackets or without.
+
+    Thread-safe.
+    """
+    return ":" in host or host.startswith("[") or _NUMBER.search(host) is not None
+
+
+@functools.lru_cache(maxsize=8192)
+def registrable_domain(host: str) -> str:
+    """Return what ``host`` counts under: the public suffix that it lies in, and one label more.
+
+    An address, and a name that has no registrable domain (``localhost``, ``co.uk``), counts as itself.
+
+    Args:
+        host: as in a URL, without a port; letters of any case, a dot at its end or none.
+
+    Thread-safe.
+    """
+    name = host.rstrip(".").lower()
+    if is_address(name) or "." not in name or len(name) > MAX_NAME:
+        return name
+    found = _list().privatesuffix(name)
+    return name if found is None else str(found)
+
+
+@functools.lru_cache(maxsize=8192)
+def is_public_suffix(name: str) -> bool:
+    """Tell whether anybody can register a name right under ``name``: ``com``, ``co.uk``, ``github.io``.
+
+    A name without dots is always one; so the list says by its default rule ``*``.
+
+    Args:
+        name: in ASCII (``xn--…``) or not, of any case, a dot at its end or none.
+
+    Thread-safe.
+    """
+    name = name.rstrip(".").lower()
+    if not name or is_address(name) or len(name) > MAX_NAME:
+        return False
+    return "." not in name or bool(_list().is_public(name))
+
+
+@functools.lru_cache(maxsize=1)
+def _list() -> Any:
+    # Here: a crawl that meets no Domain attribute needs none of its 10,000 rules. Two threads may read it at once, and
+    # one of the two is then forgotten.
+    from publicsuffixlist import PublicSuffixList
+
+    return PublicSuffixList()

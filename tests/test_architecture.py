@@ -27,10 +27,10 @@ from tests.house import (
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
-        "_version errors clock config disk limits models record redact events robots_tag trail",
+        "_version errors clock config disk escape limits models record redact redactor events robots_tag trail",
         "cookies retry decode politeness robots digests",
         "transport environment",
-        "session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
+        "auth session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
         "redirects",
         "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl "
         "leg settle books runs attend seen plan evidence audit turns names idlers findings control steering later "
@@ -45,9 +45,11 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
 ARROWS: dict[str, set[str]] = {
     # floor 0
     "config": {"errors"},
+    "events": {"redactor"},
     "limits": {"config"},
     "models": {"errors", "record", "redact"},
-    "record": {"clock", "errors", "redact", "robots_tag"},
+    "record": {"clock", "errors", "escape", "redact", "robots_tag"},
+    "redactor": {"config", "escape", "redact"},
     "trail": {"record"},
     # floor 3
     "download": {"exchange", "layers", "shared"},
@@ -55,8 +57,8 @@ ARROWS: dict[str, set[str]] = {
     "layers": {"defaults", "prepare", "shared"},
     "pool_options": {"verbs"},
     "pool": {"defaults", "download", "fork", "prepare", "session", "shared", "sites", "verbs"},
-    "redirects": {"layers"},
-    "session": {"exchange", "lane", "layers", "prepare", "redirects", "shared"},
+    "redirects": {"auth", "layers"},
+    "session": {"auth", "exchange", "lane", "layers", "prepare", "redirects", "shared"},
     "shared": {"defaults", "sites"},
     "sites": {"prepare"},
     # floor 4
@@ -101,7 +103,6 @@ SHORT = {
     f"{PACKAGE}._version",
     f"{PACKAGE}.cli.answer",
     f"{PACKAGE}.politeness.window",
-    f"{PACKAGE}.redact",
     f"{PACKAGE}.retry.retry_after",
 }
 

@@ -160,7 +160,7 @@ class LayeredSession(requests.Session):
         try:
             return super().get_adapter(url)
         except InvalidSchema as error:
-            conceal((error,))
+            conceal((error,), url)
             raise
 
     def engine_adapter(self, exchange: Exchange) -> Any:

@@ -18,6 +18,8 @@ _USERINFO_IN_TEXT = re.compile(r"(?:^|(?<=[\s:'\"(<=,]))//[^/?# \t\r\n]*@")
 # What parsers take for the userinfo of a URL that is requested: it ends at a backslash, too, as the authority does.
 _LOGIN = re.compile(r"(\s*https?://)([^\\/?#]*)@", re.IGNORECASE)
 
+_LONG_WORD = re.compile(r"\w{3,}")
+
 
 def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
     """Return an http or https URL without its userinfo, and user and password where it has some.
@@ -49,17 +51,25 @@ def hide(text: str) -> str:
     return f"{text[:start]}***@{text[last + 1 :]}"
 
 
-def conceal(errors: Iterable[BaseException]) -> None:
-    """Take what may be a URL's userinfo out of the texts of exceptions, for they come out in logs and tracebacks.
+def conceal(errors: Iterable[BaseException], url: str) -> None:
+    """Take what may be the userinfo of a URL out of the texts of exceptions, which come out in logs and tracebacks.
 
     Args:
         errors: an exception and what it was made of, as ``crawlpool.errors.causes`` gives them.
+        url: what could not be requested.
     """
+    # A parser may have taken a part of it for a host, and say so.
+    words = _LONG_WORD.findall(url[: max(url.rfind("@"), 0)].partition("//")[2])
+
+    def shown(text: str) -> str:
+        text = hide(text)
+        return "the URL can't be taken apart" if any(word in text for word in words) else text
+
     for error in errors:
-        error.args = tuple(hide(arg) if isinstance(arg, str) else arg for arg in error.args)
+        error.args = tuple(shown(arg) if isinstance(arg, str) else arg for arg in error.args)
         location = getattr(error, "location", None)  # where urllib3's LocationParseError keeps it besides
         if isinstance(location, str):
-            error.location = hide(location)  # type: ignore[attr-defined]
+            error.location = shown(location)  # type: ignore[attr-defined]
 
 
 def redact_url(url: str) -> str:

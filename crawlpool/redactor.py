@@ -23,15 +23,15 @@ HIDDEN = "***"
 _MOST_NAME = 64
 _DEEPEST = 4
 _OF_LINES = ("exception", "stack")  # what structlog calls a traceback
-# The name of a key in whatever text: after "?", "&", ";" or "#", themselves or percent-encoded, as they are in a URL that
-# is another one's value. A name is short, and a value is looked at only where it is to go: the work grows with the length
-# of the text alone.
+# The name of a key in whatever text: after "?", "&", ";" or "#", themselves or percent-encoded, as they are in a URL
+# that is another one's value. A name is short, and a value is looked at only where it is to go: the work grows with the
+# length of the text alone.
 _KEY = re.compile(
     r"((?<=[?&;#])[^=&;#?%\s\"'<>]{0,64}(?:%[0-9A-Fa-f]{2}[^=&;#?%\s\"'<>]{0,16}){0,8}"
     r"|(?<=%3[FBfb])[A-Za-z0-9_.\[\]-]{1,64}|(?<=%2[36])[A-Za-z0-9_.\[\]-]{1,64})(?:=|%3[Dd])"
 )
-# It ends where the next key may begin, and where the URL may end. Rather too much is cut than too little: an encoded "&"
-# may be part of a value.
+# It ends where the next key may begin, and where the URL may end. Rather too much is cut than too little: an encoded
+# "&" may be part of a value.
 _VALUE = re.compile(r"(?:[^&;#\s\"'<>]|'(?![\s),:.\]}]|$))+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
@@ -83,8 +83,10 @@ class Redactor:
             return text
         shown, at = [], 0
         for found in _KEY.finditer(text):
+            if found.start() < at or not self.is_secret(found[1]):
+                continue  # what lies in a value that goes isn't looked at
             value = _VALUE.match(text, found.end())
-            if found.start() >= at and value is not None and self.is_secret(found[1]):
+            if value is not None:
                 shown += [text[at : found.end()], HIDDEN]
                 at = value.end()
         return "".join([*shown, text[at:]])

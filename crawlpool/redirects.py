@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 import requests
 from requests.models import REDIRECT_STATI
 from requests.utils import select_proxy
+from urllib3.util import parse_url
 
 from crawlpool.auth import given_by_auth, noted, take_back
-from crawlpool.errors import causes
 from crawlpool.layers import LayeredSession
 from crawlpool.politeness import ExitProxies
-from crawlpool.redact import conceal, one_line, split_login
+from crawlpool.redact import hide, one_line, split_login
 
 #: What tells of a body goes with it (Fetch, "request-body-header name"; RFC 9110, section 15.4, point 6).
 _OF_BODY = ("content-", "transfer-encoding", "trailer")
@@ -43,7 +43,7 @@ class RedirectingSession(LayeredSession):
             return None
         with redirect_errors():
             target = super().get_redirect_target(resp)
-        return target if target is None or "@" not in target else _without_login(target)
+            return target if target is None or "@" not in target else _without_login(target)
 
     def rebuild_method(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """Choose the method as requests does, and leave the call's own cookies behind where the origin is another."""
@@ -125,12 +125,20 @@ def redirect_errors() -> Iterator[None]:
     except requests.RequestException:
         raise
     except ValueError as error:
-        conceal(causes(error))
         raise requests.exceptions.InvalidURL(f"the redirect's target is no URL: {one_line(str(error))}") from error
 
 
 def _without_login(target: str) -> str:
-    """Return a Location without userinfo: of an absolute reference, and of one that has its scheme from the request."""
-    if target.startswith("//"):
-        return split_login(f"http:{target}")[0].removeprefix("http:")
-    return split_login(target)[0]
+    """Return a Location without userinfo: of an absolute reference, and of one that has its scheme from the request.
+
+    Raises:
+        requests.exceptions.InvalidURL: for what is no URL; sending it would say so, and show what may be a login.
+    """
+    whole = f"http:{target}" if target.startswith("//") else target
+    clean = split_login(whole)[0]
+    try:
+        parse_url(whole)
+    except ValueError:
+        shown = one_line(hide(target), 100)
+        raise requests.exceptions.InvalidURL(f"the redirect's target is no URL: {shown!r}") from None
+    return clean if whole is target else clean.removeprefix("http:")

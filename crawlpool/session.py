@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from crawlpool.transport.base import Exchange, Lane
     from crawlpool.transport.inbox import Inbox
 
+_IS_HTTP = re.compile(r"https?://", re.IGNORECASE)
 _PLAIN = requests.Session  # the class itself: what the name means may be replaced while we run
 _REQUESTS_SEND = _PLAIN.send
 
@@ -81,8 +83,10 @@ class Session(RedirectingSession):
             prepared.prepare(**parts)
         except Exception as error:
             if "@" in str(url):
-                conceal(causes(error))
+                conceal(causes(error), str(url))
             raise
+        if "@" in (prepared.url or "") and not _IS_HTTP.match(prepared.url or ""):
+            self.get_adapter(prepared.url or "")  # where there is none, its error shows no login; those of others might
         return prepared
 
     @staticmethod

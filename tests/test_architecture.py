@@ -30,8 +30,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "_version errors clock config disk escape limits models record redact redactor events robots_tag trail",
         "cookies retry decode politeness robots digests",
         "transport environment",
-        "auth session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
-        "redirects",
+        "session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
+        "auth redirects",
         "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl "
         "leg settle books runs attend seen plan evidence audit turns names idlers findings control steering later "
         "owing stock ledger tidings",

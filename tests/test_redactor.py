@@ -20,10 +20,10 @@ values = st.text(st.characters(codec="ascii", categories=["L", "N"], include_cha
 
 
 @pytest.fixture
-def records(caplog: pytest.LogCaptureFixture) -> Iterator[list[logging.LogRecord]]:
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """Give what the library logs."""
     with caplog.at_level(logging.DEBUG, "crawlpool"):
-        yield caplog.records
+        yield caplog
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,13 @@ def test_the_words_can_be_chosen() -> None:
 def test_it_is_a_processor_of_structlog() -> None:
     """Texts in lists and mappings are looked at; numbers, exceptions and keys stay; controls are escaped."""
     error = ValueError("x")
-    event: dict[str, Any] = {"event": "e\x1b", "url": "/?key=a", "n": 3, "exc_info": error, "deep": [{"u": ("/?key=a",)}]}
+    event: dict[str, Any] = {
+        "event": "e\x1b",
+        "url": "/?key=a",
+        "n": 3,
+        "exc_info": error,
+        "deep": [{"u": ("/?key=a",)}],
+    }
     done = Redactor()(None, "info", {**event, "exception": "one\ntwo\x07"})
     assert done == {
         "event": "e\\u001b", "url": "/?key=***", "n": 3, "exc_info": error, "deep": [{"u": ("/?key=***",)}],
@@ -92,7 +98,7 @@ def test_it_is_a_processor_of_structlog() -> None:
     }  # fmt: skip
 
 
-def test_the_library_s_own_lines_go_through_it(records: list[logging.LogRecord]) -> None:
+def test_the_library_s_own_lines_go_through_it(logged: pytest.LogCaptureFixture) -> None:
     """Whatever handlers an application has; the words hold for the process, and can be set back."""
     happened = RetryScheduled(f"http://u:{SECRET}@h/?token={SECRET}&room=1", "GET", 1, 0.5, "status 503")
     emit(logger("retry"), "info", happened)
@@ -102,13 +108,15 @@ def test_the_library_s_own_lines_go_through_it(records: list[logging.LogRecord])
     finally:
         redact_keys(before)
     assert before == SECRET_WORDS
-    assert [record.url for record in records] == [  # type: ignore[attr-defined]
+    assert [record.url for record in logged.records] == [  # type: ignore[attr-defined]
         "http://***@h/?token=***&room=1",
         f"http://***@h/?token={SECRET}&room=***",
     ]
 
 
-@pytest.mark.parametrize("piece", ["?token=", "?a%3Da%26", "&", "%3F", "?" + "a" * 60, "?a%20%20%20%20%20%20%20%20", "?key='"])
+@pytest.mark.parametrize(
+    "piece", ["?token=", "?a%3Da%26", "&", "%3F", "?" + "a" * 60, "?a%20%20%20%20%20%20%20%20", "?key='"]
+)
 def test_a_hostile_text_costs_no_more_than_its_length(piece: str) -> None:
     """A megabyte takes a moment."""
     text = (piece * (1_000_000 // len(piece) + 1))[:1_000_000]

@@ -172,8 +172,8 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     option(group, "--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True,
            help="Text, or one JSON object a line.")
     option(group, "--redact-keys", type=Words("WORD"),
-           help="Keys of URLs' queries whose values the log shows as ***; 'default' stands for the usual ones (token, key, "
-           "sig, …), 'none' for no key.  [default: default]")
+           help="Keys of URLs' queries whose values the log shows as ***; 'default' stands for the usual ones (token, "
+           "key, sig, …), 'none' for no key.  [default: default]")
     option(group, "--control", type=click.Path(), metavar="PATH",
            help="Make a Unix socket there, by which 'crawlpool host' holds, skips or slows down single hosts while the "
            "run goes on, and 'crawlpool status' tells how far it is.")

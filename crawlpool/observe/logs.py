@@ -26,9 +26,7 @@ _JSON_TYPES = (str, int, float, list, tuple, dict)
 class TellingHandler(logging.Handler):
     """Hands log lines to a ``Telling``. Thread-safe; a line that can't be rendered is told as such and never raises."""
 
-    def __init__(
-        self, telling: Telling, *, has_tracebacks: bool = True, keys: Iterable[str] = SECRET_WORDS
-    ) -> None:
+    def __init__(self, telling: Telling, *, has_tracebacks: bool = True, keys: Iterable[str] = SECRET_WORDS) -> None:
         super().__init__()
         self._telling = telling
         self._redactor = Redactor(keys)

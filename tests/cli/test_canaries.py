@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import gzip
 import pathlib
 import socket
-from typing import Any
 
 import pytest
 
@@ -109,7 +107,11 @@ def test_a_job_that_fails_in_many_ways_tells_no_credential(
     site, job, said = Site(), tmp_path / "job", b""
     outputs = [word for name in ("results.jsonl", "pages.warc.gz", "bodies/", "-") for word in ("-o", name)]
     with SiteServer(site, hosts=("127.0.0.1", "127.0.0.2")) as server:
-        urls = [*(server.url(path) for path in PATHS), server.url("/", host="127.0.0.2"), server.url(f"/?token={QUERY}")]
+        urls = [
+            *(server.url(path) for path in PATHS),
+            server.url("/", host="127.0.0.2"),
+            server.url(f"/?token={QUERY}"),
+        ]
         options = given_to(server, tmp_path, monkeypatch)
         code, out, err = run("run", *urls, "--job", job, *outputs, "--record-headers", "all", *options, *tell)
         assert code == 4
@@ -169,7 +171,10 @@ def test_netrc_is_read_where_that_is_asked_for(
         assert not found_in(b"".join(site.given), NETRC)
         site.given.clear()
         assert run("run", *urls, "--ignore-robots", "--netrc", "--threads", "1")[0] == 0
-    assert [bool(found_in(one, NETRC)) for one in sorted(site.given, key=lambda one: b"127.0.0.2" in one)] == [False, True]
+    assert [bool(found_in(one, NETRC)) for one in sorted(site.given, key=lambda one: b"127.0.0.2" in one)] == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(

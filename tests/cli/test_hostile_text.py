@@ -113,9 +113,7 @@ def test_records_are_harmless_where_somebody_looks_at_them(crawled: tuple[pathli
 
 
 @pytest.mark.parametrize("command", [["explain"], ["cat", "--headers"]])
-def test_looking_at_one_url_obeys_no_server(
-    crawled: tuple[pathlib.Path, str, list[str]], command: list[str]
-) -> None:
+def test_looking_at_one_url_obeys_no_server(crawled: tuple[pathlib.Path, str, list[str]], command: list[str]) -> None:
     """Robots.txt, errors, redirects and headers on a terminal; through a pipe a header is byte for byte as it came."""
     job, _, urls = crawled
     code, shown = on_terminal(command[0], str(job), urls[0], *command[1:])

@@ -79,9 +79,9 @@ PATHS = "/ /login /away /dead /junk /busy /cut /broken /set /missing".split()
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Run the command in this process."""
-    return runner(capsys)
+    return runner(capfd)
 
 
 def given_to(server: SiteServer, folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:

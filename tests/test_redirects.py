@@ -23,7 +23,8 @@ from crawlpool.testing.certificates import Certificates
 pytestmark = pytest.mark.transports()
 
 CANARY = "c4n4ry"
-NEEDLES = (CANARY, base64.b64encode(f"ada:{CANARY}".encode()).decode().rstrip("="))
+#: The secret itself, as Basic auth has it, and whatever digest auth makes of it.
+NEEDLES = (CANARY, base64.b64encode(f"ada:{CANARY}".encode()).decode().rstrip("="), 'username="ada"')
 STATUSES = (301, 302, 303, 307, 308)
 MODES = ("get", "session", "stream", "download", "submit", "map", "crawl")
 

@@ -5,10 +5,40 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.redactor import SECRET_WORDS, Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, MutableMapping
 
 _STDLIB = logging.getLogger("crawlpool")
 _STDLIB.addHandler(logging.NullHandler())
+
+# What the loggers take secrets out with. Replaced as a whole: whoever logs reads it without a lock.
+_redactor = Redactor()
+
+
+def redact_keys(words: Iterable[str] = SECRET_WORDS) -> frozenset[str]:
+    """Set which query keys look secret in the library's log lines; return the words that did before.
+
+    It holds for the whole process, as logging does.
+
+    Args:
+        words: as ``Redactor`` takes them. Without any, all queries are logged as they are.
+
+    Raises:
+        ConfigError: for what is no words; nothing is changed then.
+
+    Thread-safe.
+    """
+    global _redactor
+    before, _redactor = _redactor, Redactor(words)
+    return before.keys
+
+
+def _redacted(log: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return _redactor(log, method, event)
 
 
 def logger(name: str) -> Any:
@@ -40,6 +70,7 @@ def _wrapped(name: str) -> Any:
         logging.getLogger(f"crawlpool.{name}"),
         processors=[
             structlog.stdlib.filter_by_level,
+            _redacted,
             structlog.stdlib.render_to_log_kwargs,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import requests
+from requests.exceptions import InvalidSchema
 from requests.hooks import default_hooks
 
 from crawlpool.defaults import OwnHeaders, OwnMapping
 from crawlpool.events import RetriesLeftToAdapter, emit, logger
+from crawlpool.redact import conceal
 from crawlpool.shared import Shared
 from crawlpool.transport._urllib3 import Urllib3Adapter
 from crawlpool.transport.connections import track
@@ -155,7 +157,11 @@ class LayeredSession(requests.Session):
                 if known.get(prefix) is not factory and prefix not in self._self_mounted:
                     self._adopt(prefix, factory())
             self._mounted = mounts
-        return super().get_adapter(url)
+        try:
+            return super().get_adapter(url)
+        except InvalidSchema as error:
+            conceal((error,), url)
+            raise
 
     def engine_adapter(self, exchange: Exchange) -> Any:
         """Return the adapter for an exchange if the pool's I/O thread moves its bytes, else ``None``."""

@@ -119,7 +119,7 @@ class RunOptions:
     retry: RetryPolicy | None = None
     max_redirects: int | None = None
     allow_redirects: bool = True
-    request: dict[str, Any] = dataclasses.field(default_factory=dict)
+    request: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     keeps_trail: bool = False
     keeps_wire: bool = False
 

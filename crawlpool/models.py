@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import ConfigError, CrawlPoolError, ErrorKind, TargetSkipped, kind_of
 from crawlpool.record import record_of, spans_of
-from crawlpool.redact import redact_text
+from crawlpool.redact import redact_text, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,6 +72,20 @@ class Target:
             raise ConfigError(f"priority={self.priority!r}: a target's priority is a number")
         if not self.method.isupper():
             object.__setattr__(self, "method", self.method.upper())
+
+    def __repr__(self) -> str:
+        """Show what isn't a default; of headers the names, of a body that there is one, and no login in a URL."""
+        shown = [repr(redact_url(self.url))]
+        for field in dataclasses.fields(self)[1:]:
+            value = getattr(self, field.name)
+            if value is None or value == field.default:
+                continue
+            if field.name == "headers":
+                value = sorted(str(name) for name in value)
+            elif isinstance(value, str):
+                value = redact_text(value)
+            shown.append(f"{field.name}={'…' if field.name in ('data', 'params') else repr(value)}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @classmethod
     def of(cls, value: str | Target) -> Target:

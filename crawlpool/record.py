@@ -9,11 +9,13 @@ from typing import Any
 
 from crawlpool.clock import iso_utc
 from crawlpool.errors import describe, kind_of
+from crawlpool.escape import json_bytes
 from crawlpool.redact import one_line, redact_input, redact_text, redact_url
 from crawlpool.robots_tag import may_have_tags, tags_of
 
 SCHEMA_VERSION = 1
 MAX_INPUT_CHARS = 2048
+HIDDEN = "***"
 
 #: Every key of a record with the value that means "unknown", in the order in which they are written.
 EMPTY: dict[str, Any] = {
@@ -87,7 +89,8 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
     Args:
         result: a ``crawlpool.Result``; the body of its response has been read.
         run: the ordinal of the run that writes the record.
-        headers: lower-case names of response headers to keep; ``None`` for none.
+        headers: lower-case names of response headers to keep; ``None`` for none. With ``EVERY_HEADER`` the values of
+            cookies are ``***``; they are kept where ``set-cookie`` is named.
 
     Returns:
         A new dict with the keys of ``EMPTY`` in their order. No value holds a credential of a URL's userinfo.
@@ -131,7 +134,10 @@ def record_of(result: Any, *, run: int = 1, headers: Container[str] | None = Non
         record["content_type"] = response.headers.get("content-type")
         record["not_modified"] = response.status_code == 304
         if headers is not None:
-            record["headers"] = {k.lower(): redact_text(v) for k, v in response.headers.items() if k.lower() in headers}
+            kept = {k.lower(): redact_text(v) for k, v in response.headers.items() if k.lower() in headers}
+            if headers is EVERY_HEADER and "set-cookie" in kept:  # who asks for all doesn't ask for this
+                kept["set-cookie"] = HIDDEN
+            record["headers"] = kept
         content = response._content
         if isinstance(content, bytes):
             record["bytes"] = len(content)
@@ -177,7 +183,7 @@ def to_line(record: dict[str, Any]) -> bytes:
         TypeError: when ``meta`` isn't JSON.
         ValueError: when it holds NaN or infinity, or refers to itself.
     """
-    return _encode(record).encode("utf-8", "backslashreplace") + b"\n"
+    return json_bytes(_encode(record)) + b"\n"
 
 
 #: What isn't the same in the record of each plain page, in the order of EMPTY; all the rest is as it stands there.
@@ -253,7 +259,7 @@ def _plain_line(result: Any, run: int) -> bytes | None:
         _bodies_json(result.bodies) if result.bodies else "[]",
         run,
     )
-    return line.encode("utf-8", "backslashreplace")
+    return json_bytes(line)
 
 
 _NUMBERS = (int, type(None))
@@ -269,7 +275,7 @@ def with_bodies(line: bytes, result: Any) -> bytes:
     if not result.bodies:
         return line
     before, _, after = line.rpartition(_NO_BODY)  # the last one: nothing but the run comes after it
-    return b'%s"body":%s%s' % (before, _bodies_json(result.bodies).encode("utf-8", "backslashreplace"), after)
+    return b'%s"body":%s%s' % (before, json_bytes(_bodies_json(result.bodies)), after)
 
 
 _NO_BODY = b'"body":[]'

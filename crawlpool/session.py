@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -10,14 +11,17 @@ from requests.cookies import cookiejar_from_dict, merge_cookies
 from requests.sessions import merge_hooks, merge_setting
 from requests.structures import CaseInsensitiveDict
 
+from crawlpool.auth import noted
 from crawlpool.clock import Deadline
 from crawlpool.config import check_cap, check_deadline
 from crawlpool.cookies import CookieStore, RequestCookies
+from crawlpool.errors import causes
 from crawlpool.exchange import receive, send_once, send_with_retries
 from crawlpool.lane import BlockingLane, EngineLane
 from crawlpool.layers import UNSET
 from crawlpool.politeness import ExitProxies
 from crawlpool.prepare import PLAIN_URL, PlainRequest, Plan, checked, merged
+from crawlpool.redact import conceal, split_login
 from crawlpool.redirects import RedirectingSession, names_proxy, redirect_errors
 from crawlpool.retry import RetryPolicy
 from crawlpool.shared import Call
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from crawlpool.transport.base import Exchange, Lane
     from crawlpool.transport.inbox import Inbox
 
+_IS_HTTP = re.compile(r"https?://", re.IGNORECASE)
 _PLAIN = requests.Session  # the class itself: what the name means may be replaced while we run
 _REQUESTS_SEND = _PLAIN.send
 
@@ -47,9 +52,11 @@ class Session(RedirectingSession):
         """Prepare a request with this session's settings, as requests does."""
         self._sync()
         now = self._synced
-        url: Any = request.url
+        url, login = self._split(request.url)
         site = self._shared.sites.of(url) if self._shared.sites.current else None
         auth = request.auth or (site.auth if site is not None else None)
+        if login is not None and not auth and not self.auth:
+            auth = login
         if self.trust_env and not auth and not self.auth and self._shared.environment.has_logins:
             auth = self._shared.environment.login_for(url)
         hooks = request.hooks
@@ -60,7 +67,7 @@ class Session(RedirectingSession):
         headers: Any = merge_setting(request.headers, self.headers, dict_class=CaseInsensitiveDict)
         if site is not None and site.headers:
             headers = merged(checked(self.headers), site.headers, request.headers)
-        prepared.prepare(
+        parts: dict[str, Any] = dict(
             method=request.method.upper() if request.method else request.method,
             url=url,
             files=request.files,
@@ -68,11 +75,26 @@ class Session(RedirectingSession):
             json=request.json,
             headers=headers,
             params=merge_setting(request.params, self.params),
-            auth=merge_setting(auth, self.auth),
+            auth=noted(merge_setting(auth, self.auth)),
             cookies=self._jar_for(request.cookies),
             hooks=merge_hooks(hooks, own_hooks),
         )
+        try:
+            prepared.prepare(**parts)
+        except Exception as error:
+            if "@" in str(url):
+                conceal(causes(error), str(url))
+            raise
+        if "@" in (prepared.url or "") and not _IS_HTTP.match(prepared.url or ""):
+            self.get_adapter(prepared.url or "")  # where there is none, its error shows no login; those of others might
         return prepared
+
+    @staticmethod
+    def _split(url: Any) -> tuple[Any, tuple[str, str] | None]:
+        """Return a URL without its login, and the login; what isn't text becomes it as requests has it."""
+        if isinstance(url, bytes):
+            url = url.decode("utf8")
+        return split_login(url if isinstance(url, str) else str(url)) if "@" in str(url) else (url, None)
 
     def _jar_for(self, cookies: Any) -> Any:
         jar = self.cookies
@@ -244,6 +266,9 @@ class Session(RedirectingSession):
         """Send a prepared request, following redirects and retrying; as ``requests.Session.send``."""
         if isinstance(request, requests.Request):
             raise ValueError("You can only send PreparedRequests.")
+        if "@" in (request.url or "") and split_login(request.url or "")[0] != request.url:
+            request = request.copy()  # it was prepared elsewhere; the login stands in its header by now
+            request.url = split_login(request.url or "")[0]
         call = kwargs.pop("call", None)
         if _PLAIN.send is not _REQUESTS_SEND:  # patched: by requests-mock, for one
             return _PLAIN.send(self, request, **kwargs)

@@ -11,7 +11,8 @@ from crawlpool.errors import CrawlPoolError, InputError
 from crawlpool.events import HostOrdered, emit, logger
 from crawlpool.leg import host_of
 from crawlpool.politeness import NOTHING, Order, Told
-from crawlpool.source.urls import hide, normalize
+from crawlpool.redact import hide
+from crawlpool.source.urls import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -27,11 +27,11 @@ from tests.house import (
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
-        "_version errors clock config disk limits models record redact events robots_tag trail",
+        "_version errors clock config disk escape limits models record redact redactor events robots_tag trail",
         "cookies retry decode politeness robots digests suffixes",
         "transport environment",
         "session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
-        "redirects",
+        "auth redirects",
         "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl "
         "leg settle books runs attend seen plan evidence audit turns names idlers findings control steering later "
         "owing stock ledger tidings",
@@ -45,9 +45,11 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
 ARROWS: dict[str, set[str]] = {
     # floor 0
     "config": {"errors"},
+    "events": {"redactor"},
     "limits": {"config"},
     "models": {"errors", "record", "redact"},
-    "record": {"clock", "errors", "redact", "robots_tag"},
+    "record": {"clock", "errors", "escape", "redact", "robots_tag"},
+    "redactor": {"config", "escape", "redact"},
     "trail": {"record"},
     # floor 1
     "cookies": {"suffixes"},
@@ -57,8 +59,8 @@ ARROWS: dict[str, set[str]] = {
     "layers": {"defaults", "prepare", "shared"},
     "pool_options": {"verbs"},
     "pool": {"defaults", "download", "fork", "prepare", "session", "shared", "sites", "verbs"},
-    "redirects": {"layers"},
-    "session": {"exchange", "lane", "layers", "prepare", "redirects", "shared"},
+    "redirects": {"auth", "layers"},
+    "session": {"auth", "exchange", "lane", "layers", "prepare", "redirects", "shared"},
     "shared": {"defaults", "sites"},
     "sites": {"prepare"},
     # floor 4
@@ -104,7 +106,6 @@ SHORT = {
     f"{PACKAGE}.cli.answer",
     f"{PACKAGE}.cookies.dates",
     f"{PACKAGE}.politeness.window",
-    f"{PACKAGE}.redact",
     f"{PACKAGE}.retry.retry_after",
 }
 

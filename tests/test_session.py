@@ -74,7 +74,8 @@ CALLS: dict[str, Call] = {
     "params as text": lambda s, v: seen(s.get(v.url("/a"), params="raw=1")),
     "quoting": lambda s, v: seen(s.get(v.url("/a b/ü?q=%zz#frag"))),
     "bytes url": lambda s, v: seen(s.get(v.url("/a").encode())),  # type: ignore[arg-type]
-    "userinfo": lambda s, v: seen(s.get(v.url("/a").replace("//", "//u:p@"))),
+    # But for the URL itself, in which requests leaves the login.
+    "userinfo": lambda s, v: seen(s.get(v.url("/a").replace("//", "//u:p@")))[::2],
     "headers": lambda s, v: seen(
         s.get(v.url("/a"), headers={"X-A": "1", "accept": "text/html", "Accept-Encoding": "x"})
     ),

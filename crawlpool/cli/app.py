@@ -37,9 +37,8 @@ from crawlpool.cli.status import status_command
 from crawlpool.cli.verify import verify_command
 from crawlpool.errors import ConfigError, CookieFileError, JobError, SinkError
 from crawlpool.observe import Telling
-from crawlpool.redact import one_line, redact_text
+from crawlpool.redact import hide, one_line, redact_text
 from crawlpool.source import InputFileError
-from crawlpool.source.urls import hide
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,12 +16,11 @@ if TYPE_CHECKING:
     from crawlpool.jobs.records import JobRecord
 
 _PIECE_BYTES = 1 << 20
-_CONTROL = re.compile(rb"[^\t\n\r -\xff]|\x7f|\xc2[\x80-\x9f]")
 
 _EPILOG = """\b
 A page as it was decoded:
   crawlpool cat crawl https://example.org/ > page.html
-The header of its answer:
+The header of its answer; on a terminal what it would obey is escaped:
   crawlpool cat crawl https://example.org/ --headers
 
 The URL is the one that was asked for, in whatever spelling, and not where a redirect led. While a job runs it is there
@@ -55,6 +53,7 @@ def cat_command() -> click.Command:
 
 
 def _cat(job: str, url: str, headers: bool) -> Exit:
+    from crawlpool.escape import harms_terminal, header_lines
     from crawlpool.jobs.reading import open_job
     from crawlpool.jobs.records import why_no_body
 
@@ -77,7 +76,9 @@ def _cat(job: str, url: str, headers: bool) -> Exit:
             return Exit.OK
         else:
             data = record.content or b""
-        if sys.stdout.isatty() and _CONTROL.search(data):
+        if sys.stdout.isatty() and headers:
+            data = header_lines(data)
+        elif sys.stdout.isatty() and harms_terminal(data):
             what = "control characters, which a terminal would obey"
             raise NotInJob(f"{shown(url)}: there are {what}: write it to a file or a pipe")
         write_bytes([data])

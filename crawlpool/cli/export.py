@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from crawlpool.jobs.records import JobRecord
 
 _OUTCOMES = ("ok", "http_error", "failed", "disallowed", "skipped")
-#: How cells begin that a spreadsheet runs as formulas; the last four are as wide as a Chinese character.
-_FORMULA = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 _EPILOG = """\b
 A table for a spreadsheet:
@@ -121,16 +119,17 @@ def table_of(records: Iterable[JobRecord]) -> Iterator[bytes]:
 
 def cell_of(value: Any) -> str:
     """Return a value as the text of a cell, which no spreadsheet takes for a formula."""
+    from crawlpool.escape import cell, json_bytes
+
     if value is None or value == []:
         return ""
     if isinstance(value, str):
-        text = value.replace("\0", "\\0")
-        return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+        return cell(value)
     # Numbers have no apostrophe: they are some, the negative ones too.
-    return json.dumps(value, ensure_ascii=False)
+    return json_bytes(json.dumps(value, ensure_ascii=False)).decode()
 
 
 def _row(cells: list[str]) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue().encode("utf-8", "backslashreplace")
+    return line.getvalue().encode("utf-8")

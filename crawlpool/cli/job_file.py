@@ -37,7 +37,7 @@ else:
 NAME = "job.toml"
 #: Options that belong to one run and not to the job.
 _OF_ONE_RUN = frozenset(
-    "config job overwrite retry_failed run_for progress quiet verbose log_format control help".split()
+    "config job overwrite retry_failed run_for progress quiet verbose log_format redact_keys control help".split()
 )
 _PATHS = frozenset({"cookies", "save_cookies", "ca_bundle"})
 #: Header fields whose values are no secret.

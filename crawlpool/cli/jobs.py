@@ -62,8 +62,7 @@ def not_in(job: JobReader, url: str) -> NotInJob:
 
 def shown(url: str) -> str:
     """Return a URL of the command line as a message may show it."""
-    from crawlpool.redact import one_line
-    from crawlpool.source.urls import hide
+    from crawlpool.redact import hide, one_line
 
     return one_line(hide(url))
 

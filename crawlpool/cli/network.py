@@ -59,8 +59,8 @@ def _check_bundle(path: str) -> None:
 def make_pool(settings: RunSettings) -> SessionPool:
     """Return the pool of a run.
 
-    Proxies and the CA bundle are taken from the environment; logins of a netrc file are not: a crawler must not send
-    a person's password to whatever host stands in its input.
+    Proxies and the CA bundle are taken from the environment; logins of a netrc file only where that was asked for: a
+    list of URLs must not decide who gets a person's password.
 
     Raises:
         CookieFileError: when the cookie file can't be read.
@@ -87,7 +87,7 @@ def make_pool(settings: RunSettings) -> SessionPool:
         cookies=CookieStore.load(settings.cookies) if settings.cookies is not None else None,
         proxies=settings.proxies or None,
         verify=False if settings.insecure else settings.ca_bundle or True,
-        netrc=False,
+        netrc=settings.netrc,
         resolve=settings.resolve,
     )
     for origin, site in settings.sites.items():

@@ -90,6 +90,8 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            help="A header for every request. VALUE can be @FILE or env:NAME. Repeat it for more.")
     option(group, "--auth", type=Lines(), multiple=True, metavar="USER:PASS@HOST",
            help="Basic auth for one host, with its port if it has one; @FILE and env:NAME work. Repeat it for more.")
+    option(group, "--netrc", is_flag=True,
+           help="Log in at the hosts of your netrc file, those that redirects lead to included.  [default: not read]")
     option(group, "--cookies", type=click.Path(), metavar="FILE", help="Begin with the cookies of a cookies.txt.")
     option(group, "--save-cookies", type=click.Path(), metavar="FILE",
            help="Write all cookies there at the end, also of an interrupted run.")
@@ -169,6 +171,9 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     option(group, "-v", "--verbose", count=True, help="Tell of single requests; -vv tells all.")
     option(group, "--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True,
            help="Text, or one JSON object a line.")
+    option(group, "--redact-keys", type=Words("WORD"),
+           help="Keys of URLs' queries whose values the log shows as ***; 'default' stands for the usual ones (token, "
+           "key, sig, …), 'none' for no key.  [default: default]")
     option(group, "--control", type=click.Path(), metavar="PATH",
            help="Make a Unix socket there, by which 'crawlpool host' holds, skips or slows down single hosts while the "
            "run goes on, and 'crawlpool status' tells how far it is.")

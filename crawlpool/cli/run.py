@@ -69,7 +69,7 @@ def run(settings: RunSettings, telling: Telling) -> Exit:
     room = Room(places, settings.min_free_bytes)
     if trouble := room.trouble():
         raise SinkError(f"{trouble}: make room first")
-    with logs_to(telling, settings.verbosity), contextlib.ExitStack() as opened:
+    with logs_to(telling, settings.verbosity, settings.redact_keys), contextlib.ExitStack() as opened:
         control = opened.enter_context(listening_at(settings.control))
         pool = make_pool(settings)
         # What runs was settled or is to be given up; leaving no thread behind is all that is left to do.

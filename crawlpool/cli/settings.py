@@ -15,6 +15,7 @@ from crawlpool.cli.secrets import BadSecret, auth_of, header_of, header_value, p
 from crawlpool.cli.transport import Transport, transport_of
 from crawlpool.errors import ConfigError, MissingExtra
 from crawlpool.redact import one_line, redact_url
+from crawlpool.redactor import SECRET_WORDS, Redactor
 from crawlpool.retry import RetryPolicy
 from crawlpool.sinks import is_destination
 from crawlpool.sites import origin_of
@@ -43,6 +44,7 @@ class RunSettings:
     headers: Mapping[str, str] = dataclasses.field(repr=False)
     sites: Mapping[str, SiteSettings] = dataclasses.field(repr=False)
     proxies: tuple[str, ...] = dataclasses.field(repr=False)
+    netrc: bool
     cookies: str | None
     save_cookies: str | None
     resolve: Mapping[tuple[str, int], str]
@@ -66,6 +68,7 @@ class RunSettings:
     is_quiet: bool
     verbosity: int
     log_format: str
+    redact_keys: frozenset[str]
     control: str | None
     job: str | None
     kept: Kept | None
@@ -115,6 +118,7 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         headers=_headers(ctx, given),
         sites=_sites(ctx, given),
         proxies=_proxies(ctx, given["proxy"], transport),
+        netrc=given["netrc"],
         cookies=given["cookies"],
         save_cookies=given["save_cookies"],
         resolve={(host, port): address for host, port, address in given["resolve"]},
@@ -138,6 +142,7 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         is_quiet=given["quiet"],
         verbosity=given["verbose"],
         log_format=given["log_format"],
+        redact_keys=_redact_keys(ctx, given["redact_keys"]),
         control=_control(ctx, given["control"]),
         job=None if given["job"] is None else given["job"].rstrip("/") or given["job"],
         kept=None,
@@ -240,6 +245,17 @@ def _min_free(ctx: click.Context, given: Mapping[str, Any]) -> int | None:
     is_default = ctx.get_parameter_source("min_free") is click.core.ParameterSource.DEFAULT
     found: int | None = given["min_free"]
     return JOB_MIN_FREE_BYTES if is_default and given["job"] is not None else found
+
+
+def _redact_keys(ctx: click.Context, given: tuple[str, ...] | None) -> frozenset[str]:
+    words = {word.lower() for word in given or ("default",)}
+    if "none" in words and len(words) > 1:
+        raise click.UsageError(f"{place_of(ctx, 'redact_keys')}: 'none' stands alone", ctx)
+    keys = (words - {"default", "none"}) | (SECRET_WORDS if "default" in words else set())
+    try:
+        return Redactor(keys).keys
+    except ConfigError as error:
+        raise click.UsageError(f"{place_of(ctx, 'redact_keys')}: {one_line(str(error))}", ctx) from None
 
 
 def _control(ctx: click.Context, path: str | None) -> str | None:

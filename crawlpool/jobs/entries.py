@@ -11,11 +11,10 @@ from crawlpool.errors import ConfigError, ErrorKind, HostUnreachable, InputError
 from crawlpool.ledger.store import rank_of, signed
 from crawlpool.leg import Leg, host_of
 from crawlpool.models import Outcome, Result, Target
-from crawlpool.redact import redact_input, redact_url
+from crawlpool.redact import hide, redact_input, redact_url
 from crawlpool.seen import digest_of, digest_of_key, normal_form
 from crawlpool.settle import first_leg
 from crawlpool.source import BadLine
-from crawlpool.source.urls import hide
 
 if TYPE_CHECKING:
     from crawlpool.ledger.waiting import Taken

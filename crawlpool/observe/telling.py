@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from crawlpool.clock import iso_utc
+from crawlpool.escape import for_terminal
 from crawlpool.redact import redact_text
 
 if TYPE_CHECKING:
@@ -61,7 +62,11 @@ class Telling:
         self._tell("error", event, text, fields)
 
     def line(self, text: str) -> None:
-        """Write lines as they are, above the bar when one is drawn."""
+        """Write lines, above the bar when one is drawn; what a terminal would obey is escaped."""
+        self.rendered(for_terminal(text))
+
+    def rendered(self, text: str) -> None:
+        """Write lines as they are: colours and all, of values that were made harmless one by one."""
         above_bar = self._above_bar
         try:
             if above_bar is not None:

@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.errors import SinkError
+from crawlpool.escape import json_bytes
 from crawlpool.record import SCHEMA_VERSION, record_line
 from crawlpool.redact import one_line
 from crawlpool.sinks.base import Combiner, json_of_item
@@ -86,7 +87,7 @@ class JsonlSink:
             SinkError: when this or an earlier line can't be written.
         """
         line = f'{{"v":{SCHEMA_VERSION},"item":{json_of_item(item)},"run":{self._run}}}\n'
-        self._lines.put(line.encode("utf-8", "backslashreplace"))
+        self._lines.put(json_bytes(line))
 
     def flush(self) -> None:
         """Return when all records are with the operating system. Raises ``SinkError`` when they can't be."""

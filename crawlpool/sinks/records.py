@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crawlpool.escape import json_bytes
 from crawlpool.record import SCHEMA_VERSION, record_line
 from crawlpool.sinks.base import json_of_item
 from crawlpool.sinks.marks import Mark
@@ -86,7 +87,7 @@ class RecordsSink:
         """
         lines = [f'{{"v":{SCHEMA_VERSION},"item":{json_of_item(item)},"run":{self._run}}}\n' for item in items]
         if lines:
-            self._parts.append("".join(lines).encode("utf-8", "backslashreplace"))
+            self._parts.append(json_bytes("".join(lines)))
 
     def sync(self) -> Mark:
         """Return when all is on the disk; return what may be committed."""

@@ -129,7 +129,7 @@ def _captured(response: Any, kept: Any, started_s: float, credentials: bool) -> 
 def uri_of(url: str) -> str:
     """Return a URL as a target URI: without userinfo and fragment, and with nothing in it that could end its line."""
     uri = redact_url(url).partition("#")[0]
-    return uri if _PLAIN_URI.fullmatch(uri) else quote(uri, safe="!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+    return uri if _PLAIN_URI.fullmatch(uri) else quote(uri, safe="!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", errors="replace")
 
 
 def hidden(head: bytes) -> bytes:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from crawlpool.errors import InputError
 from crawlpool.models import Target
+from crawlpool.redact import hide
 from crawlpool.source.reader import LongLine
 from crawlpool.source.settings import BadLine, InputFileError, SourceSettings
-from crawlpool.source.urls import PLAIN, hide, hide_cut, normalize, quoted
+from crawlpool.source.urls import PLAIN, hide_cut, normalize, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

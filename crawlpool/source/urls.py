@@ -9,7 +9,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from crawlpool.errors import InputError
-from crawlpool.redact import one_line
+from crawlpool.redact import hide, one_line
 
 MAX_HOST_CHARS = 253
 MAX_LABEL_CHARS = 63
@@ -34,20 +34,6 @@ _HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::(.*))?", re.DOTALL)
 # What no host may hold (WHATWG URL, "forbidden domain code points"); brackets and colons are IPv6 and seen apart.
 _BAD_HOST = re.compile(r"[\x00-\x20#/:<>?@\[\\\]^|%\x7f]")
 _KNOWN_HOST_END = re.compile(r"[^/?#:@\s]*(?::\d*)?[/?#]")
-
-
-def hide(text: str) -> str:
-    """Return ``text`` without anything that may be a URL's userinfo, as ``***@``.
-
-    It is for text that is no valid URL, so it takes no chances: all from the first ``//`` (from the start, where there
-    is none before the first ``@``) to the last ``@`` goes. A password may hold a slash, a space or a question mark.
-    """
-    last = text.rfind("@")
-    if last < 0:
-        return text
-    slashes = text.find("//")
-    start = 0 if slashes < 0 or "@" in text[:slashes] or slashes > last else slashes + 2
-    return f"{text[:start]}***@{text[last + 1 :]}"
 
 
 def hide_cut(text: str) -> str:

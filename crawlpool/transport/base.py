@@ -36,7 +36,7 @@ class Exchange:
     """
 
     request: requests.PreparedRequest
-    settings: dict[str, Any]
+    settings: dict[str, Any] = dataclasses.field(repr=False)  # proxies may hold a password
     deadline: Deadline
     max_body_bytes: int | None = None
     accept: Callable[[requests.Response], None] | None = None

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crawlpool.errors import InputError
-from crawlpool.source.urls import PLAIN, hide, hide_cut, normalize, quoted
+from crawlpool.redact import hide
+from crawlpool.source.urls import PLAIN, hide_cut, normalize, quoted
 
 LABEL = st.from_regex(r"[a-z0-9_][a-z0-9_-]{0,5}", fullmatch=True)
 HOST = st.lists(LABEL, min_size=1, max_size=4).map(".".join)

@@ -16,6 +16,7 @@ from crawlpool.environment import Environment, LiveEnvironment
 from crawlpool.errors import ConfigError
 from crawlpool.politeness import Exits
 from crawlpool.retry import RetryBudget, RetryPolicy
+from crawlpool.shortage import Shortage
 from crawlpool.sites import Sites
 from crawlpool.transport.tls import TLSContexts
 
@@ -148,6 +149,7 @@ class Shared:
     engine: Engine | None = None
     resolver: Resolver | None = None
     turnstile: Turnstile | None = None
+    shortage: Shortage = dataclasses.field(default_factory=lambda: Shortage(SYSTEM_CLOCK))
     exits: Exits | None = None  # guarded by the frontier's lock, but for `Exits.of`
 
     @classmethod
@@ -176,6 +178,7 @@ class Shared:
         for part in (self.defaults, self.sites, self.mounts, self.tls):
             part._reset_after_fork()
         self.budget._reset_after_fork()
+        self.shortage._reset_after_fork()
         self.cookies._reset_lock_after_fork()
         if self.exits is not None:
             self.exits = Exits(self.exits.urls)  # what the parent has under way by them ends there

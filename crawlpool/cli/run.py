@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 #: Seconds without a file descriptor, and without anything coming of a request, after which a run ends.
 STARVED_S = 30.0
+_LOOK_S = 1.0  # how often it is looked whether one is needed
 _log = logger("request")
 
 
@@ -214,7 +215,7 @@ class _Conductor:
         run_for_s = self._settings.run_for_s
         end_at_s = math.inf if run_for_s is None else time.monotonic() + run_for_s
         while not self._finished.is_set():
-            next_s = min(end_at_s, self._stop_at_s, self._room.look_at_s)
+            next_s = min(end_at_s, self._stop_at_s, self._room.look_at_s, time.monotonic() + _LOOK_S)
             self._wake.wait(max(min(display.every_s, next_s - time.monotonic()), 0.0))
             self._wake.clear()
             if self._is_too_much.is_set():

@@ -20,8 +20,8 @@ from crawlpool.cookies import CookieStore
 from crawlpool.errors import Cancelled, DeadlineExceeded, PoolClosed, RequestError, kind_of
 from crawlpool.events import RetryRefused, RetryScheduled, emit, logger, tell
 from crawlpool.redact import redact_url
-from crawlpool.shortage import GIVE_UP_S, again_s, is_starved
 from crawlpool.retry import Attempt, GiveUp, Retry, RetryPolicy
+from crawlpool.shortage import GIVE_UP_S, again_s, is_starved
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.keeping import keeping, keeps_here
 from crawlpool.transport.lifeline import LegEnd

@@ -12,8 +12,8 @@ from crawlpool.attend import Attendant, tell_refusals
 from crawlpool.detour import by_another
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger, tell
-from crawlpool.exchange import can_resend
 from crawlpool.evidence import is_logged, keep_trail, log_legs, note_of
+from crawlpool.exchange import can_resend
 from crawlpool.frontier import Frontier, Offered
 from crawlpool.leg import Leg
 from crawlpool.names import Names, goes_by_proxy

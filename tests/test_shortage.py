@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from crawlpool import shortage
 from crawlpool.errors import ErrorKind, NoDescriptors, OutOfMemory, kind_of
+from crawlpool.limits import HostLimits
 from crawlpool.politeness import UNSENT
 from crawlpool.settle import came_from
-from crawlpool.limits import HostLimits
 from crawlpool.shortage import FIRST_S, GIVE_UP_S, LAST_S, TOLD_S, Shortage, again_s, is_starved, shortage_in
 from tests.cli.command import PATIENCE_S, environment, finish, start
 from tests.kit import HandClock, RawServer, answering
@@ -49,7 +49,10 @@ def test_it_is_connect_and_memory_is_internal() -> None:
 
 def test_only_the_request_itself_is_starved() -> None:
     """What a hook asked for in vain doesn't have the request sent again that the hook is of."""
-    mine, other = requests.Request("POST", "http://a.test/").prepare(), requests.Request("GET", "http://b.test/").prepare()
+    mine, other = (
+        requests.Request("POST", "http://a.test/").prepare(),
+        requests.Request("GET", "http://b.test/").prepare(),
+    )
     assert is_starved(NoDescriptors("none", request=mine), mine)
     assert not is_starved(NoDescriptors("none", request=other), mine)
     assert not is_starved(None, mine) and not is_starved(OSError(errno.EMFILE, "none"), mine)

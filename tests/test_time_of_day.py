@@ -66,7 +66,14 @@ def test_who_reads_the_time_of_day_is_known() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["time.time()", "clock.wall()", "x = time.time", "datetime.datetime.now()", "datetime.date.today()", "time.gmtime()"],
+    [
+        "time.time()",
+        "clock.wall()",
+        "x = time.time",
+        "datetime.datetime.now()",
+        "datetime.date.today()",
+        "time.gmtime()",
+    ],
 )
 def test_each_way_to_read_it_is_seen(line: str) -> None:
     """By call or by name; the monotonic clock is another."""
@@ -113,7 +120,11 @@ print(json.dumps({"ok": report.ok, "failed": report.failed, "took": took, "gap":
 def test_a_clock_that_jumps_by_hours_changes_no_wait() -> None:
     """Delays, a refusal's pause, deadlines and patience are those of the monotonic clock; all is fetched."""
     ended = subprocess.run(
-        [sys.executable, "-W", "error", "-c", _JUMPS], capture_output=True, env=environment(), timeout=PATIENCE_S, check=False
+        [sys.executable, "-W", "error", "-c", _JUMPS],
+        capture_output=True,
+        env=environment(),
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr.decode()
     found = json.loads(ended.stdout)

@@ -218,7 +218,9 @@ def _with_lifeline(pool_class: Any, connection_class: Any) -> Any:
     class Pool(pool_class):  # type: ignore[misc]
         ConnectionCls = connection_class
 
-        def __init__(self, *args: Any, tracking: tuple[Lifeline, Mapping[Any, str], Resolver | None], **kwargs: Any) -> None:
+        def __init__(
+            self, *args: Any, tracking: tuple[Lifeline, Mapping[Any, str], Resolver | None], **kwargs: Any
+        ) -> None:
             self._tracking = tracking
             super().__init__(*args, **kwargs)
 

@@ -32,7 +32,9 @@ def test_a_pipe_that_nobody_reads_stalls_reading_and_not_memory(transport: str, 
         given = tmp_path / "urls.txt"
         given.write_text("".join(f"{server.url(f'/{number}')}\n" for number in range(LINES)))
         arguments = ["run", str(given), "-o", "-", "--transport", transport, "--max-time", "1", "--progress", "none"]
-        process = start([*arguments, "-q", "--ignore-robots", "--in-flight", "8", "--retries", "0"], stdin=subprocess.DEVNULL)
+        process = start(
+            [*arguments, "-q", "--ignore-robots", "--in-flight", "8", "--retries", "0"], stdin=subprocess.DEVNULL
+        )
         assert process.stdout is not None
         fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, 4096)
         seen = [-1]

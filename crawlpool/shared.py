@@ -77,7 +77,9 @@ def engine_for(settings: PoolSettings, resolver: Resolver | None = None, *, is_r
     """
     if not settings.is_curl:
         return None
-    from crawlpool.transport.curl.engine import Engine  # here: pycurl is an extra
+    # All of it, here as pycurl is an extra, and now: when a session is made no file may be left to be opened.
+    from crawlpool.transport.curl.adapter import CurlAdapter  # noqa: F401
+    from crawlpool.transport.curl.engine import Engine
     from crawlpool.transport.curl.library import EngineSettings
 
     return Engine(

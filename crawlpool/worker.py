@@ -17,7 +17,7 @@ from crawlpool.exchange import can_resend
 from crawlpool.frontier import Frontier, Offered
 from crawlpool.leg import Leg
 from crawlpool.names import Names, goes_by_proxy
-from crawlpool.politeness import UNSENT, How, Rate
+from crawlpool.politeness import AGAIN_S, UNSENT, How, Rate
 from crawlpool.settle import begin, came_of, conclude, dropped, excused, starved
 from crawlpool.shortage import is_starved
 from crawlpool.transport.base import Completion
@@ -169,9 +169,8 @@ class Workforce:
 
     def _work(self) -> None:
         self._local.is_worker = True
-        try:
-            session = self._pool.session
-        except PoolClosed:
+        session = self._own_session()
+        if session is None:
             return  # closed before this thread came to anything; ``close`` settles what waits
         session.is_working = True
         lane = self._lane_of(session)
@@ -186,6 +185,18 @@ class Workforce:
             except Exception:  # a fault of ours, or no memory: the thread is needed for all that comes
                 _log.exception("a worker met a fault")
             lane.settled()
+
+    def _own_session(self) -> Session | None:
+        """Return this thread's session; ``None`` where the pool is closed."""
+        while True:
+            try:
+                return self._pool.session
+            except PoolClosed:
+                return None
+            except Exception:  # no memory, for one: others that there are go on meanwhile, and this one is needed, too
+                _log.exception("a worker can't have a session yet")
+                if self._pool._shared.shutdown.wait(AGAIN_S):
+                    return None
 
     def _attend(self, ended: Sequence[Any]) -> Sequence[Any]:
         tell_refusals(ended, self._pool._shared.clock, self.frontier.refused)

@@ -217,7 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--at-once", type=int, default=12, help="over each transport")
+    parser.add_argument("--at-once", type=int, default=6, help="over each transport")
     given = parser.parse_args()
     transports = ["urllib3", *(["curl"] if library.is_installed() else [])]
     print(f"--seed {given.seed}", flush=True)

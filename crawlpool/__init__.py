@@ -68,8 +68,8 @@ _HOMES = {
     "errors": (
         "BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
         "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError MissingExtra NoDescriptors "
-        "OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody UndecodableBody "
-        "UnwantedContentType WarcError"
+        "OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody "
+        "UndecodableBody UnwantedContentType WarcError"
     ),
     "models": "BodyPlace Hop Outcome Report Result Statistics Target",
     "retry": "RetryBudget RetryPolicy",

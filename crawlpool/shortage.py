@@ -47,7 +47,7 @@ def again_s(times: int) -> float:
     Args:
         times: how often it was tried in vain before; 0 at first.
     """
-    return min(FIRST_S * 2 ** min(times, 10), LAST_S)
+    return min(FIRST_S * 2.0 ** min(times, 10), LAST_S)
 
 
 def is_starved(error: BaseException | None, request: object) -> bool:

@@ -128,7 +128,7 @@ def few(server: str, transport: str, code: str, tls: str = "") -> dict[str, obje
 @linux
 @pytest.mark.transports()
 def test_a_map_goes_on_when_descriptors_come_free(transport: str) -> None:
-    """None is left when it begins: all is put back, nothing is counted, one warning says so, and then all is fetched."""
+    """None is left when it begins: all is put back, uncounted, one warning says so, and then all is fetched."""
     with RawServer(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as server:
         found = few(
             server.url(),
@@ -203,7 +203,7 @@ def test_what_waits_for_a_descriptor_fails_in_the_end(transport: str) -> None:
 @linux
 @pytest.mark.transports()
 def test_a_crawl_of_names_goes_on_with_few_descriptors(transport: str) -> None:
-    """Six hosts at once and descriptors for two of them: names are found and all is fetched; no host is blamed."""
+    """Six requests at once and descriptors for three: the name is found and all is fetched; no host is blamed."""
     with RawServer(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")) as server:
         found = few(
             server.url(),
@@ -212,11 +212,8 @@ def test_a_crawl_of_names_goes_on_with_few_descriptors(transport: str) -> None:
             from crawlpool import HostLimits
             list(pool.map([url]))
             limit(3)
-            for fd in range(0):
-                pass
-            hosts = [f"127.0.0.{n}" for n in range(1, 2)] + ["localhost"]
             port = url.rpartition(":")[2].strip("/")
-            urls = [f"http://{hosts[n % 2]}:{port}/{n}" for n in range(40)]
+            urls = [f"http://{('127.0.0.1', 'localhost')[n % 2]}:{port}/{n}" for n in range(40)]
             ended = []
             report = pool.crawl(urls, lambda result, _: ended.append(result.attempts), robots=False,
                                 limits=HostLimits(concurrency=8, connect_failures=1))

@@ -225,8 +225,8 @@ class _Conductor:
                 self._drain(Ending.OUT_OF_TIME, "the time of --run-for is over")
             trouble = self._room.trouble()
             if trouble is None and self._pool.starved_s >= STARVED_S:
-                trouble = f"no file descriptor was left for {STARVED_S:.0f} seconds"
-                self._remedy = "allow more (ulimit -n), or fewer at once (--in-flight)"
+                trouble = f"no file descriptor was left for {STARVED_S:g} seconds: allow more open files (ulimit -n)"
+                self._remedy = ""
             if trouble and not self._no_room:
                 self._no_room = trouble
                 self._drain(Ending.NO_ROOM, trouble)

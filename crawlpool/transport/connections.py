@@ -247,7 +247,7 @@ _SOCKS4 = 1  # as PySocks numbers it
 def track(
     manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], str], resolver: Resolver | None = None
 ) -> None:
-    """Make each connection that a urllib3 PoolManager opens from now on known to ``lifeline``; names go to ``resolver``.
+    """Make each connection that a urllib3 PoolManager opens known to ``lifeline``; ``resolver`` looks names up for it.
 
     Managers of pool classes that aren't urllib3's own are left alone: what a user built stays as it is.
     """

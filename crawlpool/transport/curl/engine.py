@@ -51,7 +51,7 @@ class Engine:
         register(self)
 
     def submit(self, transfers: Iterable[Transfer]) -> None:
-        """Start transfers. Each of them ends: as it goes, as ``PoolClosed``, or of what keeps the thread from starting."""
+        """Start transfers. Each of them ends: as it goes, as ``PoolClosed``, or of what keeps the thread from it."""
         batch = list(transfers)
         try:
             loop = self._running()

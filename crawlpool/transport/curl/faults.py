@@ -89,7 +89,7 @@ def _fault_of(transfer: Transfer) -> BaseException | None:
     return _other(transfer)
 
 
-def _other(transfer: Transfer) -> Exception:
+def _other(transfer: Transfer) -> BaseException:
     request: Any = transfer.exchange.request
     code, message = transfer.code, transfer.message
     if code == ABORTED_BY_CALLBACK:

@@ -223,7 +223,7 @@ def slow_proxy() -> Iterator[RawServer]:
     def script(connection: socket.socket, _: int) -> None:
         connection.recv(4096)
         connection.sendall(b"\x05\x00\x05\x00\x00\x03\xff")
-        while not server.shutdown.wait(0.02):
+        while not server.shutdown.wait(1.0):  # 255 of them are to come
             connection.sendall(b"a")
 
     server = RawServer(script)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         InputError,
         JobError,
         MissingExtra,
+        NoDescriptors,
+        OutOfMemory,
         PoolClosed,
         ProtocolError,
         QueueFull,
@@ -65,9 +67,9 @@ _HOMES = {
     "download": "DownloadMismatch",
     "errors": (
         "BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
-        "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError MissingExtra PoolClosed "
-        "ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody UndecodableBody "
-        "UnwantedContentType WarcError"
+        "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError MissingExtra NoDescriptors "
+        "OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody "
+        "UndecodableBody UnwantedContentType WarcError"
     ),
     "models": "BodyPlace Hop Outcome Report Result Statistics Target",
     "retry": "RetryBudget RetryPolicy",
@@ -108,6 +110,8 @@ __all__ = [
     "JobRun",
     "JsonlSink",
     "MissingExtra",
+    "NoDescriptors",
+    "OutOfMemory",
     "Outcome",
     "PoolClosed",
     "ProtocolError",

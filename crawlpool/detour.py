@@ -13,6 +13,7 @@ from crawlpool.errors import (
     DeadlineExceeded,
     ErrorKind,
     HostUnreachable,
+    NoDescriptors,
     PoolClosed,
     causes,
     kind_of,
@@ -102,7 +103,7 @@ def passage_of(response: requests.Response | None, error: BaseException | None) 
     if error is None:
         assert response is not None
         return Passage.FAILED if response.status_code == _PROXY_LOGIN else Passage.THROUGH
-    if isinstance(error, (Cancelled, PoolClosed, DeadlineExceeded)) or not isinstance(error, Exception):
+    if isinstance(error, (Cancelled, PoolClosed, DeadlineExceeded, NoDescriptors)) or not isinstance(error, Exception):
         return Passage.UNKNOWN
     kind = kind_of(error)
     if kind is ErrorKind.PROXY:

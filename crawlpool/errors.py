@@ -116,6 +116,14 @@ class HostUnreachable(RequestError, rex.ConnectionError):
         self.kind = kind
 
 
+class NoDescriptors(RequestError, rex.ConnectionError):
+    """The process, or the system, has no file descriptor left for a connection; nothing was sent."""
+
+
+class OutOfMemory(RequestError, MemoryError):
+    """There was no memory for the answer, or for what is to be done with it."""
+
+
 class BodyTooLarge(RequestError):
     """The body, decoded, is larger than ``max_body_bytes``; reading stopped there."""
 
@@ -157,6 +165,8 @@ _BY_TYPE: tuple[tuple[type[BaseException], ErrorKind], ...] = (
     (HandlerFailed, ErrorKind.HANDLER),
     (InputError, ErrorKind.INVALID_URL),
     (DeadlineExceeded, ErrorKind.DEADLINE),
+    (NoDescriptors, ErrorKind.CONNECT),
+    (MemoryError, ErrorKind.INTERNAL),
     (BodyTooLarge, ErrorKind.TOO_LARGE),
     (UnwantedContentType, ErrorKind.CONTENT_TYPE),
     (CutHeader, ErrorKind.PROTOCOL),

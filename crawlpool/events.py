@@ -59,12 +59,29 @@ class _Logger:
         self._name = name
 
     def __getattr__(self, method: str) -> Any:
-        return getattr(_wrapped(self._name), method)
+        try:
+            return getattr(_wrapped(self._name), method)
+        except (ImportError, OSError):  # no descriptor is left to import it with: just what is to be told now
+            return getattr(_Bare(logging.getLogger(f"crawlpool.{self._name}")), method)
+
+
+class _Bare:
+    """Says without structlog what structlog would hand to the stdlib logger."""
+
+    def __init__(self, stdlib: logging.Logger) -> None:
+        self._stdlib = stdlib
+
+    def __getattr__(self, method: str) -> Any:
+        def say(event: str, **fields: Any) -> None:
+            given = {name: fields.pop(name) for name in ("exc_info", "stack_info") if name in fields}
+            getattr(self._stdlib, method)(event, extra=fields, **given)
+
+        return say
 
 
 @functools.cache
 def _wrapped(name: str) -> Any:
-    import structlog
+    import structlog  # where no file can be opened, this raises, and isn't kept
 
     return structlog.wrap_logger(
         logging.getLogger(f"crawlpool.{name}"),
@@ -173,6 +190,7 @@ _NEWS = {
     "given up": "host given up: it could not be reached for long",
     "outage": "outage: no host can be reached any more; all wait, and one is tried every 10 seconds",
     "outage over": "outage over: hosts are reached again",
+    "shortage": "no file descriptor is left: what needs a connection waits, and is tried again (see ulimit -n)",
     "proxy rests": "proxy rests: it fails; for a minute its hosts go by the others, then one request tries it",
     "proxy back": "proxy back: a request came through; its hosts go by it again",
 }

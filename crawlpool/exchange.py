@@ -18,9 +18,10 @@ from requests.utils import rewind_body
 from crawlpool.config import split_timeout
 from crawlpool.cookies import CookieStore
 from crawlpool.errors import Cancelled, DeadlineExceeded, PoolClosed, RequestError, kind_of
-from crawlpool.events import RetryRefused, RetryScheduled, emit, logger
+from crawlpool.events import RetryRefused, RetryScheduled, emit, logger, tell
 from crawlpool.redact import redact_url
 from crawlpool.retry import Attempt, GiveUp, Retry, RetryPolicy
+from crawlpool.shortage import GIVE_UP_S, again_s, is_starved
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.keeping import keeping, keeps_here
 from crawlpool.transport.lifeline import LegEnd
@@ -143,7 +144,7 @@ def send_with_retries(
     if not call.is_counted:  # a redirect's hops are part of the call that was counted
         call.is_counted = True
         shared.budget.deposit()
-    number, waited_s, started_at = 1, 0.0, shared.clock.monotonic()
+    number, waited_s, started_at, tries = 1, 0.0, shared.clock.monotonic(), 0
     while True:
         error: Exception | None = None
         response: requests.Response | None = None
@@ -151,6 +152,12 @@ def send_with_retries(
             response = _send_in_turn(session, exchange)
         except Exception as caught:
             error = caught
+        if error is not None and is_starved(error, request):
+            _wait_for_descriptor(session, exchange, error, tries, shared.clock.monotonic() - started_at)
+            tries += 1
+            continue
+        if shared.shortage.is_on:
+            shared.shortage.passed()
         if response is not None and not policy.asks_every_response and not policy.is_failure(response.status_code):
             return response
         elapsed_s = shared.clock.monotonic() - started_at
@@ -166,6 +173,30 @@ def send_with_retries(
         if request._body_position is not None:
             rewind_body(request)
         number, waited_s = number + 1, waited_s + decision.delay_s
+
+
+def _wait_for_descriptor(
+    session: LayeredSession, exchange: Exchange, error: Exception, tries: int, waited_s: float
+) -> None:
+    """Wait until a request that had no descriptor is to be tried again: nothing was sent, nobody is to blame.
+
+    Raises:
+        DeadlineExceeded: when the deadline is over.
+        NoDescriptors: in place of it for a call that has no deadline; and for one whose body can't be read again.
+        PoolClosed: when the pool was closed meanwhile.
+    """
+    shared, deadline, request = session._shared, exchange.deadline, exchange.request
+    if shared.shortage.met():
+        tell(_log, "shortage", "")
+    if not can_resend(request) or (not deadline.is_set and waited_s >= GIVE_UP_S):
+        raise error
+    left_s = deadline.remaining_s()
+    if left_s > 0 and shared.shutdown.wait(min(again_s(tries), left_s)):
+        raise PoolClosed("the session pool is closed")
+    if deadline.is_past():
+        raise DeadlineExceeded("the deadline passed, and no file descriptor was free", request=request) from error
+    if request._body_position is not None:
+        rewind_body(request)
 
 
 def _send_in_turn(session: LayeredSession, exchange: Exchange) -> requests.Response:
@@ -312,6 +343,7 @@ def _clipped(timeout: Any, deadline: Deadline) -> tuple[float, float]:
     )
 
 
+_CLOSE_S = 0.01  # a wait for what is left of the time may end a little before it is over
 _MAY_BE_LATE = (requests.Timeout, requests.ConnectionError, ChunkedEncodingError)
 
 
@@ -323,7 +355,7 @@ def _as_ended(error: Exception, ended: LegEnd | None, deadline: Deadline, reques
         return Cancelled("the request was aborted", request=request)
     is_late = ended is LegEnd.DEADLINE
     if not is_late and deadline.at != math.inf and isinstance(error, _MAY_BE_LATE):
-        is_late = deadline.is_past()
+        is_late = deadline.remaining_s() < _CLOSE_S
     if is_late and not isinstance(error, DeadlineExceeded):
         return DeadlineExceeded("the deadline passed before the answer's last byte", request=request)
     return error

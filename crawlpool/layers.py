@@ -103,6 +103,7 @@ class LayeredSession(requests.Session):
             self._shared.tls,
             idle_connections=settings.idle_connections,
             resolve=settings.resolve,
+            resolver=self._shared.resolver,
         )
 
     # Layered settings --------------------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ class LayeredSession(requests.Session):
         replaced = self.adapters.get(prefix)
         manager = getattr(adapter, "poolmanager", None)
         if manager is not None and not isinstance(adapter, Urllib3Adapter):
-            track(manager, self.lifeline, self._shared.settings.resolve)
+            track(manager, self.lifeline, self._shared.settings.resolve, self._shared.resolver)
         super().mount(prefix, adapter)
         retries = getattr(adapter, "max_retries", None)
         is_retrying = retries is not None and any(

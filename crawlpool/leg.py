@@ -238,6 +238,7 @@ class Leg:
     address: Address | None = None  # which it counts for, beside its host; the frontier's
     is_blocked = False  # whether its answer says that the host doesn't want us
     excuses = 0  # how often it failed and wasn't counted
+    starved = 0  # how often it couldn't be sent for want of a descriptor, and wasn't counted
     exit: Exit | None = None  # the one of several proxies by which it goes; given by the frontier as it is taken
     is_try = False  # whether that one rested, and is tried by it
     passage = Passage.UNSENT  # what came of it for its exit
@@ -304,7 +305,7 @@ class Leg:
         leg.request, leg.attempt, leg.not_before = request, attempt, not_before
         leg.deadline, leg.legs, leg.waited_s = self.deadline, self.legs, self.waited_s
         leg.hops, leg.history, leg.ordinal, leg.robots = self.hops, self.history, self.ordinal, self.robots
-        leg.excuses = self.excuses
+        leg.excuses, leg.starved = self.excuses, self.starved
         if self.avoided:
             leg.avoided = self.avoided
         return leg

@@ -284,6 +284,11 @@ class SessionPool(BlockingPool):
             found, threads=workforce.threads, queued=len(workforce.frontier), proxies_rested=rested
         )
 
+    @property
+    def starved_s(self) -> float:
+        """For how many seconds no request came to anything for want of file descriptors; 0 while there are some."""
+        return self._shared.shortage.lasted_s()
+
     def close(self, cancel: bool = False, timeout_s: float | None = None) -> None:
         """Close the pool.
 

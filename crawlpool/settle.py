@@ -15,6 +15,7 @@ from crawlpool.errors import (
     ErrorKind,
     HostUnreachable,
     InputError,
+    NoDescriptors,
     PoolClosed,
     kind_of,
 )
@@ -25,6 +26,7 @@ from crawlpool.models import Hop, Outcome, Result, Target
 from crawlpool.politeness import AGAIN_S, ANSWERED, BLOCKED, BROKEN, REFUSALS, UNSENT, Came, ExitProxies, is_block
 from crawlpool.redact import redact_url
 from crawlpool.retry import GiveUp, retry_after_s
+from crawlpool.shortage import again_s
 from crawlpool.transport.base import Completion, Exchange
 
 if TYPE_CHECKING:
@@ -187,6 +189,8 @@ def came_from(
         assert response is not None
         is_blocked = _is_blocked(limits, response)
         return refusal_from(response, wall_s, is_block=is_blocked) or (BLOCKED if is_blocked else ANSWERED)
+    if isinstance(error, NoDescriptors):
+        return UNSENT
     if isinstance(error, (Cancelled, PoolClosed)) or not isinstance(error, Exception):
         return BROKEN
     kind = kind_of(error)
@@ -202,6 +206,16 @@ def excused(leg: Leg, now: float) -> Leg:
         requests.utils.rewind_body(leg.request)
     again = leg.next(leg.request, leg.attempt, now + AGAIN_S)
     again.excuses = leg.excuses + 1
+    return again
+
+
+def starved(leg: Leg, now: float) -> Leg:
+    """Return the leg that follows on one for which no descriptor was left: the same, uncounted, in a moment."""
+    assert leg.request is not None
+    if leg.request._body_position is not None:
+        requests.utils.rewind_body(leg.request)
+    again = leg.next(leg.request, leg.attempt, now + again_s(leg.starved))
+    again.legs, again.starved = leg.legs - 1, leg.starved + 1
     return again
 
 

@@ -16,6 +16,7 @@ from crawlpool.environment import Environment, LiveEnvironment
 from crawlpool.errors import ConfigError
 from crawlpool.politeness import Exits
 from crawlpool.retry import RetryBudget, RetryPolicy
+from crawlpool.shortage import Shortage
 from crawlpool.sites import Sites
 from crawlpool.transport.tls import TLSContexts
 
@@ -76,7 +77,9 @@ def engine_for(settings: PoolSettings, resolver: Resolver | None = None, *, is_r
     """
     if not settings.is_curl:
         return None
-    from crawlpool.transport.curl.engine import Engine  # here: pycurl is an extra
+    # All of it, here as pycurl is an extra, and now: when a session is made no file may be left to be opened.
+    from crawlpool.transport.curl.adapter import CurlAdapter  # noqa: F401
+    from crawlpool.transport.curl.engine import Engine
     from crawlpool.transport.curl.library import EngineSettings
 
     return Engine(
@@ -148,6 +151,7 @@ class Shared:
     engine: Engine | None = None
     resolver: Resolver | None = None
     turnstile: Turnstile | None = None
+    shortage: Shortage = dataclasses.field(default_factory=lambda: Shortage(SYSTEM_CLOCK))
     exits: Exits | None = None  # guarded by the frontier's lock, but for `Exits.of`
 
     @classmethod
@@ -176,6 +180,7 @@ class Shared:
         for part in (self.defaults, self.sites, self.mounts, self.tls):
             part._reset_after_fork()
         self.budget._reset_after_fork()
+        self.shortage._reset_after_fork()
         self.cookies._reset_lock_after_fork()
         if self.exits is not None:
             self.exits = Exits(self.exits.urls)  # what the parent has under way by them ends there

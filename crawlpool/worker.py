@@ -13,11 +13,13 @@ from crawlpool.detour import by_another
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger, tell
 from crawlpool.evidence import is_logged, keep_trail, log_legs, note_of
+from crawlpool.exchange import can_resend
 from crawlpool.frontier import Frontier, Offered
 from crawlpool.leg import Leg
 from crawlpool.names import Names, goes_by_proxy
-from crawlpool.politeness import UNSENT, How, Rate
-from crawlpool.settle import begin, came_of, conclude, dropped, excused
+from crawlpool.politeness import AGAIN_S, UNSENT, How, Rate
+from crawlpool.settle import begin, came_of, conclude, dropped, excused, starved
+from crawlpool.shortage import is_starved
 from crawlpool.transport.base import Completion
 from crawlpool.transport.inbox import Inbox, has_gil
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from crawlpool.models import Result
     from crawlpool.pool import BlockingPool
     from crawlpool.session import Session
+    from crawlpool.shared import Shared
     from crawlpool.trail import LegNote
     from crawlpool.transport.base import Lane
 
@@ -166,20 +169,34 @@ class Workforce:
 
     def _work(self) -> None:
         self._local.is_worker = True
-        try:
-            session = self._pool.session
-        except PoolClosed:
+        session = self._own_session()
+        if session is None:
             return  # closed before this thread came to anything; ``close`` settles what waits
         session.is_working = True
         lane = self._lane_of(session)
         frontier = self.frontier
         while (legs := frontier.take(lane.room(), lane.has_news)) is not None:
-            if legs:
-                self._settle(session, self._start(session, lane, legs))
-            completed = lane.completed()
-            if completed:
-                self._settle(session, completed)
+            try:
+                if legs:
+                    self._settle(session, self._start(session, lane, legs))
+                completed = lane.completed()
+                if completed:
+                    self._settle(session, completed)
+            except Exception:  # a fault of ours, or no memory: the thread is needed for all that comes
+                _log.exception("a worker met a fault")
             lane.settled()
+
+    def _own_session(self) -> Session | None:
+        """Return this thread's session; ``None`` where the pool is closed."""
+        while True:
+            try:
+                return self._pool.session
+            except PoolClosed:
+                return None
+            except Exception:  # no memory, for one: others that there are go on meanwhile, and this one is needed, too
+                _log.exception("a worker can't have a session yet")
+                if self._pool._shared.shutdown.wait(AGAIN_S):
+                    return None
 
     def _attend(self, ended: Sequence[Any]) -> Sequence[Any]:
         tell_refusals(ended, self._pool._shared.clock, self.frontier.refused)
@@ -289,7 +306,14 @@ class Workforce:
 
     def _verdict_on(self, leg: Leg, session: Session, completion: Completion) -> Leg | Result:
         """Return what follows on a leg that has ended, and note what came of it for its host."""
-        clock, exits = session._shared.clock, session._shared.exits
+        shared = session._shared
+        clock, exits = shared.clock, shared.exits
+        if completion.error is not None:
+            again = self._starved(leg, shared, completion.error)
+            if again is not None:
+                return again
+        elif shared.shortage.is_on and completion.response is not None:
+            shared.shortage.passed()
         if exits is not None:
             again = by_another(leg, completion, exits, clock.monotonic())
             if again is not None:
@@ -302,6 +326,23 @@ class Workforce:
                 leg.came = UNSENT
                 return excused(leg, clock.monotonic())
         return conclude(leg, session, completion)
+
+    @staticmethod
+    def _starved(leg: Leg, shared: Shared, error: BaseException) -> Leg | None:
+        """Return the leg that follows on one that wasn't sent for want of a descriptor; ``None`` for any other."""
+        if leg.exchange is None:
+            return None
+        request = leg.exchange.request
+        if not is_starved(error, request):
+            if shared.shortage.is_on:
+                shared.shortage.passed()
+            return None
+        if shared.shortage.met():
+            tell(_log, "shortage", "")
+        if shared.shortage.is_hopeless() or not can_resend(request):
+            return None
+        leg.came = UNSENT
+        return starved(leg, shared.clock.monotonic())
 
 
 def _join(thread: threading.Thread) -> None:

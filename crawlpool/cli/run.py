@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from crawlpool.sessionpool import SessionPool
     from crawlpool.sinks import Sink
 
+#: Seconds without a file descriptor, and without anything coming of a request, after which a run ends.
+STARVED_S = 30.0
+_LOOK_S = 1.0  # how often it is looked whether one is needed
 _log = logger("request")
 
 
@@ -135,7 +138,8 @@ class _Conductor:
         self._lock = threading.Lock()
         self._ending = Ending.DONE
         self._stop_at_s = math.inf  # when what is under way had its time
-        self._no_room = ""  # why there is too little; written before the end that it leads to
+        self._no_room = ""  # why there is too little, and what helps; written before the end that it leads to
+        self._remedy = "make room"
         self._failure: BaseException | None = None  # written by the feeder before it sets _finished
         self._finished = threading.Event()
         self._is_too_much = threading.Event()
@@ -171,13 +175,14 @@ class _Conductor:
             control: where an operator is listened to; ``None`` for nowhere.
         """
         feeder = threading.Thread(target=self._run_crawl, name="crawlpool-feeder", daemon=True)
-        with Interrupts(self._on_interrupt, self._crawl.stop, Exit.WORK_LEFT), self._steered(control):
+        interrupts = Interrupts(self._on_interrupt, self._crawl.stop, Exit.WORK_LEFT)
+        with interrupts, self._steered(control):
             self._tell_start()
             display = make_display(self._settings.progress, self._telling, self._total, done=self._before.settled)
             try:
                 feeder.start()
                 display.start()
-                self._wait(display)
+                self._wait(display, interrupts)
             except BaseException:
                 self._feed.stop()
                 self._crawl.stop()
@@ -206,11 +211,11 @@ class _Conductor:
             self._finished.set()
             self._wake.set()
 
-    def _wait(self, display: Display) -> None:
+    def _wait(self, display: Display, interrupts: Interrupts) -> None:
         run_for_s = self._settings.run_for_s
         end_at_s = math.inf if run_for_s is None else time.monotonic() + run_for_s
         while not self._finished.is_set():
-            next_s = min(end_at_s, self._stop_at_s, self._room.look_at_s)
+            next_s = min(end_at_s, self._stop_at_s, self._room.look_at_s, time.monotonic() + _LOOK_S)
             self._wake.wait(max(min(display.every_s, next_s - time.monotonic()), 0.0))
             self._wake.clear()
             if self._is_too_much.is_set():
@@ -218,14 +223,18 @@ class _Conductor:
             if time.monotonic() >= end_at_s:
                 end_at_s = math.inf
                 self._drain(Ending.OUT_OF_TIME, "the time of --run-for is over")
-            if trouble := self._room.trouble():
+            trouble = self._room.trouble()
+            if trouble is None and self._pool.starved_s >= STARVED_S:
+                trouble = f"no file descriptor was left for {STARVED_S:g} seconds: allow more open files (ulimit -n)"
+                self._remedy = ""
+            if trouble and not self._no_room:
                 self._no_room = trouble
                 self._drain(Ending.NO_ROOM, trouble)
             with self._lock:
                 is_to_stop = time.monotonic() >= self._stop_at_s
                 self._stop_at_s = math.inf if is_to_stop else self._stop_at_s
-            if is_to_stop:
-                self._crawl.stop()
+            if is_to_stop:  # a handler that hangs can't be stopped: the process ends without it
+                interrupts.hasten(Exit.FILES if self._ending is Ending.NO_ROOM else Exit.WORK_LEFT)
             display.update(self._crawl.progress())
 
     def _too_many_failures(self) -> None:
@@ -329,7 +338,7 @@ class _Conductor:
         if self._job is None:
             return f"{trouble}; stopped after {count:,} URLs"
         on = way_on(self._settings, is_input_done=self._job.is_input_done)
-        remedy = "make room" if self._ending is Ending.NO_ROOM else trouble and remedy_for(trouble)
+        remedy = self._remedy if self._ending is Ending.NO_ROOM else trouble and remedy_for(trouble)
         return f"{trouble}; stopped after {count:,} URLs; {f'{remedy}, then ' if remedy else ''}{on}"
 
     def _left(self, progress: Progress, *, is_work_left: bool) -> Left:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: What a second signal leaves to threads that hang before the process ends without them.
 LAST_RESORT_S = 0.8
+#: The same where nobody presses for it: it is to be sure that they hang.
+HANG_S = 3.0
 _JOIN_S = 2.0
 _END = b"\0"
 
@@ -82,6 +84,22 @@ class Interrupts:
         for end in self._ends:
             end.close()
 
+    def hasten(self, exit_code: int) -> None:
+        """Stop as at the second signal, without one: the time for what was under way is over. Returns at once.
+
+        Args:
+            exit_code: what the process ends with when the block isn't left soon; the job that it worked on goes on
+                from there, as after a kill.
+        """
+        hang = (exit_code, HANG_S)
+        threading.Thread(target=self._stop_soon, args=hang, name="crawlpool-hasten", daemon=True).start()
+
+    def _stop_soon(self, exit_code: int, patience_s: float) -> None:
+        # Its own thread: what is stopped may tell somebody's code, which may hang.
+        threading.Thread(target=self._stop, name="crawlpool-stop", daemon=True).start()
+        if self._ends is not None and not self._over.wait(patience_s):
+            self._last_resort(exit_code)
+
     def _watch(self) -> None:
         assert self._ends is not None
         reading = self._ends[0]
@@ -96,9 +114,7 @@ class Interrupts:
                 if count == 1:
                     threading.Thread(target=self._drain, name="crawlpool-drain", daemon=True).start()
                 elif count == 2:
-                    threading.Thread(target=self._stop, name="crawlpool-stop", daemon=True).start()
-                    if not self._over.wait(LAST_RESORT_S):
-                        self._last_resort(self._exit_code)
+                    self._stop_soon(self._exit_code, LAST_RESORT_S)
 
 
 def _do_nothing(number: int, frame: object) -> None:

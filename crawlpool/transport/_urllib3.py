@@ -31,8 +31,9 @@ from urllib3.util import parse_url
 from urllib3.util.connection import is_connection_dropped
 
 from crawlpool.config import split_timeout
-from crawlpool.errors import CutHeader, causes
+from crawlpool.errors import CutHeader, NoDescriptors, causes
 from crawlpool.models import Wire
+from crawlpool.shortage import shortage_in
 from crawlpool.transport.answer import HeaderCut
 from crawlpool.transport.connections import KnownHeaders, TrackedHTTPConnection, TrackedHTTPSConnection, track
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from crawlpool.transport.lifeline import Lifeline
+    from crawlpool.transport.resolver import Resolver
     from crawlpool.transport.tls import TLSContexts
 
 _REQUESTS_SEND = HTTPAdapter.send
@@ -84,6 +86,7 @@ class _Origin:
         else:
             connection = TrackedHTTPConnection(self.host, self.port)
         connection.lifeline, connection.resolve = adapter.lifeline, adapter.resolve
+        connection.resolver = adapter.resolver
         return connection
 
     def close(self) -> None:
@@ -113,6 +116,7 @@ class Urllib3Adapter(HTTPAdapter):
         tls: the pool's TLS contexts.
         idle_connections: open connections kept at most, over all origins; the least recently used go first.
         resolve: addresses to connect to instead of asking DNS, by (host, port).
+        resolver: the pool's, which looks names up; without one the calling thread does, and nothing interrupts it.
 
     Not thread-safe, like the session that it belongs to. It never retries: that is the pool's business.
     """
@@ -124,6 +128,7 @@ class Urllib3Adapter(HTTPAdapter):
         *,
         idle_connections: int = 32,
         resolve: Mapping[tuple[str, int], str] | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self.lifeline = lifeline
         self.tls = tls
@@ -131,6 +136,7 @@ class Urllib3Adapter(HTTPAdapter):
         self.idle_count = 0
         self._known_headers = KnownHeaders()
         self.resolve = resolve or {}
+        self.resolver = resolver
         super().__init__(pool_connections=idle_connections, pool_maxsize=idle_connections)
 
     # What a requests adapter has ---------------------------------------------------------------------------------
@@ -141,14 +147,14 @@ class Urllib3Adapter(HTTPAdapter):
         # The origins stand in the manager's own container, least recently used first, where those who look expect them.
         self._origins: Any = self.poolmanager.pools
         self._origins.dispose_func = operator.methodcaller("close")  # by itself it leaves closing to the collector
-        track(self.poolmanager, self.lifeline, self.resolve)
+        track(self.poolmanager, self.lifeline, self.resolve, self.resolver)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Return the manager for a proxy; its sockets are known to the lifeline."""
         is_new = proxy not in self.proxy_manager
         manager = super().proxy_manager_for(proxy, **kwargs)
         if is_new:
-            track(manager, self.lifeline, self.resolve)
+            track(manager, self.lifeline, self.resolve, self.resolver)
         return manager
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
@@ -191,6 +197,8 @@ class Urllib3Adapter(HTTPAdapter):
             connect_s, read_s = split_timeout(timeout)
         except LocationValueError as error:
             raise requests.exceptions.InvalidURL(error, request=request) from error
+        except OSError as error:  # a CA bundle that can't be opened
+            raise _short_of(error, request) or error from None
         path = request.path_url
         connection = origin.take(self)
         try:
@@ -320,7 +328,10 @@ class Urllib3Adapter(HTTPAdapter):
         connect_s, read_s = split_timeout(timeout)
         try:
             response = _REQUESTS_SEND(self, request, stream, (connect_s, read_s), verify, cert, proxies)
-        except requests.ConnectionError as error:
+        except (requests.ConnectionError, OSError) as error:
+            short = _short_of(error, request)
+            if short is not None:
+                raise short from None
             if any((type(one).__module__, type(one).__name__) in _SOCKS_AT_FAULT for one in causes(error)):
                 raise requests.exceptions.ProxyError(*error.args, request=request) from error
             raise
@@ -338,6 +349,10 @@ def _as_requests_error(
 ) -> requests.RequestException:
     """Return the requests exception that requests' own adapter raises for ``error``."""
     rex = requests.exceptions
+    if isinstance(error, NewConnectionError):  # it alone is of a time at which nothing was sent
+        short = _short_of(error, request)
+        if short is not None:
+            return short
     if isinstance(error, HeaderCut):
         return CutHeader(str(error), request=request)
     if isinstance(error, (ssl.SSLError, SSLError)):
@@ -358,3 +373,9 @@ def _as_requests_error(
     if isinstance(error, HTTPError) and not isinstance(error, U3ProtocolError):
         return rex.ConnectionError(error, request=request)
     return rex.ConnectionError(U3ProtocolError("Connection aborted.", error), request=request)
+
+
+def _short_of(error: BaseException, request: requests.PreparedRequest) -> NoDescriptors | None:
+    """Return the error of a request for which no descriptor was left; ``None`` where that isn't it."""
+    short = shortage_in(error)
+    return None if short is None else NoDescriptors(short.strerror or str(short), request=request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from urllib3._base_connection import _ResponseOptions
@@ -12,21 +13,24 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
+    HTTPError,
     LocationParseError,
     NameResolutionError,
     NewConnectionError,
 )
 
+from crawlpool.errors import PoolClosed
+from crawlpool.shortage import shortage_in
 from crawlpool.transport.answer import Answer, KeepingAnswer
+from crawlpool.transport.connecting import Place, places_of, until_for
 from crawlpool.transport.keeping import keeps_here
 from crawlpool.transport.tls import telling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from crawlpool.transport.lifeline import Lifeline
-
-_MAX_ADDRESSES = 8
+    from crawlpool.transport.resolver import Resolver
 
 
 class KnownHeaders:
@@ -44,6 +48,7 @@ class _Tracked:
 
     lifeline: Lifeline | None = None
     resolve: Mapping[tuple[str, int], str] = {}
+    resolver: Resolver | None = None
     response_class: Any = Answer
     peer: str | None = None
     _key: int | None = None
@@ -54,38 +59,52 @@ class _Tracked:
     def _new_conn(self: Any) -> socket.socket:
         if self.lifeline is None:
             return super()._new_conn()  # type: ignore[misc,no-any-return]
-        sock: socket.socket = self._tracked_socket()
+        sock: socket.socket = self._socket_to(self._dns_host, self.port, self._until(), self._connect_to)
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
 
-    def _tracked_socket(self: Any) -> socket.socket:
-        host, port = self._dns_host, self.port
+    def _until(self: Any) -> float | None:
+        """Return when the connect timeout is over: one for the lookup and all addresses, however many are mute."""
+        return None if self.timeout is None else time.monotonic() + self.timeout
+
+    def _socket_to(
+        self: Any, host: str, port: int, until: float | None, connect: Callable[..., socket.socket]
+    ) -> socket.socket:
+        """Return what ``connect`` returns for the first address of a host that can be reached."""
         host = self.resolve.get((host.lower(), port), host).strip("[]")
         try:
             host.encode("idna")
         except UnicodeError:
             raise LocationParseError(f"'{host}', label empty or too long") from None
-        timeout = self.timeout
-        # One budget for all addresses of the name: eight dead ones must not take eight times as long.
-        until = None if timeout is None else time.monotonic() + timeout
-        try:
-            found = socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
         last: OSError | None = None
-        for family, kind, proto, _, address in found[:_MAX_ADDRESSES]:
-            try:
-                return self._connect_to(family, kind, proto, address, until)  # type: ignore[no-any-return]
-            except TimeoutError as error:
-                last = error
+        places = self._places_of(host, port, until)
+        for others, (family, kind, proto, address) in zip(range(len(places) - 1, -1, -1), places, strict=True):
+            now = time.monotonic()
+            if until is not None and now >= until and last is not None:
                 break
+            try:
+                return connect(family, kind, proto, address, until_for(until, others, now))
             except OSError as error:
                 last = error
-        if isinstance(last, TimeoutError):
-            raise ConnectTimeoutError(
-                self, f"Connection to {self.host} timed out. (connect timeout={timeout})"
-            ) from last
-        raise NewConnectionError(self, f"Failed to establish a new connection: {last}") from last
+                if shortage_in(error) is not None:
+                    break
+        raise self._unconnected(last) from last
+
+    def _places_of(self: Any, host: str, port: int, until: float | None) -> list[Place]:
+        try:
+            return places_of(host, port, self.resolver, until)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except PoolClosed:
+            raise
+        except (OSError, RuntimeError) as error:  # too late; or no descriptor, or no thread, to look it up with
+            raise self._unconnected(error) from error
+
+    def _unconnected(self: Any, error: BaseException | None) -> HTTPError:
+        error = getattr(error, "socket_err", None) or error  # PySocks wraps it
+        if isinstance(error, TimeoutError):
+            return ConnectTimeoutError(self, f"Connection to {self.host} timed out. (connect timeout={self.timeout})")
+        return NewConnectionError(self, f"Failed to establish a new connection: {error}")
 
     def _connect_to(self: Any, family: int, kind: int, proto: int, address: Any, until: float | None) -> socket.socket:
         sock = socket.socket(family, kind, proto)
@@ -199,13 +218,15 @@ def _with_lifeline(pool_class: Any, connection_class: Any) -> Any:
     class Pool(pool_class):  # type: ignore[misc]
         ConnectionCls = connection_class
 
-        def __init__(self, *args: Any, tracking: tuple[Lifeline, Mapping[Any, str]], **kwargs: Any) -> None:
+        def __init__(
+            self, *args: Any, tracking: tuple[Lifeline, Mapping[Any, str], Resolver | None], **kwargs: Any
+        ) -> None:
             self._tracking = tracking
             super().__init__(*args, **kwargs)
 
         def _new_conn(self) -> Any:
             connection = super()._new_conn()
-            connection.lifeline, connection.resolve = self._tracking
+            connection.lifeline, connection.resolve, connection.resolver = self._tracking
             return connection
 
         def _put_conn(self, conn: Any) -> None:
@@ -220,15 +241,16 @@ def _with_lifeline(pool_class: Any, connection_class: Any) -> Any:
 _HTTPPool = _with_lifeline(HTTPConnectionPool, TrackedHTTPConnection)
 _HTTPSPool = _with_lifeline(HTTPSConnectionPool, TrackedHTTPSConnection)
 _socks_pools: list[Any] = []
+_SOCKS4 = 1  # as PySocks numbers it
 
 
-def track(manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], str]) -> None:
-    """Make each connection that a urllib3 PoolManager opens from now on known to ``lifeline``.
+def track(
+    manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], str], resolver: Resolver | None = None
+) -> None:
+    """Make each connection that a urllib3 PoolManager opens known to ``lifeline``; ``resolver`` looks names up for it.
 
     Managers of pool classes that aren't urllib3's own are left alone: what a user built stays as it is.
     """
-    from functools import partial
-
     classes = manager.pool_classes_by_scheme
     if classes.get("http") is HTTPConnectionPool and classes.get("https") is HTTPSConnectionPool:
         http, https = _HTTPPool, _HTTPSPool
@@ -245,7 +267,7 @@ def track(manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], st
         http, https = _socks_pools
     else:
         return
-    tracking = (lifeline, resolve)
+    tracking = (lifeline, resolve, resolver)
     manager.pool_classes_by_scheme = {
         "http": partial(http, tracking=tracking),
         "https": partial(https, tracking=tracking),
@@ -253,10 +275,63 @@ def track(manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], st
 
 
 class _SocksTracked(_Tracked):
-    """A connection through a SOCKS proxy: PySocks makes the socket, the lifeline learns of it when it is connected."""
+    """A connection through a SOCKS proxy: PySocks talks to the proxy, over a socket that the lifeline knows.
+
+    Left to itself PySocks looks names up in the calling thread, and makes a socket that nobody else could shut.
+    """
 
     def _new_conn(self: Any) -> socket.socket:
-        sock: socket.socket = super(_Tracked, self)._new_conn()  # type: ignore[misc]
-        if self.lifeline is not None:
-            self._key = self.lifeline.opened(sock)
+        if self.lifeline is None:
+            return super(_Tracked, self)._new_conn()  # type: ignore[misc,no-any-return]
+        options = self._socks_options
+        until = self._until()
+        goal: str = self.host.strip("[]")
+        if not options["rdns"]:  # socks5:// and socks4://: the proxy is told an address
+            places = self._places_of(self.resolve.get((goal.lower(), self.port), goal), self.port, until)
+            if options["socks_version"] == _SOCKS4:  # which knows no other
+                places = [one for one in places if one[0] == socket.AF_INET] or places
+            goal = places[0][3][0]
+        connect = partial(self._connect_by, goal)
+        sock: socket.socket = self._socket_to(options["proxy_host"], int(options["proxy_port"]), until, connect)
         return sock
+
+    def _connect_by(
+        self: Any, goal: str, family: int, kind: int, proto: int, address: Any, until: float | None
+    ) -> socket.socket:
+        options = self._socks_options
+        sock = _socks_socket()(family, kind, proto)
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            login = options["username"], options["password"]
+            sock.set_proxy(options["socks_version"], address[0], address[1], options["rdns"], *login)
+            self._key = self.lifeline.opened(sock)
+            sock.parting = self._forget  # on a failure PySocks closes it by itself
+            if until is not None:
+                sock.settimeout(max(until - time.monotonic(), 0.001))
+            if self.source_address:
+                sock.bind(self.source_address)
+            sock.connect((goal, self.port))
+            sock.parting = None
+            sock.settimeout(self.timeout)
+        except BaseException:
+            self._forget()
+            sock.close()
+            raise
+        return sock  # type: ignore[no-any-return]
+
+
+@cache
+def _socks_socket() -> Any:
+    import socks  # here: PySocks is an extra
+
+    class Socket(socks.socksocket):  # type: ignore[misc]
+        parting: Callable[[], None] | None = None
+
+        def close(self) -> None:
+            parting, self.parting = self.parting, None
+            if parting is not None:
+                parting()
+            super().close()
+
+    return Socket

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import encodings.idna  # noqa: F401  # else the first name would bring it, perhaps when no file can be opened any more
 import ipaddress
 import math
 import queue
 import socket
 import threading
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from crawlpool.clock import SYSTEM_CLOCK
 from crawlpool.config import check, is_count, is_seconds
 from crawlpool.errors import PoolClosed
 from crawlpool.events import logger
+from crawlpool.shortage import SHORT, shortage_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 #: What an ask is answered with.
 Answered: TypeAlias = "tuple[str, ...] | BaseException"
+_Error = TypeVar("_Error", bound=OSError)
 _Entry: TypeAlias = "tuple[tuple[str, ...] | socket.gaierror, float]"  # and the moment until which it holds
 
 MAX_ADDRESSES = 8
@@ -122,7 +125,8 @@ class Resolver:
             answered: called once, under no lock: at once when the answer is known, otherwise in a thread of the
                 resolver. While it runs no other name is looked up in that thread. What it raises is logged. It gets
                 addresses, a ``socket.gaierror``, or ``PoolClosed`` when the resolver was closed before the answer
-                came. What else a ``lookup`` raises is handed on and not kept.
+                came. What else a ``lookup`` raises is handed on and not kept, as is an ``OSError`` of there being no
+            descriptor left.
 
         Thread-safe.
         """
@@ -301,10 +305,13 @@ class Resolver:
             name.encode("idna")  # as getaddrinfo does, whose error for it is no OSError
             addresses = tuple(dict.fromkeys(self._lookup(name, port)))
         except socket.gaierror as error:
-            return _fresh(error)
+            # For want of a descriptor the system can't read its own files, and says that there is no such name.
+            return shortage_now() or _fresh(error)
         except UnicodeError:
             return socket.gaierror(socket.EAI_NONAME, "no host name: a label is empty, too long or can't be written")
         except OSError as error:
+            if error.errno in SHORT:
+                return error.with_traceback(None)
             return socket.gaierror(socket.EAI_FAIL, error.strerror or str(error))
         except BaseException as error:
             return error
@@ -314,16 +321,16 @@ class Resolver:
 def _tell(host: str, answered: Callable[[Answered], None], answer: Answered) -> None:
     """Call back. What that raises would end the resolver's thread, or keep others from their answers."""
     try:
-        answered(_fresh(answer) if isinstance(answer, socket.gaierror) else answer)
+        answered(_fresh(answer) if isinstance(answer, OSError) else answer)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise  # Ctrl-C, which comes only there
         _log.exception("a callback failed to take an answer", host=host)
 
 
-def _fresh(error: socket.gaierror) -> socket.gaierror:
+def _fresh(error: _Error) -> _Error:
     """Return a copy: an exception that is raised in several threads would gather the frames of all."""
-    return socket.gaierror(*error.args)
+    return type(error)(*error.args)
 
 
 def _plain(host: str) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from crawlpool.events import logger
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from crawlpool.transport.lifeline import Lifeline
 
 TICK_S = 0.25
+_log = logger("watchdog")
 
 
 class Watchdog:
@@ -59,4 +62,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stop.wait(TICK_S):
-            self.look()
+            try:
+                self.look()
+            except Exception:  # a fault of ours, or no memory: without this thread nobody would hold the deadlines
+                _log.exception("the watchdog failed to look")

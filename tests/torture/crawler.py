@@ -16,6 +16,7 @@ import threading
 from typing import Any
 
 from crawlpool.cli import main as command
+from crawlpool.cli import run as command_run
 from crawlpool.crawl import Crawl
 from crawlpool.jobs import clerk
 from crawlpool.jobs.crawl import JobCrawl
@@ -23,6 +24,8 @@ from crawlpool.jobs.job import Job
 from crawlpool.models import Result
 from tests.torture.site import links_of
 
+#: How long a run bears to have no descriptor: nobody is going to close one here.
+STARVED_S = 1.0
 #: A page whose process ends when it is handled.
 DEADLY = "/deadly/"
 #: The modules that a run imports when it needs them.
@@ -106,6 +109,7 @@ def main(arguments: list[str]) -> int:
     ]
     if options.wait == "main":
         _pass()
+    command_run.STARVED_S = STARVED_S
     return command()
 
 

@@ -31,7 +31,7 @@ def pool() -> Iterator[SessionPool]:
         yield pool
 
 
-def test_a_resolved_name_is_not_looked_up(monkeypatch: pytest.MonkeyPatch, transport: str) -> None:
+def test_a_resolved_name_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """``resolve`` leads a name and port to an address, in any case of letters; the Host header keeps the name."""
     with SiteServer({"/": b"here"}) as server:
         leads = {("Shop.Example", server.port): "127.0.0.1"}
@@ -42,7 +42,7 @@ def test_a_resolved_name_is_not_looked_up(monkeypatch: pytest.MonkeyPatch, trans
             response = pool.get(server.url("/", host="shop.example"))
             assert response.text == "here"
             assert response.wire.ip == "127.0.0.1"  # type: ignore[attr-defined]
-        assert asked == ([] if transport == "curl" else ["127.0.0.1"])
+        assert asked == []
         assert server.requests[0].headers["host"] == f"shop.example:{server.port}"
 
 
@@ -67,25 +67,6 @@ def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch, pool: 
         assert response.text == "second"
         assert response.wire.ip == hosts[1]  # type: ignore[attr-defined]
         assert pool.statistics().connections_open == 1
-
-
-@pytest.mark.transports("urllib3")  # libcurl connects by itself
-def test_all_addresses_share_one_connect_timeout(monkeypatch: pytest.MonkeyPatch, pool: SessionPool) -> None:
-    """Eight dead addresses don't take eight times as long: the first that times out ends the attempt."""
-    tried: list[object] = []
-
-    def connect(self: socket.socket, address: object) -> None:
-        tried.append(address)
-        raise TimeoutError("timed out")
-
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in range(1, 9)]
-    with monkeypatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", lambda *_: found)
-        patch.setattr(socket.socket, "connect", connect)
-        with pytest.raises(requests.ConnectTimeout):
-            pool.get("http://dead.example/", timeout=(0.5, 5))
-    assert len(tried) == 1
-    assert pool.statistics().connections_open == 0
 
 
 def test_the_connect_timeout_is_not_the_read_timeout(pool: SessionPool) -> None:

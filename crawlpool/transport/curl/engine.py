@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import CrawlPoolError, PoolClosed
+from crawlpool.shortage import shortage_now
 from crawlpool.transport.curl.forking import abandon, register
 from crawlpool.transport.curl.library import EngineSettings, require
 from crawlpool.transport.curl.loop import Loop
@@ -50,9 +51,15 @@ class Engine:
         register(self)
 
     def submit(self, transfers: Iterable[Transfer]) -> None:
-        """Start transfers. Each of them ends: as it goes, or as ``PoolClosed``."""
+        """Start transfers. Each of them ends: as it goes, as ``PoolClosed``, or of what keeps the thread from it."""
         batch = list(transfers)
-        loop = self._running()
+        try:
+            loop = self._running()
+        except Exception as error:  # no descriptor, no thread, no memory is left
+            why = shortage_now() or error
+            for transfer in batch:
+                refuse(transfer, why)
+            return
         if loop is None or not loop.submit(batch):
             for transfer in batch:
                 refuse(transfer)
@@ -182,10 +189,12 @@ class Engine:
         return [*self._lingering, *([] if self._loop is None else [self._loop])]
 
 
-def refuse(transfer: Transfer) -> None:
-    """End a transfer that was never begun, because its pool is closed."""
-    transfer.error = PoolClosed("the session pool is closed")
-    transfer.stopped = LegEnd.CLOSED
+def refuse(transfer: Transfer, error: Exception | None = None) -> None:
+    """End a transfer that was never begun, because its pool is closed, or because of an error."""
+    transfer.error = error
+    if error is None:
+        transfer.error = PoolClosed("the session pool is closed")
+        transfer.stopped = LegEnd.CLOSED
     transfer.is_ended = True
     if transfer.stream is not None:
         transfer.stream.end()

@@ -19,11 +19,13 @@ from crawlpool.errors import (
     CrawlPoolError,
     CutHeader,
     DeadlineExceeded,
+    NoDescriptors,
+    OutOfMemory,
     PoolClosed,
     ProtocolError,
-    RequestError,
     TruncatedBody,
 )
+from crawlpool.shortage import SHORT, shortage_now
 from crawlpool.transport.answer import BLANK
 from crawlpool.transport.lifeline import LegEnd
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 # CURLcode; the names are libcurl's own, without CURLE_.
 UNSUPPORTED_PROTOCOL, URL_MALFORMAT, COULDNT_RESOLVE_PROXY, COULDNT_RESOLVE_HOST, COULDNT_CONNECT = 1, 3, 5, 6, 7
-WEIRD_SERVER_REPLY, HTTP2, PARTIAL_FILE, OUT_OF_MEMORY = 8, 16, 18, 27
+WEIRD_SERVER_REPLY, HTTP2, PARTIAL_FILE, WRITE_ERROR, OUT_OF_MEMORY, CACERT_BADFILE = 8, 16, 18, 23, 27, 77
 OPERATION_TIMEDOUT, ABORTED_BY_CALLBACK, BAD_FUNCTION_ARGUMENT = 28, 42, 43
 GOT_NOTHING, SEND_ERROR, RECV_ERROR, BAD_CONTENT_ENCODING, FILESIZE_EXCEEDED, SEND_FAIL_REWIND = 52, 55, 56, 61, 63, 65
 HTTP2_STREAM, PROXY, TOO_LARGE = 92, 97, 100
@@ -40,6 +42,8 @@ HTTP2_STREAM, PROXY, TOO_LARGE = 92, 97, 100
 #: ENGINE_*, CERTPROBLEM, CIPHER, PEER_FAILED_VERIFICATION, USE_SSL_FAILED, CACERT_BADFILE, SHUTDOWN_FAILED,
 #: CRL_BADFILE, ISSUER_ERROR, PINNEDPUBKEYNOTMATCH, INVALIDCERTSTATUS, CLIENTCERT, ECH_REQUIRED.
 _TLS = frozenset((35, 51, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91, 98, 101))
+#: Of what libcurl does before it has a socket: it doesn't say why it couldn't.
+_OPENS_FILES = frozenset((COULDNT_RESOLVE_PROXY, COULDNT_RESOLVE_HOST, CACERT_BADFILE))
 #: What a deadline that has passed may look like.
 _MAY_BE_LATE = (requests.Timeout, requests.ConnectionError, rex.ChunkedEncodingError)
 _BROKEN = frozenset((HTTP2, GOT_NOTHING, SEND_ERROR, RECV_ERROR, HTTP2_STREAM, SEND_FAIL_REWIND, PARTIAL_FILE))
@@ -64,7 +68,7 @@ def _fault_of(transfer: Transfer) -> BaseException | None:
     if transfer.error is not None:
         if transfer.way.proxy is not None and isinstance(transfer.error, socket.gaierror):
             return rex.ProxyError(transfer.error, request=request)
-        return _of_error(transfer.error, request)
+        return _of_error(transfer.error, request, was_sent=transfer.sends > 0)
     if transfer.stopped is LegEnd.CLOSED:
         return PoolClosed("the session pool was closed during the request")
     if transfer.stopped is LegEnd.CANCELLED:
@@ -76,6 +80,8 @@ def _fault_of(transfer: Transfer) -> BaseException | None:
         return None
     if code == OPERATION_TIMEDOUT:
         return _timed_out(transfer)
+    if code in _OPENS_FILES and (short := shortage_now()) is not None:
+        return _of_error(short, request)
     if code in _TLS:
         return _proxied(transfer) or rex.SSLError(transfer.message or "TLS failed", request=request)
     if code in _BROKEN:
@@ -83,7 +89,7 @@ def _fault_of(transfer: Transfer) -> BaseException | None:
     return _other(transfer)
 
 
-def _other(transfer: Transfer) -> Exception:
+def _other(transfer: Transfer) -> BaseException:
     request: Any = transfer.exchange.request
     code, message = transfer.code, transfer.message
     if code == ABORTED_BY_CALLBACK:
@@ -97,7 +103,7 @@ def _other(transfer: Transfer) -> Exception:
     if code == COULDNT_CONNECT:
         proxied = _proxied(transfer)
         if transfer.no_socket is not None:
-            return rex.ConnectionError(transfer.no_socket, request=request)
+            return _of_error(transfer.no_socket, request)
         return proxied or rex.ConnectionError(ConnectionError(transfer.os_error, _os_text(transfer)), request=request)
     if code == COULDNT_RESOLVE_HOST:
         return rex.ConnectionError(socket.gaierror(socket.EAI_NONAME, "the name doesn't resolve"), request=request)
@@ -116,11 +122,15 @@ def _other(transfer: Transfer) -> Exception:
     if code == UNSUPPORTED_PROTOCOL:
         return rex.InvalidSchema(message or "libcurl doesn't speak this scheme", request=request)
     if code == OUT_OF_MEMORY:
-        return RequestError("libcurl ran out of memory", request=request)
+        return OutOfMemory("libcurl ran out of memory", request=request)
+    if code == WRITE_ERROR:  # nothing that takes a body says so: it raised, and of its own accord it doesn't
+        return OutOfMemory("there was no memory for the body", request=request)
     return rex.ConnectionError(message or f"libcurl's error {code}", request=request)
 
 
-def _of_error(error: BaseException, request: Any) -> BaseException:
+def _of_error(error: BaseException, request: Any, *, was_sent: bool = False) -> BaseException:
+    if isinstance(error, OSError) and error.errno in SHORT and not was_sent:
+        return NoDescriptors(error.strerror or str(error), request=request)
     if isinstance(error, (NameResolutionError, socket.gaierror)):
         return rex.ConnectionError(error, request=request)
     if isinstance(error, TimeoutError):

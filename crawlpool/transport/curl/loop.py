@@ -41,6 +41,7 @@ class Loop(Orders):
 
     def __init__(self, pycurl: Any, settings: EngineSettings, resolver: Resolver) -> None:
         self._pycurl = pycurl
+        multi = self._multi = pycurl.CurlMulti()  # first: where it can't be made, nothing is to be closed
         self._poller = Poller()
         super().__init__(self._poller.wake)
         self.connections = Connections(self._poller.forget)
@@ -56,7 +57,6 @@ class Loop(Orders):
         self._ended: list[Transfer] = []
         self._limits = Limits()
         self._budget = None if budget is None else MemoryBudget(budget, pycurl.WRITEFUNC_PAUSE)
-        multi = self._multi = pycurl.CurlMulti()
         multi.setopt(pycurl.M_SOCKETFUNCTION, self._poller.watch)
         multi.setopt(pycurl.M_MAXCONNECTS, settings.connections)
         multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX if settings.http == "2" else pycurl.PIPE_NOTHING)

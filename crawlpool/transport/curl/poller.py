@@ -25,10 +25,14 @@ class Poller:
     def __init__(self) -> None:
         self._wanted: dict[int, int] = {}
         self._registered: dict[int, int] = {}
-        self._woken, self._waker = socket.socketpair()
+        self._backend = _backend()
+        try:
+            self._woken, self._waker = socket.socketpair()
+        except BaseException:
+            self._backend.close()
+            raise
         for end in (self._woken, self._waker):
             end.setblocking(False)
-        self._backend = _backend()
         self._wake_fd = self._woken.fileno()
         self._backend.add(self._wake_fd, READ)
 

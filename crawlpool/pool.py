@@ -33,9 +33,8 @@ from crawlpool.models import Statistics
 from crawlpool.prepare import checked
 from crawlpool.retry import RetryPolicy
 from crawlpool.session import Session
-from crawlpool.shared import Shared, default_transport, engine_for, proxies_of
+from crawlpool.shared import Shared, default_transport, engine_for, proxies_of, resolver_for
 from crawlpool.sites import Site, declared_origin
-from crawlpool.transport.resolver import Resolver
 from crawlpool.transport.watchdog import Watchdog
 from crawlpool.verbs import Verbs
 
@@ -135,7 +134,7 @@ class BlockingPool(Verbs):
             max_redirects=max_redirects,
             timeout=timeout,
         )
-        resolver = Resolver(overrides=settings.resolve)
+        resolver = resolver_for(settings)
         self._shared = Shared(
             settings=settings,
             defaults=Defaults(first),

@@ -16,6 +16,7 @@ from crawlpool.clock import Shutdown
 from crawlpool.errors import ConfigError
 from crawlpool.testing.http1 import Answer, BadRequest, Request, pieces_of, read_request
 from crawlpool.testing.routes import answerer
+from crawlpool.testing.steps import Script, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,17 +86,19 @@ class SiteServer:
                 raise ConfigError(f"hosts={host!r}: only loopback addresses, such as 127.0.0.1 or ::1")
         self.port = port
         self.shutdown = Shutdown()
-        self._answerer: Callable[[Request], Answer] = answerer(site)
+        self._answerer: Callable[[Request], Answer | Script] = answerer(site)
+        self._released = threading.Event()  # guards itself
         self._tls = tls
         self._remember = remember
         self._listeners: list[socket.socket] = []
         self._acceptor: threading.Thread | None = None
         self._wake: tuple[socket.socket, socket.socket] | None = None
-        # Guards _requests, _errors, _request_count, _opened, _peak, _live and _threads.
+        # Guards _requests, _errors, _request_count, _bytes_sent, _opened, _peak, _live and _threads.
         self._lock = threading.Lock()
         self._requests: list[Request] = []
         self._errors: list[BaseException] = []
         self._request_count = 0
+        self._bytes_sent = 0
         self._opened = 0
         self._peak = 0
         self._live: dict[int, socket.socket] = {}
@@ -112,6 +115,12 @@ class SiteServer:
         """How many requests were read so far."""
         with self._lock:
             return self._request_count
+
+    @property
+    def bytes_sent(self) -> int:
+        """How many bytes of scripts were sent so far: handed to the system, whether or not the client has read them."""
+        with self._lock:
+            return self._bytes_sent
 
     @property
     def connections(self) -> int:
@@ -136,6 +145,18 @@ class SiteServer:
         """What functions of the site raised; a copy."""
         with self._lock:
             return list(self._errors)
+
+    def hits(self, path: str) -> int:
+        """Return how many of the remembered requests asked for ``path``, whatever the query."""
+        return sum(request.path == path for request in self.requests)
+
+    def arrivals(self, path: str | None = None) -> list[float]:
+        """Return when the remembered requests for ``path``, or all, came: seconds of the monotonic clock, in order."""
+        return sorted(request.arrived_s for request in self.requests if path is None or request.path == path)
+
+    def release(self) -> None:
+        """End every wait of a script, present and future, and let it go on with its next step. May be called again."""
+        self._released.set()
 
     def url(self, path: str = "/", host: str | None = None) -> str:
         """Return the URL of ``path`` on ``host`` (default: the first address; any name that leads here will do)."""
@@ -236,6 +257,7 @@ class SiteServer:
 
     def _serve(self, number: int, connection: socket.socket, peer: tuple[str, int], host: str) -> None:
         try:
+            self._opening(number, connection)
             if self._tls is not None:
                 connection = secured = self._secured(number, connection, self._tls)
                 # ``stop`` may have looked through the open connections just before this one had its place there.
@@ -257,6 +279,16 @@ class SiteServer:
                 del self._live[number]
             connection.close()
 
+    def _opening(self, number: int, connection: socket.socket) -> None:
+        """Do what comes before the first request, and before TLS; raises ``OSError`` to end the connection."""
+
+    def _wire(self, connection: socket.socket) -> Wire:
+        return Wire(connection, self.shutdown, self._released, self._count)
+
+    def _count(self, sent: int) -> None:
+        with self._lock:
+            self._bytes_sent += sent
+
     def _secured(self, number: int, plain: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
         secured = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         with self._lock:
@@ -276,8 +308,8 @@ class SiteServer:
                 go_on=lambda: connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n"),
             )
         except BadRequest as error:
-            answer = Answer(400, {"Content-Type": "text/plain"}, f"{error}\n".encode(), close=True)
-            connection.sendall(b"".join(pieces_of(answer, "GET")[0]))
+            refusal = Answer(400, {"Content-Type": "text/plain"}, f"{error}\n".encode(), close=True)
+            connection.sendall(b"".join(pieces_of(refusal, "GET")[0]))
             return False
         if request is None:
             return False
@@ -285,17 +317,20 @@ class SiteServer:
             self._request_count += 1
             if self._remember:
                 self._requests.append(request)
+        answer: Answer | Script
         try:
             answer = self._answerer(request)
-            pieces, stays = pieces_of(answer, request.method)
+            pieces, stays = (iter(()), False) if isinstance(answer, Script) else pieces_of(answer, request.method)
         except Exception as error:
             self._note(error)
             text = "".join(traceback.format_exception_only(type(error), error))
-            answer = Answer(500, {"Content-Type": "text/plain; charset=utf-8"}, text.encode())
-            pieces, stays = pieces_of(answer, request.method)
-        if answer.delay_s and self.shutdown.wait(answer.delay_s):
-            return False
+            answer = failure = Answer(500, {"Content-Type": "text/plain; charset=utf-8"}, text.encode())
+            pieces, stays = pieces_of(failure, request.method)
         try:
+            if isinstance(answer, Script):
+                return answer.play(self._wire(connection)) and request.keeps_alive
+            if answer.delay_s and self.shutdown.wait(answer.delay_s):
+                return False
             for piece in pieces:
                 connection.sendall(piece)
         except OSError:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         TargetSkipped,
         TruncatedBody,
         UndecodableBody,
+        Unscripted,
         UnwantedContentType,
         WarcError,
     )
@@ -67,7 +68,7 @@ _HOMES = {
         "BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
         "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError MissingExtra PoolClosed "
         "ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody UndecodableBody "
-        "UnwantedContentType WarcError"
+        "Unscripted UnwantedContentType WarcError"
     ),
     "models": "BodyPlace Hop Outcome Report Result Statistics Target",
     "retry": "RetryBudget RetryPolicy",
@@ -129,6 +130,7 @@ __all__ = [
     "TargetSkipped",
     "TruncatedBody",
     "UndecodableBody",
+    "Unscripted",
     "UnwantedContentType",
     "WarcError",
     "WarcSink",

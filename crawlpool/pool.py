@@ -156,7 +156,7 @@ class BlockingPool(Verbs):
         # destructor, which may run in any thread, at any moment, and so must not wait.
         self._dead: collections.deque[Session] = collections.deque()
         self._local = threading.local()
-        self._watchdog = Watchdog(self._lifelines, self._shared.clock)
+        self._watchdog = Watchdog(self._lifelines, self._shared.deadline_clock)
         fork.register(self)
 
     # Sessions ----------------------------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ class BlockingPool(Verbs):
         self._made, self._gone = 0, (0, 0)
         self._local = threading.local()
         self._shared.reset_after_fork()
-        self._watchdog = Watchdog(self._lifelines, self._shared.clock)
+        self._watchdog = Watchdog(self._lifelines, self._shared.deadline_clock)
 
 
 def _as_store(cookies: Any) -> CookieStore:

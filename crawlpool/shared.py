@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crawlpool.clock import Clock, Deadline, Shutdown
+from crawlpool.clock import SYSTEM_CLOCK, Clock, Deadline, Shutdown
 from crawlpool.config import TRANSPORTS, PoolSettings, check, proxy_url
 from crawlpool.cookies import CookieStore
 from crawlpool.defaults import Defaults, Snapshot
@@ -18,7 +18,7 @@ from crawlpool.politeness import Exits
 from crawlpool.retry import RetryBudget, RetryPolicy
 from crawlpool.sites import Sites
 from crawlpool.transport.resolver import Resolver
-from crawlpool.transport.stage import Stage, clock_of_stage, current_stage, shutdown_of_stage
+from crawlpool.transport.stage import clock_of_stage, current_stage, shutdown_of_stage
 from crawlpool.transport.tls import TLSContexts
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from crawlpool.transport.base import Exchange
     from crawlpool.transport.curl.engine import Engine
+    from crawlpool.transport.stage import Stage
 
 
 class Mounts:
@@ -157,6 +158,11 @@ class Shared:
     turnstile: Turnstile | None = None
     exits: Exits | None = None  # guarded by the frontier's lock, but for `Exits.of`
     stage: Stage | None = dataclasses.field(default_factory=current_stage)
+
+    @property
+    def deadline_clock(self) -> Clock:
+        """By what deadlines go: on a stage, whose waits take no time, by the machine's own."""
+        return self.clock if self.stage is None else SYSTEM_CLOCK
 
     @classmethod
     def alone(cls) -> Shared:

@@ -63,7 +63,7 @@ def bomb(coding: str = "gzip", size_bytes: int = 1 << 30) -> Iterator[bytes]:
 
 
 def nested_bomb(depth: int = 3, size_bytes: int = 1 << 30, coding: str = "gzip") -> Iterator[bytes]:
-    """Yield the pieces of zeros that were packed ``depth`` times: ``Content-Encoding: gzip, gzip, gzip``.
+    """Yield zeros that were packed ``depth`` times: ``Content-Encoding: gzip, gzip, gzip``. The last one is remembered.
 
     Args:
         depth: how often.
@@ -71,10 +71,7 @@ def nested_bomb(depth: int = 3, size_bytes: int = 1 << 30, coding: str = "gzip")
         coding: gzip or deflate.
     """
     check(is_count(depth), "depth", depth, "a whole number of at least 1")
-    pieces = _spread(size_bytes)
-    for _ in range(depth):
-        pieces = _packed(pieces, coding)
-    yield from pieces
+    yield _nested(depth, size_bytes, coding)
 
 
 def truncated(data: bytes, coding: str) -> bytes:
@@ -93,6 +90,15 @@ def corrupt(data: bytes, coding: str) -> bytes:
     else:
         whole[: len(whole) // 2] = b"\xff" * (len(whole) // 2)
     return bytes(whole)
+
+
+@functools.lru_cache(maxsize=2)
+def _nested(depth: int, size_bytes: int, coding: str) -> bytes:
+    # Nothing of the outermost layer is there before the innermost has seen all its zeros: to make it takes a while.
+    pieces = _spread(size_bytes)
+    for _ in range(depth):
+        pieces = _packed(pieces, coding)
+    return b"".join(pieces)
 
 
 @functools.lru_cache(maxsize=4)

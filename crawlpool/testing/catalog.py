@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: The body of faults whose answer is whole, in the end.
 BODY = b"<p>The whole page, and nothing but the page."
 #: What bombs unfold to.
-BOMB_BYTES = 256 * 1024 * 1024
+BOMB_BYTES = 128 * 1024 * 1024
 _OUTCOMES = ("ok", "http_error", "failed")
 _CHUNKED = ("Transfer-Encoding", "chunked")
 _WHOLE = head(length=len(BODY)) + BODY
@@ -146,7 +146,7 @@ def _protocol() -> Iterator[Fault]:
     ):
         answer = b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: %d\r\n\r\n%b" % (line, whole, BODY)
         yield _fault(name, about, *say, steps=(answer,))
-    flood = (b"HTTP/1.1 200 OK\r\n", Send(lambda: (b"X-%d: x\r\n" % n for n in itertools.count())))
+    flood = (b"HTTP/1.1 200 OK\r\n", Send(lambda: (b"X-%d: x\r\n" % n for n in itertools.count()), is_endless=True))
     said = (*say, "too_large", "deadline")
     yield _fault("header_flood", "header lines without end", *said, steps=flood, is_endless=True)
     yield _fault("http09", "a body without a header, as in HTTP/0.9", *say, steps=(BODY,))
@@ -172,7 +172,7 @@ def _size() -> Iterator[Fault]:
     away = head(302, ("Location", "/redirect_body?end"), ("Connection", "close"), reason="Found")
     endless = script(away, drip(bytes(1 << 16), 0))
     led = lambda request: BODY if request.query else endless  # noqa: E731
-    yield _fault("redirect_body", "a redirect whose body has no end", "ok", "too_large", "deadline", route=led, body=BODY)
+    yield _fault("redirect_body", "a redirect whose body has no end", "ok", "too_large", "deadline", route=led, body=BODY, is_endless=True)
     yield _fault("cookie_bomb", "60 cookies of 900 bytes", "ok", route=cookie_bomb(), body=b"cookies")
 
 

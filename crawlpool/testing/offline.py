@@ -7,7 +7,7 @@ import dataclasses
 import ipaddress
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from crawlpool.clock import SkippingClock
@@ -18,6 +18,7 @@ from crawlpool.testing.asked import Asked, AskedLog
 from crawlpool.testing.http1 import Answer
 from crawlpool.testing.routes import answerer
 from crawlpool.testing.server import SiteServer
+from crawlpool.testing.steps import Script
 from crawlpool.transport.stage import LOOPBACK, Lead, set_stage
 
 if TYPE_CHECKING:
@@ -27,14 +28,13 @@ if TYPE_CHECKING:
 
     from crawlpool.testing.http1 import Request
     from crawlpool.testing.routes import Route, Site
-    from crawlpool.testing.steps import Script
     from crawlpool.transport.stage import Stage
 
 _PORTS = {"http": 80, "https": 443}
 _ROBOTS = "/robots.txt"
 #: The key of the site that answers for every host without one of its own.
 EVERYWHERE = "*"
-_Origin = tuple[str, str, int]
+_Origin: TypeAlias = "tuple[str, str, int]"
 
 
 class Offline(AskedLog):
@@ -43,7 +43,8 @@ class Offline(AskedLog):
     Requests are answered by real servers on loopback, over the transport that the pool has, whatever the host: no name
     is resolved, nothing else is connected to. What was https is spoken without TLS. A request without a scripted answer
     fails at once with ``Unscripted`` (kind ``blocked_address``), and isn't retried. A robots.txt that isn't scripted is
-    a 404. Back-off, crawl delays and Retry-After take no time: they move ``clock``.
+    a 404. Back-off, crawl delays and Retry-After take no time: they move ``clock``. A deadline doesn't count them, but a
+    wait that is longer than what is left of it isn't begun, as ever.
 
     Args:
         sites: by origin (``https://shop.example``) a site as ``SiteServer`` takes one, or by URL
@@ -97,8 +98,9 @@ class Offline(AskedLog):
             raise ConfigError(f"{redact_url(url)!r}: an http or https URL is needed, such as https://shop.example/")
         origin = _origin(parts)
         if not parts.path and not parts.query:
-            if isinstance(site, (bytes, Answer)):
+            if isinstance(site, (bytes, Answer, Script)):
                 raise ConfigError(f"{url!r} is an origin, whose site is a dict, a folder or a function; write {url}/")
+            answerer(site)  # a folder that isn't there is told now
             with self._script_lock:
                 self._sites[origin] = site
             return
@@ -151,9 +153,9 @@ class Offline(AskedLog):
         server = self._server(origin[0], origin[2])
         host = _name_of(origin[1])
         given = (request.headers or {}).get("Host")
-        seen = host if given is None else _text(given)
+        seen = [host, _netloc(origin)] if given is None else [_text(given)]
         with self._script_lock:
-            self._names[server.port, _without_port(seen)] = origin
+            self._names.update({(server.port, _without_port(one)): origin for one in seen})
         return Lead(host, server.port, origin[1], origin[2])
 
     @staticmethod

@@ -114,12 +114,14 @@ class Send:
         piece_bytes: the size of each piece; ``None`` for as they come.
         every_s: seconds to wait before each piece but the first.
         bytes_per_s: the bandwidth; ``None`` for any.
+        is_endless: whether only a release ends it.
     """
 
     data: Data
     piece_bytes: int | None = None
     every_s: float = 0.0
     bytes_per_s: float | None = None
+    is_endless: bool = False
 
     def __post_init__(self) -> None:
         check(self.piece_bytes is None or is_count(self.piece_bytes), "piece_bytes", self.piece_bytes, "1 or more")
@@ -136,7 +138,7 @@ class Send:
             wire.send(piece)
             if self.bytes_per_s is not None:
                 wire.wait(len(piece) / self.bytes_per_s)
-            if wire.is_released and isinstance(data, itertools.repeat):
+            if self.is_endless and wire.is_released:
                 return
 
     def _cut(self, pieces: Iterable[bytes]) -> Iterable[bytes]:
@@ -150,7 +152,7 @@ class Send:
 
 def drip(data: bytes = b"x", every_s: float = 0.05) -> Send:
     """Return a step that sends ``data`` again and again, with ``every_s`` seconds between; 0 for a flood."""
-    return Send(lambda: itertools.repeat(data), every_s=every_s)
+    return Send(lambda: itertools.repeat(data), every_s=every_s, is_endless=True)
 
 
 @dataclasses.dataclass(frozen=True)

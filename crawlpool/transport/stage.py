@@ -105,8 +105,11 @@ class _StagedConnection(TrackedHTTPConnection):
 
     def _new_conn(self: Any) -> socket.socket:
         sock = socket.create_connection((LOOPBACK, self.lead.port), timeout=self.timeout)
-        if self.lifeline is not None:
+        try:
             self._key = self.lifeline.opened(sock)
+        except BaseException:  # the session was closed meanwhile
+            sock.close()
+            raise
         self.peer = LOOPBACK
         return sock
 

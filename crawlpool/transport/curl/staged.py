@@ -11,10 +11,8 @@ from crawlpool.transport.curl.route import Route, Way
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from crawlpool.transport.base import Exchange
     from crawlpool.transport.curl.engine import Engine
     from crawlpool.transport.curl.route import Routes
-    from crawlpool.transport.curl.transfer import Inbox, Transfer
     from crawlpool.transport.stage import Lead, Stage
 
 _MOST_ROUTES = 2_000
@@ -63,15 +61,4 @@ class StagedCurlAdapter(CurlAdapter):
 
     def __init__(self, stage: Stage, engine: Engine) -> None:
         super().__init__(engine)
-        self._clock = stage.clock
         self._routes: Any = _StagedRoutes(stage, self._routes)
-
-    def transfer_for(self, exchange: Exchange, inbox: Inbox | None = None) -> Transfer:
-        """Return the transfer of an exchange, not yet begun; its deadline is by libcurl's clock, which skips nothing.
-
-        Raises:
-            Unscripted: when the stage has no answer.
-        """
-        transfer = super().transfer_for(exchange, inbox)
-        transfer.deadline_at -= self._clock.skipped_s
-        return transfer

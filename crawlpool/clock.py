@@ -29,6 +29,7 @@ class SystemClock:
 
 SYSTEM_CLOCK: Clock = SystemClock()
 
+
 class SkippingClock:
     """A clock for tests by which waits take no time: who would wait until a moment moves it there instead.
 

@@ -77,16 +77,16 @@ def _time() -> Iterator[Fault]:
     trailer = (chunked + b"0\r\n", drip(b"X: y\r\n", 0.02))
     # The body is whole by then: a client that doesn't wait for the trailer is right, too.
     yield _fault("trailer_drip", "trailer after trailer without end", "ok", *said, steps=trailer, body=b"", **endless)
-    hold = {"place": "opening", "opening": script(Hold()), "route": BODY}
+    hold: dict[str, Any] = {"place": "opening", "opening": script(Hold()), "route": BODY}
     yield _fault("mute", "the connection is taken, and nothing is read or said", *late, **hold, **endless)
-    upload = {"method": "POST", "upload_bytes": 64 * 1024 * 1024, "place": "opening", "opening": script(Hold())}
+    upload: dict[str, Any] = {"method": "POST", "upload_bytes": 64 * 1024 * 1024, "place": "opening", "opening": script(Hold())}
     yield _fault("never_reads", "a body is sent, and never read", *late, route=BODY, **upload, **endless)
 
 
 def _truth() -> Iterator[Fault]:
     whole = len(BODY)
     yield _fault("short_length", "the body ends before its length", "truncated", steps=(head(length=whole + 9), BODY))
-    reset = (head(length=whole + 9), BODY, Wait(0.05), Reset())
+    reset: tuple[Any, ...] = (head(length=whole + 9), BODY, Wait(0.05), Reset())
     yield _fault("reset_in_body", "reset in the middle of the body", "truncated", "connect", steps=reset)
     yield _fault("reset", "reset in place of an answer", "connect", "protocol", steps=(Reset(),))
     yield _fault("hang_up", "closed in place of an answer", "connect", "protocol", steps=(Close(),))
@@ -160,7 +160,9 @@ def _size() -> Iterator[Fault]:
     much = BOMB_BYTES
     for coding in ("gzip", "deflate", "br", "zstd"):
         route = _packed(coding, lambda coding=coding: bomb(coding, much))
-        yield _fault(f"{coding}_bomb", f"{coding} of {much >> 20} MiB of zeros", "too_large", route=route, coding=coding)
+        yield _fault(
+            f"{coding}_bomb", f"{coding} of {much >> 20} MiB of zeros", "too_large", route=route, coding=coding
+        )
     route = _packed("gzip, gzip, gzip", lambda: nested_bomb(3, much))
     yield _fault("nested_bomb", "the same, packed three times", "too_large", "decode", route=route)
     twelve = _packed(", ".join(["gzip"] * 12), lambda: nested_bomb(12, 1000))
@@ -168,11 +170,22 @@ def _size() -> Iterator[Fault]:
     plenty = (head(200, ("Connection", "close")), drip(bytes(1 << 16), 0))
     yield _fault("endless_body", "a body without end", "too_large", "deadline", steps=plenty, is_endless=True)
     huge = (head(length=10**15), drip(bytes(1 << 16), 0))
-    yield _fault("huge_length", "a length of a petabyte, and the bytes", "too_large", "deadline", steps=huge, is_endless=True)
+    yield _fault(
+        "huge_length", "a length of a petabyte, and the bytes", "too_large", "deadline", steps=huge, is_endless=True
+    )
     away = head(302, ("Location", "/redirect_body?end"), ("Connection", "close"), reason="Found")
     endless = script(away, drip(bytes(1 << 16), 0))
     led = lambda request: BODY if request.query else endless  # noqa: E731
-    yield _fault("redirect_body", "a redirect whose body has no end", "ok", "too_large", "deadline", route=led, body=BODY, is_endless=True)
+    yield _fault(
+        "redirect_body",
+        "a redirect whose body has no end",
+        "ok",
+        "too_large",
+        "deadline",
+        route=led,
+        body=BODY,
+        is_endless=True,
+    )
     yield _fault("cookie_bomb", "60 cookies of 900 bytes", "ok", route=cookie_bomb(), body=b"cookies")
 
 
@@ -213,10 +226,12 @@ def _tls() -> Iterator[Fault]:
         ("tls_hang_up", "closed in the handshake", ("tls", "connect"), (Read(), Close())),
         ("tls_plain", "plain HTTP in place of TLS", ("tls", "connect", "protocol"), (Read(), _WHOLE, Wait(0.05))),
     ):
-        more = {"certificate": "good", "opening": script(*opening), "is_endless": late[0] in says}
+        more: dict[str, Any] = {"certificate": "good", "opening": script(*opening), "is_endless": late[0] in says}
         yield _fault(name, about, *says, place="tls", route=BODY, **more)
     good: dict[str, Any] = {"place": "tls", "certificate": "good"}
-    yield _fault("tls_no_goodbye", "cut without a word after a whole body", "ok", steps=(_WHOLE, Close()), body=BODY, **good)
+    yield _fault(
+        "tls_no_goodbye", "cut without a word after a whole body", "ok", steps=(_WHOLE, Close()), body=BODY, **good
+    )
     cut = (head(length=len(BODY) + 9), BODY, Close())
     yield _fault("tls_cut", "cut without a word in the body", "truncated", "tls", steps=cut, **good)
 
@@ -231,7 +246,7 @@ def _ways() -> Iterator[Fault]:
         ("proxy_garbage", "a proxy whose answer to CONNECT is no HTTP", ("proxy", "protocol", "connect"), "good", script(
             b"\0\1\2\3 no\r\n\r\n")),
     ):  # fmt: skip
-        more = {"certificate": certificate, "is_endless": route is mute}
+        more: dict[str, Any] = {"certificate": certificate, "is_endless": route is mute}
         yield _fault(name, about, *says, place="proxy", route=route, **more)
     full = ("deadline", "timeout", "connect")
     yield _fault("listen_full", "no place for another connection", *full, place="listener", is_endless=True)
@@ -240,9 +255,5 @@ def _ways() -> Iterator[Fault]:
 
 #: All faults by name, in the order of a table: time, truth, protocol, size, redirects, TLS, proxies and listeners.
 FAULTS: Mapping[str, Fault] = MappingProxyType(
-    {
-        fault.name: fault
-        for group in (_time, _truth, _protocol, _size, _redirects, _tls, _ways)
-        for fault in group()
-    }
+    {fault.name: fault for group in (_time, _truth, _protocol, _size, _redirects, _tls, _ways) for fault in group()}
 )

@@ -1,4 +1,4 @@
-"""A server that does to a client what the hostile internet does, as it is told: per path, per request, per connection."""
+"""A server that does what the hostile internet does, as it is told: per path, per request, per connection."""
 
 from __future__ import annotations
 
@@ -107,11 +107,12 @@ def serve(fault: Fault | str) -> Iterator[Served]:
     """
     one = FAULTS[fault] if isinstance(fault, str) else fault
     if one.place == "listener":
-        with (_full_listener() if one.is_endless else _closed_port()) as port:
+        with _full_listener() if one.is_endless else _closed_port() as port:
             yield Served(one, f"http://127.0.0.1:{port}{one.path}", {}, None)
         return
     with contextlib.ExitStack() as stack:
-        tls, options = None, {}
+        tls = None
+        options: dict[str, Any] = {}
         if one.place == "tls":
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crawlpool-tls-"))
             certificates = BadCertificates(pathlib.Path(folder))

@@ -142,7 +142,7 @@ class Offline(AskedLog):
         origin = _origin(parts)
         with self._script_lock:
             is_over = self._is_over
-            site = self._sites.get(origin, self._sites.get(EVERYWHERE))
+            site: Any = self._site_of(origin)
         if site is None and self._loopback and is_loopback(origin[1]):
             return None
         if is_over or not (parts.path == _ROBOTS or _answers(site, parts)):
@@ -163,6 +163,10 @@ class Offline(AskedLog):
         """Return the one address that there is: no name is resolved."""
         return [LOOPBACK]
 
+    def _site_of(self, origin: _Origin) -> Any:
+        """Return the site of an origin; the lock is held."""
+        return self._sites[origin] if origin in self._sites else self._sites.get(EVERYWHERE)
+
     def _server(self, scheme: str, port: int) -> SiteServer:
         with self._script_lock:
             server = self._servers.get((scheme, port))
@@ -179,7 +183,7 @@ class Offline(AskedLog):
         start_s = self.clock.monotonic()
         with self._script_lock:
             origin = self._names[port, _without_port(request.headers.get("Host", ""))]
-            site = self._sites.get(origin, self._sites.get(EVERYWHERE))
+            site: Any = self._site_of(origin)
         own = _netloc(origin)
         meant = dataclasses.replace(
             request,

@@ -49,8 +49,8 @@ def crawl_offline(request: pytest.FixtureRequest) -> Iterator[Offline]:
             web.assert_all_scripted()
         except AssertionError as error:
             pytest.fail(str(error), pytrace=False)
-        for error in web.errors:
-            raise error
+        for raised in web.errors:
+            raise raised
 
 
 @pytest.fixture

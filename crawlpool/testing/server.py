@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from crawlpool.clock import Shutdown
 from crawlpool.errors import ConfigError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from crawlpool.testing.routes import Site
 
 STOP_TIMEOUT_S = 10.0
+_Self = TypeVar("_Self", bound="SiteServer")
 
 
 def loopback_hosts(count: int) -> tuple[str, ...]:
@@ -164,7 +165,7 @@ class SiteServer:
         scheme = "http" if self._tls is None else "https"
         return f"{scheme}://{f'[{name}]' if ':' in name else name}:{self.port}{path}"
 
-    def start(self) -> SiteServer:
+    def start(self: _Self) -> _Self:
         """Listen and serve; return the server itself.
 
         Raises:
@@ -209,7 +210,7 @@ class SiteServer:
         if stuck:
             raise RuntimeError(f"functions of the site don't return: {', '.join(stuck)}")
 
-    def __enter__(self) -> SiteServer:
+    def __enter__(self: _Self) -> _Self:
         return self.start()
 
     def __exit__(

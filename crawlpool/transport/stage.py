@@ -104,10 +104,13 @@ class _StagedConnection(TrackedHTTPConnection):
     lead: Lead | None = None
 
     def _new_conn(self: Any) -> socket.socket:
-        sock = socket.create_connection((LOOPBACK, self.lead.port), timeout=self.timeout)
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             self._key = self.lifeline.opened(sock)
-        except BaseException:  # the session was closed meanwhile
+            sock.settimeout(self.timeout)
+            sock.connect((LOOPBACK, self.lead.port))
+        except BaseException:  # the session was closed meanwhile, for one
+            self._forget()
             sock.close()
             raise
         self.peer = LOOPBACK
@@ -116,6 +119,7 @@ class _StagedConnection(TrackedHTTPConnection):
 
 class _StagedOrigin(_Origin):
     __slots__ = ("lead",)
+    lead: Lead
 
     def make(self, adapter: Urllib3Adapter) -> Any:
         adapter.evict(adapter.idle_connections - 1)

@@ -38,7 +38,8 @@ def test_every_fault_of_an_answer_ends_as_it_should(transport: str) -> None:
 
 @pytest.mark.transports()
 @pytest.mark.parametrize(
-    "name", ["tls_expired", "tls_wrong_name", "tls_plain", "tls_cut", "proxy_refuses", "listen_none", "surplus", "planted"]
+    "name",
+    ["tls_expired", "tls_wrong_name", "tls_plain", "tls_cut", "proxy_refuses", "listen_none", "surplus", "planted"],
 )
 def test_faults_of_other_places_end_as_they_should(name: str, transport: str) -> None:
     """In TLS, in a proxy, in a listener, and those that it takes two requests to see."""

@@ -1,4 +1,4 @@
-"""FaultServer and ``serve``: scripts per path, request and connection; TLS, proxies, listeners; and nothing left behind."""
+"""FaultServer and ``serve``: scripts per path, request and connection; TLS, proxies, listeners; nothing left behind."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ def test_a_connection_has_a_script_before_its_first_request() -> None:
 def test_a_release_lets_everything_go_on() -> None:
     """What is held goes on with its next step; what comes later isn't held any more."""
     event = threading.Event()
-    site = {"/held": script(Hold(), b"HTTP/1.1 204 No Content\r\n\r\n"), "/by": script(Hold(event), b"HTTP/1.1 200 x\r\n\r\n")}
+    site = {
+        "/held": script(Hold(), b"HTTP/1.1 204 No Content\r\n\r\n"),
+        "/by": script(Hold(event), b"HTTP/1.1 200 x\r\n\r\n"),
+    }
     with FaultServer(site, opening=script(Hold())) as server:
         with connect(server, "/by") as first, connect(server, "/held") as second:
             server.release()
@@ -106,8 +109,6 @@ def test_an_error_of_the_sites_own_pieces_is_kept() -> None:
     def pieces() -> object:
         yield b"HTTP/1.1 200 OK\r\n\r\n"
         raise ArithmeticError("in the middle")
-
-
 
     with FaultServer({"/": script(Send(pieces))}) as server:  # type: ignore[arg-type]
         assert get(server.url()).content == b""

@@ -14,7 +14,7 @@ from crawlpool import SessionPool
 
 def titles(urls):
     with SessionPool() as pool:
-        return sorted(result.response.text if result.response is not None else str(result.error) for result in pool.map(urls))
+        return [str(result.error) if result.response is None else result.response.text for result in pool.map(urls)]
 """
 
 
@@ -22,7 +22,7 @@ def run(pytester: pytest.Pytester, tests: str, *options: str, ini: str = "") -> 
     """Run a user's tests beside a small crawler."""
     pytester.makepyfile(crawler=CRAWLER, test_it=f"import pytest\nfrom crawler import titles\n{tests}")
     pytester.makeini(f"[pytest]\n{ini}")
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
 
 
 def test_a_fixture_scripts_the_network(pytester: pytest.Pytester) -> None:
@@ -91,10 +91,10 @@ def test_on():
 
 def test_what_pytest_imports_in_every_run_is_little() -> None:
     """The plugin alone brings none of crawlpool's machinery along; and crawlpool needs no pytest."""
-    code = (
-        "import sys; import crawlpool.testing.plugin;"
-        "print([m for m in ('requests', 'urllib3', 'crawlpool.sessionpool', 'crawlpool.testing.server') if m in sys.modules])"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-    code = "import sys; import crawlpool.testing; from crawlpool.testing import Offline, FAULTS; print('pytest' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    names = "('requests', 'urllib3', 'crawlpool.sessionpool', 'crawlpool.testing.server')"
+    for code, said in (
+        (f"import crawlpool.testing.plugin, sys; print([m for m in {names} if m in sys.modules])", "[]"),
+        ("import sys; from crawlpool.testing import Offline, FAULTS; print('pytest' in sys.modules)", "False"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == said

@@ -14,7 +14,20 @@ import pytest
 
 from crawlpool.clock import Shutdown
 from crawlpool.errors import ConfigError
-from crawlpool.testing.steps import Close, HalfClose, Hold, Read, Reset, ScriptEnded, Send, Wait, Wire, drip, head, script
+from crawlpool.testing.steps import (
+    Close,
+    HalfClose,
+    Hold,
+    Read,
+    Reset,
+    ScriptEnded,
+    Send,
+    Wait,
+    Wire,
+    drip,
+    head,
+    script,
+)
 
 
 class Ends:

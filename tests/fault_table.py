@@ -29,14 +29,15 @@ CAP_BYTES = 8 * 1024 * 1024
 
 # In a process of its own: what never ends is killed. A body without end would fill the machine's memory.
 _PLAIN = f"""
-import json, resource, sys
+import json, resource, sys, time
 import requests
-url, options, method, upload, asks = json.loads(sys.argv[1])
+url, options, method, upload, asks, pause_s = json.loads(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 session = requests.Session()
 session.trust_env = False
 said = "?"
-for _ in range(asks):
+for number in range(asks):
+    time.sleep(pause_s if number else 0)
     try:
         body = b"x" * upload if upload else None
         response = session.request(method, url, data=body, timeout={PLAIN_TIMEOUT_S}, **options)
@@ -71,7 +72,8 @@ def measure(fault: Fault, transport: str, mode: str, deadline_s: float = DEADLIN
         with SessionPool(threads=1, deadline=deadline_s, max_body_bytes=CAP_BYTES, **options) as pool:
             outcome, kind, body = "", None, None
             seconds = 0.0
-            for _ in range(fault.asks):
+            for number in range(fault.asks):
+                time.sleep(fault.pause_s if number else 0.0)
                 began = time.perf_counter()
                 outcome, kind, body = (_by_get if mode == "get" else _by_crawl)(pool, served)
                 seconds = time.perf_counter() - began
@@ -105,7 +107,7 @@ def _by_crawl(pool: SessionPool, served: Served) -> tuple[str, str | None, bytes
 def measure_plain(fault: Fault) -> Row:
     """Meet a fault by plain requests, with a timeout, in a process that is killed when it doesn't end."""
     with serve(fault) as served:
-        asked = [served.url, served.options, fault.method, fault.upload_bytes, fault.asks]
+        asked = [served.url, served.options, fault.method, fault.upload_bytes, fault.asks, fault.pause_s]
         began = time.perf_counter()
         try:
             command = [sys.executable, "-c", _PLAIN, json.dumps(asked)]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: The body of faults whose answer is whole, in the end.
 BODY = b"<p>The whole page, and nothing but the page."
 #: What bombs unfold to.
-BOMB_BYTES = 128 * 1024 * 1024
+BOMB_BYTES = 64 * 1024 * 1024
 _OUTCOMES = ("ok", "http_error", "failed")
 _CHUNKED = ("Transfer-Encoding", "chunked")
 _WHOLE = head(length=len(BODY)) + BODY
@@ -79,7 +79,12 @@ def _time() -> Iterator[Fault]:
     yield _fault("trailer_drip", "trailer after trailer without end", "ok", *said, steps=trailer, body=b"", **endless)
     hold: dict[str, Any] = {"place": "opening", "opening": script(Hold()), "route": BODY}
     yield _fault("mute", "the connection is taken, and nothing is read or said", *late, **hold, **endless)
-    upload: dict[str, Any] = {"method": "POST", "upload_bytes": 64 * 1024 * 1024, "place": "opening", "opening": script(Hold())}
+    upload: dict[str, Any] = {
+        "method": "POST",
+        "upload_bytes": 64 * 1024 * 1024,
+        "place": "opening",
+        "opening": script(Hold()),
+    }
     yield _fault("never_reads", "a body is sent, and never read", *late, route=BODY, **upload, **endless)
 
 
@@ -118,10 +123,12 @@ def _truth() -> Iterator[Fault]:
     yield _fault("until_close", "the body ends with the connection", "ok", steps=until, body=BODY, is_unverified=True)
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     yield _fault("early_hints", "103, then the answer", "ok", steps=(early, _WHOLE), body=BODY)
-    surplus = (_WHOLE + _EVIL, Wait(0.05))
-    yield _fault("surplus", "another answer right behind the body", "ok", steps=surplus, body=BODY, asks=2)
+    surplus = Script((Send(_WHOLE + _EVIL),), goes_on=True)
+    yield _fault("surplus", "another answer right behind the body", "ok", route=surplus, body=BODY, asks=2)
     planted = Script((Send(_WHOLE), Wait(0.02), Send(_EVIL)), goes_on=True)
-    yield _fault("planted", "another answer on the idle connection", "ok", route=planted, body=BODY, asks=2)
+    yield _fault(
+        "planted", "another answer on the idle connection", "ok", route=planted, body=BODY, asks=2, pause_s=0.2
+    )
 
 
 def _protocol() -> Iterator[Fault]:
@@ -238,14 +245,13 @@ def _tls() -> Iterator[Fault]:
 
 def _ways() -> Iterator[Fault]:
     late = ("deadline", "timeout", "proxy")
-    mute = script(Hold())
+    mute, noise = script(Hold()), script(b"\0\1\2\3 no\r\n\r\n")
     for name, about, says, certificate, route in (
         ("proxy_mute", "a proxy that takes the request and says nothing", late, None, mute),
         ("proxy_tunnel_mute", "a proxy that says nothing to CONNECT", late, "good", mute),
         ("proxy_refuses", "a proxy that refuses CONNECT", ("proxy",), "good", Answer(403)),
-        ("proxy_garbage", "a proxy whose answer to CONNECT is no HTTP", ("proxy", "protocol", "connect"), "good", script(
-            b"\0\1\2\3 no\r\n\r\n")),
-    ):  # fmt: skip
+        ("proxy_garbage", "no HTTP in answer to CONNECT", ("proxy", "protocol", "connect"), "good", noise),
+    ):
         more: dict[str, Any] = {"certificate": certificate, "is_endless": route is mute}
         yield _fault(name, about, *says, place="proxy", route=route, **more)
     full = ("deadline", "timeout", "connect")

@@ -37,6 +37,7 @@ class Fault:
         body: where it ends ``ok``, the only body that is true; ``None`` for any.
         is_unverified: where it ends ``ok``, whether nothing has said how long the body is.
         asks: how many requests, one after the other, it takes to see it.
+        pause_s: seconds to leave between them.
         method: the method to ask with.
         upload_bytes: how large a body to send.
         is_endless: whether only the client, ``release`` or ``stop`` ends it.
@@ -56,6 +57,7 @@ class Fault:
     body: bytes | None = None
     is_unverified: bool = False
     asks: int = 1
+    pause_s: float = 0.0
     method: str = "GET"
     upload_bytes: int = 0
     is_endless: bool = False

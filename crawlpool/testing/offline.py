@@ -43,8 +43,8 @@ class Offline(AskedLog):
     Requests are answered by real servers on loopback, over the transport that the pool has, whatever the host: no name
     is resolved, nothing else is connected to. What was https is spoken without TLS. A request without a scripted answer
     fails at once with ``Unscripted`` (kind ``blocked_address``), and isn't retried. A robots.txt that isn't scripted is
-    a 404. Back-off, crawl delays and Retry-After take no time: they move ``clock``. A deadline doesn't count them, but a
-    wait that is longer than what is left of it isn't begun, as ever.
+    a 404. Back-off, crawl delays and Retry-After take no time: they move ``clock``. A deadline doesn't count them, but
+    a wait longer than what is left of it isn't begun, as ever.
 
     Args:
         sites: by origin (``https://shop.example``) a site as ``SiteServer`` takes one, or by URL

@@ -47,7 +47,7 @@ SEEN = {
     "chunk_end_bad": (b"3\r\nfirst\r\n", "fin"),
     "until_close": (b"Connection: close\r\n\r\n" + BODY, "fin"),
     "early_hints": (b"HTTP/1.1 103 Early Hints\r\n", "fin"),
-    "surplus": (BODY + b"HTTP/1.1 200 OK", "fin"),
+    "surplus": (BODY + b"HTTP/1.1 200 OK", "open"),
     "planted": (BODY + b"HTTP/1.1 200 OK", "open"),
     "two_lengths": (b"Content-Length: 7\r\n", "fin"),
     "length_negative": (b"Content-Length: -5\r\n", "fin"),

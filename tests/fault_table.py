@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crawlpool.testing.faultserver import Served
 
 TRANSPORTS, MODES = ("urllib3", "curl"), ("get", "crawl")
-DEADLINE_S, PLAIN_TIMEOUT_S, PLAIN_KILL_S = 1.0, 3.0, 5.0
+DEADLINE_S, PATIENCE_S, PLAIN_TIMEOUT_S, PLAIN_KILL_S = 1.0, 20.0, 3.0, 5.0
 CAP_BYTES = 8 * 1024 * 1024
 
 # In a process of its own: what never ends is killed. A body without end would fill the machine's memory.
@@ -58,18 +58,19 @@ class Row(NamedTuple):
     is_met: bool
 
 
-def measure(fault: Fault, transport: str, mode: str, deadline_s: float = DEADLINE_S) -> Row:
+def measure(fault: Fault, transport: str, mode: str, deadline_s: float | None = None) -> Row:
     """Meet a fault by crawlpool, once, without retries.
 
     Args:
         fault: which.
         transport: ``urllib3`` or ``curl``.
         mode: ``get``, or ``crawl`` for a target of a crawl.
-        deadline_s: of each request.
+        deadline_s: of each request; by itself a second for what has no end, and plenty for the rest.
     """
+    limit_s = deadline_s or (DEADLINE_S if fault.is_endless else PATIENCE_S)
     with serve(fault) as served:
         options: Any = {**served.options, "transport": transport, "retry": False, "trust_env": False}
-        with SessionPool(threads=1, deadline=deadline_s, max_body_bytes=CAP_BYTES, **options) as pool:
+        with SessionPool(threads=1, deadline=limit_s, max_body_bytes=CAP_BYTES, **options) as pool:
             outcome, kind, body = "", None, None
             seconds = 0.0
             for number in range(fault.asks):

@@ -66,7 +66,7 @@ class AskedLog:
 
     @property
     def unscripted(self) -> list[str]:
-        """What was refused because there was no answer for it: ``GET https://site.example/``; a copy."""
+        """What was refused because there was no answer for it, as ``GET https://site.example/``; a copy."""
         with self._lock:
             return list(self._unscripted)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CODINGS = ("gzip", "deflate", "br", "zstd")
 _WBITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _PIECE = bytes(1 << 16)
+_BLOCK_BYTES = 1 << 20
 _MODULES = {"br": ("brotli", "brotlicffi"), "zstd": ("compression.zstd", "backports.zstd")}
 
 
@@ -59,7 +60,28 @@ def bomb(coding: str = "gzip", size_bytes: int = 1 << 30) -> Iterator[bytes]:
     if coding not in _WBITS:
         yield _zeros(coding, size_bytes)
         return
-    yield from _packed(_spread(size_bytes), coding)
+    check_of = zlib.crc32 if coding == "gzip" else zlib.adler32
+    block, count = _zero_block(), size_bytes // _BLOCK_BYTES
+    checked = check_of(b"")
+    yield b"\x1f\x8b\x08\0\0\0\0\0\0\xff" if coding == "gzip" else b"\x78\x9c"  # RFC 1952 2.3, RFC 1950 2.2
+    for _ in range(count):
+        checked = check_of(bytes(_BLOCK_BYTES), checked)
+        yield block
+    rest = bytes(size_bytes - count * _BLOCK_BYTES)
+    last = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    end = last.compress(rest) + last.flush()
+    checked = check_of(rest, checked)
+    if coding == "gzip":
+        yield end + checked.to_bytes(4, "little") + (size_bytes % (1 << 32)).to_bytes(4, "little")
+    else:
+        yield end + checked.to_bytes(4, "big")
+
+
+@functools.cache
+def _zero_block() -> bytes:
+    # Ended by a full flush: it needs nothing of what came before, so that it can be sent again and again.
+    packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(bytes(_BLOCK_BYTES)) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 def nested_bomb(depth: int = 3, size_bytes: int = 1 << 30, coding: str = "gzip") -> Iterator[bytes]:

@@ -84,7 +84,7 @@ class Fault:
 
     @property
     def expected(self) -> str:
-        """What a correct client says, in words for a table: ``failed: truncated or decode``."""
+        """What a correct client says, in words for a table, such as ``failed: truncated or decode``."""
         said = [outcome for outcome in sorted(self.outcomes) if outcome != "failed"]
         if "failed" in self.outcomes:
             said.append(f"failed: {' or '.join(sorted(self.kinds))}")

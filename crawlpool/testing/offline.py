@@ -152,7 +152,8 @@ class Offline(AskedLog):
             raise Unscripted(f"{request.method} {shown}: {why}; nothing was sent", request=request)
         server = self._server(origin[0], origin[2])
         host = _name_of(origin[1])
-        given = (request.headers or {}).get("Host")
+        headers: Any = request.headers or {}
+        given = headers.get("Host")
         seen = [host, _netloc(origin)] if given is None else [_text(given)]
         with self._script_lock:
             self._names.update({(server.port, _without_port(one)): origin for one in seen})

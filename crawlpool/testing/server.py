@@ -119,7 +119,7 @@ class SiteServer:
 
     @property
     def bytes_sent(self) -> int:
-        """How many bytes of scripts were sent so far: handed to the system, whether or not the client has read them."""
+        """How many bytes scripts have handed to the system so far, whether or not the client has read them."""
         with self._lock:
             return self._bytes_sent
 

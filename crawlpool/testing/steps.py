@@ -71,7 +71,7 @@ class Wire:
         """Wait so many seconds (``None``: for ever), until ``event`` is set or ``release`` is called.
 
         Raises:
-            ScriptEnded: when the client has gone, or the server stops.
+            OSError: when the client has gone, or the server stops.
         """
         until = None if seconds is None else time.monotonic() + seconds
         while not self._released.is_set() and not (event is not None and event.is_set()):

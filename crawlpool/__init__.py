@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         TargetSkipped,
         TruncatedBody,
         UndecodableBody,
+        Unscripted,
         UnwantedContentType,
         WarcError,
     )
@@ -69,7 +70,7 @@ _HOMES = {
         "BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
         "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError MissingExtra NoDescriptors "
         "OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody "
-        "UndecodableBody UnwantedContentType WarcError"
+        "UndecodableBody Unscripted UnwantedContentType WarcError"
     ),
     "models": "BodyPlace Hop Outcome Report Result Statistics Target",
     "retry": "RetryBudget RetryPolicy",
@@ -133,6 +134,7 @@ __all__ = [
     "TargetSkipped",
     "TruncatedBody",
     "UndecodableBody",
+    "Unscripted",
     "UnwantedContentType",
     "WarcError",
     "WarcSink",

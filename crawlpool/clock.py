@@ -29,6 +29,39 @@ class SystemClock:
 
 SYSTEM_CLOCK: Clock = SystemClock()
 
+
+class SkippingClock:
+    """A clock for tests by which waits take no time: who would wait until a moment moves it there instead.
+
+    Beside that it goes as the machine's does. Thread-safe, and it never goes back.
+    """
+
+    def __init__(self) -> None:
+        # Guards `skipped_s`; it is read without. Others' locks may be held when it is taken, and nothing is under it.
+        self._lock = threading.Lock()
+        #: By how many seconds it is ahead of the machine's.
+        self.skipped_s = 0.0
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic() + self.skipped_s
+
+    def wall(self) -> float:
+        """Return seconds since 1970 (UTC)."""
+        return time.time() + self.skipped_s
+
+    def skip_to(self, at: float) -> None:
+        """Move on to a moment; do nothing when it is past, or never comes.
+
+        Args:
+            at: as ``monotonic`` tells it.
+        """
+        if at == math.inf:
+            return
+        with self._lock:
+            self.skipped_s = max(self.skipped_s, at - time.monotonic())
+
+
 #: How long a wait of a user's thread goes on before Python looks for signals. One that comes between its last look and
 #: the wait itself (Ctrl-C in just that moment) would else be noticed when the wait ends, which may be never.
 LOOK_S = 0.5

@@ -79,7 +79,7 @@ def download(
     """
     target = os.fspath(path)
     part = _Part(target, url)
-    limit = Deadline(deadline, pool._shared.clock)
+    limit = Deadline(deadline, pool._shared.deadline_clock)
     number = 1
     while True:
         try:

@@ -151,6 +151,10 @@ class UndecodableBody(RequestError, rex.ContentDecodingError):
     """The body can't be decoded by the Content-Encoding that it claims."""
 
 
+class Unscripted(RequestError):
+    """A test's scripted network has no answer for the request; nothing was sent. See ``crawlpool.testing.Offline``."""
+
+
 class UnwantedContentType(RequestError):
     """The answer's Content-Type is not among those asked for; its body was not read."""
 
@@ -167,6 +171,7 @@ _BY_TYPE: tuple[tuple[type[BaseException], ErrorKind], ...] = (
     (DeadlineExceeded, ErrorKind.DEADLINE),
     (NoDescriptors, ErrorKind.CONNECT),
     (MemoryError, ErrorKind.INTERNAL),
+    (Unscripted, ErrorKind.BLOCKED_ADDRESS),
     (BodyTooLarge, ErrorKind.TOO_LARGE),
     (UnwantedContentType, ErrorKind.CONTENT_TYPE),
     (CutHeader, ErrorKind.PROTOCOL),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import requests
+from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema
 from requests.hooks import default_hooks
 
@@ -15,6 +17,7 @@ from crawlpool.shared import Shared
 from crawlpool.transport._urllib3 import Urllib3Adapter
 from crawlpool.transport.connections import track
 from crawlpool.transport.lifeline import Lifeline
+from crawlpool.transport.stage import StagedAdapter
 
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
@@ -92,13 +95,19 @@ class LayeredSession(requests.Session):
         super().mount("http://", adapter)
 
     def _make_adapter(self) -> BaseAdapter:
-        settings, engine = self._shared.settings, self._shared.engine
+        settings, engine, stage = self._shared.settings, self._shared.engine, self._shared.stage
+        if engine is not None and stage is not None:
+            from crawlpool.transport.curl.staged import StagedCurlAdapter  # here: pycurl is an extra
+
+            self._engine_adapter = StagedCurlAdapter
+            return StagedCurlAdapter(stage, engine)
         if engine is not None:
             from crawlpool.transport.curl.adapter import CurlAdapter  # here: pycurl is an extra
 
             self._engine_adapter = CurlAdapter
             return CurlAdapter(engine)
-        return Urllib3Adapter(
+        make = Urllib3Adapter if stage is None else functools.partial(StagedAdapter, stage)
+        return make(
             self.lifeline,
             self._shared.tls,
             idle_connections=settings.idle_connections,
@@ -134,6 +143,8 @@ class LayeredSession(requests.Session):
 
     def _adopt(self, prefix: str, adapter: BaseAdapter) -> None:
         replaced = self.adapters.get(prefix)
+        if self._shared.stage is not None and isinstance(adapter, HTTPAdapter):
+            adapter = self._make_adapter()  # one that would connect; a mock's own stays
         manager = getattr(adapter, "poolmanager", None)
         if manager is not None and not isinstance(adapter, Urllib3Adapter):
             track(manager, self.lifeline, self._shared.settings.resolve, self._shared.resolver)

@@ -33,9 +33,8 @@ from crawlpool.models import Statistics
 from crawlpool.prepare import checked
 from crawlpool.retry import RetryPolicy
 from crawlpool.session import Session
-from crawlpool.shared import Shared, default_transport, engine_for, proxies_of
+from crawlpool.shared import Shared, default_transport, engine_for, proxies_of, resolver_for
 from crawlpool.sites import Site, declared_origin
-from crawlpool.transport.resolver import Resolver
 from crawlpool.transport.watchdog import Watchdog
 from crawlpool.verbs import Verbs
 
@@ -135,7 +134,7 @@ class BlockingPool(Verbs):
             max_redirects=max_redirects,
             timeout=timeout,
         )
-        resolver = Resolver(overrides=settings.resolve)
+        resolver = resolver_for(settings)
         self._shared = Shared(
             settings=settings,
             defaults=Defaults(first),
@@ -157,7 +156,7 @@ class BlockingPool(Verbs):
         # destructor, which may run in any thread, at any moment, and so must not wait.
         self._dead: collections.deque[Session] = collections.deque()
         self._local = threading.local()
-        self._watchdog = Watchdog(self._lifelines, self._shared.clock)
+        self._watchdog = Watchdog(self._lifelines, self._shared.deadline_clock)
         fork.register(self)
 
     # Sessions ----------------------------------------------------------------------------------------------------
@@ -386,7 +385,7 @@ class BlockingPool(Verbs):
         self._made, self._gone = 0, (0, 0)
         self._local = threading.local()
         self._shared.reset_after_fork()
-        self._watchdog = Watchdog(self._lifelines, self._shared.clock)
+        self._watchdog = Watchdog(self._lifelines, self._shared.deadline_clock)
 
 
 def _as_store(cookies: Any) -> CookieStore:

@@ -223,7 +223,7 @@ class Session(RedirectingSession):
         check_deadline(deadline_s)
         cap = settings.max_body_bytes if max_body_bytes is UNSET else max_body_bytes
         check_cap(cap)
-        return Call(Deadline(deadline_s, self._shared.clock), RetryPolicy.given(retry), cap, accept)
+        return Call(Deadline(deadline_s, self._shared.deadline_clock), RetryPolicy.given(retry), cap, accept)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> dict[str, Any]:
         """Return the settings of a request: the call's, the session's, the environment's, in this order."""

@@ -63,7 +63,7 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
     try:
         deadline = leg.deadline
         if deadline is None or options.is_deadline_of_leg:
-            deadline = leg.deadline = Deadline(options.deadline_s, clock)
+            deadline = leg.deadline = Deadline(options.deadline_s, session._shared.deadline_clock)
         request = leg.request
         given = options.request
         settings = None

@@ -18,6 +18,8 @@ from crawlpool.politeness import Exits
 from crawlpool.retry import RetryBudget, RetryPolicy
 from crawlpool.shortage import Shortage
 from crawlpool.sites import Sites
+from crawlpool.transport.resolver import Resolver
+from crawlpool.transport.stage import clock_of_stage, current_stage, shutdown_of_stage
 from crawlpool.transport.tls import TLSContexts
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from crawlpool.transport.base import Exchange
     from crawlpool.transport.curl.engine import Engine
-    from crawlpool.transport.resolver import Resolver
+    from crawlpool.transport.stage import Stage
 
 
 class Mounts:
@@ -89,6 +91,12 @@ def engine_for(settings: PoolSettings, resolver: Resolver | None = None, *, is_r
     )
 
 
+def resolver_for(settings: PoolSettings) -> Resolver:
+    """Return a resolver for a pool that is made now: on a stage it asks nobody outside."""
+    stage = current_stage()
+    return Resolver(overrides=settings.resolve, lookup=None if stage is None else stage.lookup)
+
+
 def proxies_of(given: Any) -> tuple[dict[str, str], Exits | None]:
     """Return the proxies by scheme that hold for all hosts, and, where there are several, those that hosts share out.
 
@@ -146,13 +154,19 @@ class Shared:
     sites: Sites = dataclasses.field(default_factory=Sites)
     mounts: Mounts = dataclasses.field(default_factory=Mounts)
     tls: TLSContexts = dataclasses.field(default_factory=TLSContexts)
-    shutdown: Shutdown = dataclasses.field(default_factory=Shutdown)
-    clock: Clock = SYSTEM_CLOCK
+    shutdown: Shutdown = dataclasses.field(default_factory=shutdown_of_stage)
+    clock: Clock = dataclasses.field(default_factory=clock_of_stage)
     engine: Engine | None = None
     resolver: Resolver | None = None
     turnstile: Turnstile | None = None
     shortage: Shortage = dataclasses.field(default_factory=lambda: Shortage(SYSTEM_CLOCK))
     exits: Exits | None = None  # guarded by the frontier's lock, but for `Exits.of`
+    stage: Stage | None = dataclasses.field(default_factory=current_stage)
+
+    @property
+    def deadline_clock(self) -> Clock:
+        """By what deadlines go: on a stage, whose waits take no time, by the machine's own."""
+        return self.clock if self.stage is None else SYSTEM_CLOCK
 
     @classmethod
     def alone(cls) -> Shared:
@@ -160,7 +174,7 @@ class Shared:
         settings = PoolSettings(deadline_s=None, transport=default_transport())
         return cls(
             settings=settings,
-            engine=engine_for(settings, is_reusable=True),
+            engine=engine_for(settings, None if current_stage() is None else resolver_for(settings), is_reusable=True),
             defaults=Defaults(Snapshot(timeout=None)),
             cookies=CookieStore(),
             environment=LiveEnvironment(),
@@ -187,7 +201,7 @@ class Shared:
         if self.resolver is not None:
             self.resolver._reset_after_fork()
         if not self.shutdown.is_set:
-            self.shutdown = Shutdown()
+            self.shutdown = shutdown_of_stage() if self.stage is not None else Shutdown()
 
 
 @dataclasses.dataclass

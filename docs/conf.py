@@ -50,6 +50,10 @@ nitpick_ignore_regex = [
     (r"py:exc", r"CookieConflictError"),
     # Types of the options, and of what isn't for users; the text of the reference says what they are.
     (r"py:class", r"(crawlpool\.sinks\.jsonl\.)?(MapResults|Deadline|Clock|HasFileno|Site|Container)"),
+    (
+        r"py:class",
+        r"(Route|Script|Fault|Shutdown|Data|Served|socket\.socket|crawlpool\.testing\.\w+\.(_Self|Script|Answer|Data))",
+    ),
     (r"py:class", r"(crawlpool\.\w+\.)?\w+Options"),
     (r"py:class", r"(crawlpool\.config\.)?TimeoutValue"),
 ]

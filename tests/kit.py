@@ -137,18 +137,6 @@ def answering(*answers: bytes, close: bool = False) -> Callable[[socket.socket, 
     return script
 
 
-def dripping(shutdown: Callable[[], Shutdown], head: bytes, byte: bytes) -> Callable[[socket.socket, int], None]:
-    """Return a script that sends ``head`` and then ``byte`` every 50 ms for ever."""
-
-    def script(connection: socket.socket, _: int) -> None:
-        read_head(connection)
-        connection.sendall(head)
-        while not shutdown().wait(0.05):
-            connection.sendall(byte)
-
-    return script
-
-
 class Proxy(RawServer):
     """A forward proxy: plain requests by absolute URL, TLS by CONNECT; every name leads to 127.0.0.1.
 

@@ -14,14 +14,12 @@ from crawlpool import RetryPolicy, SessionPool
 from crawlpool.clock import Shutdown
 from crawlpool.errors import DeadlineExceeded, PoolClosed, TruncatedBody, UnwantedContentType
 from crawlpool.exchange import can_resend
-from crawlpool.testing import Answer, Request, SiteServer
-from tests.kit import HandClock, RawServer, answering
+from crawlpool.testing import FAULTS, Answer, FaultServer, SiteServer, in_turn
+from tests.kit import HandClock
 
 pytestmark = pytest.mark.transports()
 
 FAST = RetryPolicy(attempts=4, backoff_s=0)
-WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole"
-CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwh"
 
 
 class PosedShutdown(Shutdown):
@@ -52,12 +50,6 @@ def waits(pool: SessionPool) -> list[float]:
     return list(shutdown.waits)
 
 
-def in_turn(*answers: Answer | bytes) -> Callable[[Request], Any]:
-    """Return a site that gives each answer once, then the last one."""
-    left = list(answers)
-    return lambda _: left.pop(0) if len(left) > 1 else left[0]
-
-
 def test_a_503_is_followed_by_another_try(pool: SessionPool) -> None:
     """And the success is the answer; the retries are counted."""
     with SiteServer(in_turn(Answer(503), Answer(503), b"fine")) as server:
@@ -69,17 +61,16 @@ def test_a_503_is_followed_by_another_try(pool: SessionPool) -> None:
 
 def test_a_body_that_was_cut_is_fetched_again(pool: SessionPool) -> None:
     """Reading the body is part of what is tried; the second, whole one is the answer."""
-    with RawServer(answering(CUT, WHOLE, close=True)) as server:
+    with FaultServer({"/": in_turn(FAULTS["short_length"], b"whole"), "/cut": FAULTS["short_length"]}) as server:
         assert pool.get(server.url()).text == "whole"
-    with RawServer(answering(CUT, close=True)) as server:
         with pytest.raises(TruncatedBody):
-            pool.get(server.url())
-        assert len(server.connections) == 4
+            pool.get(server.url("/cut"))
+        assert server.hits("/cut") == 4
 
 
 def test_a_connection_that_was_closed_is_tried_again(pool: SessionPool) -> None:
     """No answer at all, then one."""
-    with RawServer(answering(b"", b"", WHOLE, close=True)) as server:
+    with FaultServer({"/": in_turn(FAULTS["hang_up"], FAULTS["hang_up"], b"whole")}) as server:
         assert pool.get(server.url()).text == "whole"
 
 

@@ -37,6 +37,7 @@ class Request:
         host: the address of the server that the client connected to.
         connection: which connection of the server brought it, from 1.
         keeps_alive: whether the client wants to go on using the connection.
+        arrived_s: when its header had been read, in seconds of the monotonic clock.
 
     Immutable, so safe in threads.
     """
@@ -49,6 +50,7 @@ class Request:
     host: str
     connection: int
     keeps_alive: bool = True
+    arrived_s: float = 0.0
 
     @property
     def path(self) -> str:
@@ -147,6 +149,7 @@ def read_request(
             raise BadRequest(f"header line {line[:80]!r}")
         fields.append((name, value.strip(" \t")))
     lower = {name.lower(): value for name, value in fields}
+    arrived_s = time.monotonic()
     if lower.get("expect", "").lower() == "100-continue":
         go_on()
     connection_words = lower.get("connection", "").lower()
@@ -159,6 +162,7 @@ def read_request(
         host=host,
         connection=connection,
         keeps_alive=words[2] == "HTTP/1.1" and "close" not in connection_words,
+        arrived_s=arrived_s,
     )
 
 

@@ -12,18 +12,19 @@ from typing import TypeAlias
 from urllib.parse import unquote
 
 from crawlpool.testing.http1 import Answer, Request
+from crawlpool.testing.steps import Script
 
 #: A function that answers a request; it runs in the thread of the request's connection.
-Handler: TypeAlias = "Callable[[Request], Answer | bytes | str]"
+Handler: TypeAlias = "Callable[[Request], Answer | Script | bytes | str]"
 #: What one path of a dict leads to.
-Route: TypeAlias = "Answer | bytes | str | Handler"
+Route: TypeAlias = "Answer | Script | bytes | str | Handler"
 #: What a whole server serves.
 Site: TypeAlias = "Mapping[str, Route] | str | os.PathLike[str] | Handler"
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
-def answerer(site: Site) -> Callable[[Request], Answer]:
+def answerer(site: Site) -> Callable[[Request], Answer | Script]:
     """Return the function that answers requests for ``site``.
 
     Args:
@@ -40,7 +41,7 @@ def answerer(site: Site) -> Callable[[Request], Answer]:
         if not root.is_dir():
             raise NotADirectoryError(f"{os.fspath(site)!r} is no folder to serve")
         return lambda request: _from_folder(root, request)
-    return lambda request: _as_answer(site(request), request)
+    return lambda request: as_answer(site(request), request)
 
 
 def not_found(request: Request) -> Answer:
@@ -48,18 +49,19 @@ def not_found(request: Request) -> Answer:
     return Answer(404, {"Content-Type": "text/plain; charset=utf-8"}, f"no {request.path}\n".encode())
 
 
-def _by_route(routes: Mapping[str, Route], request: Request) -> Answer:
+def _by_route(routes: Mapping[str, Route], request: Request) -> Answer | Script:
     path = request.path
     route = routes.get(f"{path}?{request.query}") if request.query else None
     if route is None:
         route = routes.get(path)
     if route is None:
         return not_found(request)
-    return _as_answer(route(request) if callable(route) else route, request)
+    return as_answer(route(request) if callable(route) else route, request)
 
 
-def _as_answer(value: Answer | bytes | str, request: Request) -> Answer:
-    if isinstance(value, Answer):
+def as_answer(value: Answer | Script | bytes | str, request: Request) -> Answer | Script:
+    """Return what to answer for what a function of the site returned, or a route that is no function."""
+    if isinstance(value, (Answer, Script)):
         return value
     body = value.encode() if isinstance(value, str) else value
     return Answer(200, {"Content-Type": _content_type(request.path)}, body)

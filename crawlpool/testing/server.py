@@ -10,12 +10,13 @@ import ssl
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from crawlpool.clock import Shutdown
 from crawlpool.errors import ConfigError
 from crawlpool.testing.http1 import Answer, BadRequest, Request, pieces_of, read_request
 from crawlpool.testing.routes import answerer
+from crawlpool.testing.steps import Script, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from crawlpool.testing.routes import Site
 
 STOP_TIMEOUT_S = 10.0
+_Self = TypeVar("_Self", bound="SiteServer")
 
 
 def loopback_hosts(count: int) -> tuple[str, ...]:
@@ -85,17 +87,19 @@ class SiteServer:
                 raise ConfigError(f"hosts={host!r}: only loopback addresses, such as 127.0.0.1 or ::1")
         self.port = port
         self.shutdown = Shutdown()
-        self._answerer: Callable[[Request], Answer] = answerer(site)
+        self._answerer: Callable[[Request], Answer | Script] = answerer(site)
+        self._released = threading.Event()  # guards itself
         self._tls = tls
         self._remember = remember
         self._listeners: list[socket.socket] = []
         self._acceptor: threading.Thread | None = None
         self._wake: tuple[socket.socket, socket.socket] | None = None
-        # Guards _requests, _errors, _request_count, _opened, _peak, _live and _threads.
+        # Guards _requests, _errors, _request_count, _bytes_sent, _opened, _peak, _live and _threads.
         self._lock = threading.Lock()
         self._requests: list[Request] = []
         self._errors: list[BaseException] = []
         self._request_count = 0
+        self._bytes_sent = 0
         self._opened = 0
         self._peak = 0
         self._live: dict[int, socket.socket] = {}
@@ -112,6 +116,12 @@ class SiteServer:
         """How many requests were read so far."""
         with self._lock:
             return self._request_count
+
+    @property
+    def bytes_sent(self) -> int:
+        """How many bytes scripts have handed to the system so far, whether or not the client has read them."""
+        with self._lock:
+            return self._bytes_sent
 
     @property
     def connections(self) -> int:
@@ -137,13 +147,25 @@ class SiteServer:
         with self._lock:
             return list(self._errors)
 
+    def hits(self, path: str) -> int:
+        """Return how many of the remembered requests asked for ``path``, whatever the query."""
+        return sum(request.path == path for request in self.requests)
+
+    def arrivals(self, path: str | None = None) -> list[float]:
+        """Return when the remembered requests for ``path``, or all, came: seconds of the monotonic clock, in order."""
+        return sorted(request.arrived_s for request in self.requests if path is None or request.path == path)
+
+    def release(self) -> None:
+        """End every wait of a script, present and future, and let it go on with its next step. May be called again."""
+        self._released.set()
+
     def url(self, path: str = "/", host: str | None = None) -> str:
         """Return the URL of ``path`` on ``host`` (default: the first address; any name that leads here will do)."""
         name = self.hosts[0] if host is None else host
         scheme = "http" if self._tls is None else "https"
         return f"{scheme}://{f'[{name}]' if ':' in name else name}:{self.port}{path}"
 
-    def start(self) -> SiteServer:
+    def start(self: _Self) -> _Self:
         """Listen and serve; return the server itself.
 
         Raises:
@@ -188,7 +210,7 @@ class SiteServer:
         if stuck:
             raise RuntimeError(f"functions of the site don't return: {', '.join(stuck)}")
 
-    def __enter__(self) -> SiteServer:
+    def __enter__(self: _Self) -> _Self:
         return self.start()
 
     def __exit__(
@@ -236,6 +258,7 @@ class SiteServer:
 
     def _serve(self, number: int, connection: socket.socket, peer: tuple[str, int], host: str) -> None:
         try:
+            self._opening(number, connection)
             if self._tls is not None:
                 connection = secured = self._secured(number, connection, self._tls)
                 # ``stop`` may have looked through the open connections just before this one had its place there.
@@ -257,6 +280,16 @@ class SiteServer:
                 del self._live[number]
             connection.close()
 
+    def _opening(self, number: int, connection: socket.socket) -> None:
+        """Do what comes before the first request, and before TLS; raises ``OSError`` to end the connection."""
+
+    def _wire(self, connection: socket.socket) -> Wire:
+        return Wire(connection, self.shutdown, self._released, self._count)
+
+    def _count(self, sent: int) -> None:
+        with self._lock:
+            self._bytes_sent += sent
+
     def _secured(self, number: int, plain: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
         secured = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         with self._lock:
@@ -276,8 +309,8 @@ class SiteServer:
                 go_on=lambda: connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n"),
             )
         except BadRequest as error:
-            answer = Answer(400, {"Content-Type": "text/plain"}, f"{error}\n".encode(), close=True)
-            connection.sendall(b"".join(pieces_of(answer, "GET")[0]))
+            refusal = Answer(400, {"Content-Type": "text/plain"}, f"{error}\n".encode(), close=True)
+            connection.sendall(b"".join(pieces_of(refusal, "GET")[0]))
             return False
         if request is None:
             return False
@@ -285,17 +318,20 @@ class SiteServer:
             self._request_count += 1
             if self._remember:
                 self._requests.append(request)
+        answer: Answer | Script
         try:
             answer = self._answerer(request)
-            pieces, stays = pieces_of(answer, request.method)
+            pieces, stays = (iter(()), False) if isinstance(answer, Script) else pieces_of(answer, request.method)
         except Exception as error:
             self._note(error)
             text = "".join(traceback.format_exception_only(type(error), error))
-            answer = Answer(500, {"Content-Type": "text/plain; charset=utf-8"}, text.encode())
-            pieces, stays = pieces_of(answer, request.method)
-        if answer.delay_s and self.shutdown.wait(answer.delay_s):
-            return False
+            answer = failure = Answer(500, {"Content-Type": "text/plain; charset=utf-8"}, text.encode())
+            pieces, stays = pieces_of(failure, request.method)
         try:
+            if isinstance(answer, Script):
+                return answer.play(self._wire(connection)) and request.keeps_alive
+            if answer.delay_s and self.shutdown.wait(answer.delay_s):
+                return False
             for piece in pieces:
                 connection.sendall(piece)
         except OSError:

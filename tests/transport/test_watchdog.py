@@ -10,11 +10,13 @@ import pytest
 
 from crawlpool import SessionPool
 from crawlpool.errors import DeadlineExceeded, ErrorKind, kind_of
+from crawlpool.testing import FAULTS, FaultServer, in_turn, script
 from crawlpool.testing.certificates import temporary_certificates
+from crawlpool.testing.steps import drip
 from crawlpool.transport.lifeline import LegEnd, Lifeline
 from crawlpool.transport.watchdog import Watchdog
 from tests.gates import PATIENCE_S
-from tests.kit import HandClock, RawServer, dripping
+from tests.kit import HandClock
 
 DEADLINE_S = 0.6
 
@@ -40,8 +42,7 @@ def pool() -> Iterator[SessionPool]:
 )
 def test_a_drip_ends_at_the_deadline(head: bytes, byte: bytes, pool: SessionPool) -> None:
     """Wherever the server drips, the call ends at its deadline, not before, and as deadline."""
-    server: RawServer
-    with RawServer(dripping(lambda: server.shutdown, head, byte)) as server:
+    with FaultServer({"/": script(head, drip(byte))}) as server:
         started = time.monotonic()
         with pytest.raises(Exception, match=r"deadline|interim") as caught:
             pool.get(server.url(), deadline=DEADLINE_S)
@@ -57,26 +58,15 @@ def test_a_drip_ends_at_the_deadline(head: bytes, byte: bytes, pool: SessionPool
 
 def test_a_drip_under_tls_ends_too(pool: SessionPool) -> None:
     """The socket that is shut is the TLS one."""
-    server: RawServer
     with temporary_certificates() as certificates:
-        script = dripping(lambda: server.shutdown, b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"a")
-        with RawServer(script, tls=certificates.server_context()) as server:
+        with FaultServer({"/": FAULTS["body_drip"]}, tls=certificates.server_context()) as server:
             with pytest.raises(DeadlineExceeded):
                 pool.get(server.url(), deadline=DEADLINE_S, verify=str(certificates.authority))
 
 
 def test_a_pool_goes_on_after_a_deadline(pool: SessionPool) -> None:
     """The next request has a connection of its own, and its own deadline."""
-    server: RawServer
-
-    def script(connection: object, number: int) -> None:
-        if number == 1:
-            dripping(lambda: server.shutdown, b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"a")(connection, 1)  # type: ignore[arg-type]
-        else:
-            connection.recv(65536)  # type: ignore[attr-defined]
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")  # type: ignore[attr-defined]
-
-    with RawServer(script) as server:
+    with FaultServer({"/": in_turn(FAULTS["body_drip"], b"ok")}) as server:
         with pytest.raises(DeadlineExceeded):
             pool.get(server.url(), deadline=0.3)
         assert pool.get(server.url(), deadline=30).text == "ok"

@@ -116,6 +116,18 @@ class HostUnreachable(RequestError, rex.ConnectionError):
         self.kind = kind
 
 
+class BlockedAddress(RequestError):
+    """The host is, or leads to, an address that must not be reached; nothing was sent. It isn't tried again.
+
+    ``host`` is as the URL has it, ``address`` what it is or leads to (``None`` for a loopback name), ``address_class``
+    what that is: ``loopback``, ``private``, ``metadata`` and so on. The message says what permits it.
+    """
+
+    host: str = ""
+    address: str | None = None
+    address_class: str = ""
+
+
 class BodyTooLarge(RequestError):
     """The body, decoded, is larger than ``max_body_bytes``; reading stopped there."""
 
@@ -156,6 +168,7 @@ _BY_TYPE: tuple[tuple[type[BaseException], ErrorKind], ...] = (
     (PoolClosed, ErrorKind.CANCELLED),
     (HandlerFailed, ErrorKind.HANDLER),
     (InputError, ErrorKind.INVALID_URL),
+    (BlockedAddress, ErrorKind.BLOCKED_ADDRESS),
     (DeadlineExceeded, ErrorKind.DEADLINE),
     (BodyTooLarge, ErrorKind.TOO_LARGE),
     (UnwantedContentType, ErrorKind.CONTENT_TYPE),

@@ -101,6 +101,7 @@ class LayeredSession(requests.Session):
             self._shared.tls,
             idle_connections=settings.idle_connections,
             resolve=settings.resolve,
+            reach=self._shared.reach,
         )
 
     # Layered settings --------------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ class LayeredSession(requests.Session):
         replaced = self.adapters.get(prefix)
         manager = getattr(adapter, "poolmanager", None)
         if manager is not None and not isinstance(adapter, Urllib3Adapter):
-            track(manager, self.lifeline, self._shared.settings.resolve)
+            track(manager, self.lifeline, self._shared.settings.resolve, self._shared.reach)
         super().mount(prefix, adapter)
         retries = getattr(adapter, "max_retries", None)
         is_retrying = retries is not None and any(

@@ -8,6 +8,7 @@ import requests
 
 from crawlpool.clock import Clock, Deadline
 from crawlpool.errors import (
+    BlockedAddress,
     Cancelled,
     ConfigError,
     CrawlPoolError,
@@ -93,6 +94,7 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
             leg,
             run.is_quick and not is_hooked,
             keeps_wire=options.keeps_wire,
+            inputs=leg,
         )
     except BaseException as error:
         nothing = leg.request
@@ -189,6 +191,8 @@ def came_from(
         return refusal_from(response, wall_s, is_block=is_blocked) or (BLOCKED if is_blocked else ANSWERED)
     if isinstance(error, (Cancelled, PoolClosed)) or not isinstance(error, Exception):
         return BROKEN
+    if isinstance(error, BlockedAddress):
+        return UNSENT  # it says nothing of the host, and the host knows nothing of it
     kind = kind_of(error)
     if kind in _UNREACHABLE or isinstance(error, requests.ConnectTimeout):
         return Came.unreachable(kind)

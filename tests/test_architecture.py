@@ -28,7 +28,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
         "_version errors clock config disk limits models record redact events robots_tag trail",
-        "cookies retry decode politeness robots digests",
+        "address cookies retry decode politeness robots digests",
         "transport environment",
         "session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
         "redirects",

@@ -19,12 +19,14 @@ from urllib3.exceptions import (
 
 from crawlpool.transport.answer import Answer, KeepingAnswer
 from crawlpool.transport.keeping import keeps_here
+from crawlpool.transport.reach import permits_here
 from crawlpool.transport.tls import telling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from crawlpool.transport.lifeline import Lifeline
+    from crawlpool.transport.reach import Need, Reach
 
 _MAX_ADDRESSES = 8
 
@@ -44,8 +46,10 @@ class _Tracked:
 
     lifeline: Lifeline | None = None
     resolve: Mapping[tuple[str, int], str] = {}
+    reach: Reach | None = None
     response_class: Any = Answer
     peer: str | None = None
+    _grant: Need | None = None  # what its host had to be permitted for, to be connected to
     _key: int | None = None
     _guard: Any = None
     _sent: bytes | None = None  # the request's header, where the exchange keeps the wire
@@ -59,8 +63,15 @@ class _Tracked:
         return sock
 
     def _tracked_socket(self: Any) -> socket.socket:
-        host, port = self._dns_host, self.port
-        host = self.resolve.get((host.lower(), port), host).strip("[]")
+        given, port = self._dns_host, self.port
+        named = self.resolve.get((given.lower(), port))
+        host = (named or given).strip("[]")
+        # Of a proxy's address, the user's own, nothing is asked.
+        reach, grant = (None, None) if self.proxy is not None else (self.reach, None)
+        if reach is not None:
+            need, grant = reach.way_to(given, named)
+            self._grant = None if need is None else reach.admit(need, permits_here())
+            grant = grant or self._grant
         try:
             host.encode("idna")
         except UnicodeError:
@@ -72,6 +83,9 @@ class _Tracked:
             found = socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
+        if reach is not None:
+            fitting = reach.fit(self.host, tuple(one[4][0] for one in found), grant)
+            found = [one for one in found if one[4][0] in fitting]
         last: OSError | None = None
         for family, kind, proto, _, address in found[:_MAX_ADDRESSES]:
             try:
@@ -119,7 +133,13 @@ class _Tracked:
     def _take_over(self: Any, sock: socket.socket) -> None:
         self._key = self.lifeline.opened(sock, replaces=self._key)
 
+    def _admit_again(self: Any) -> None:
+        """Refuse to be used by a request that wouldn't have been connected: its URL is a redirect's, for one."""
+        if self._grant is not None:
+            self.reach.admit(self._grant, permits_here())
+
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
+        self._admit_again()
         if self._key is not None:
             self.lifeline.use(self._key)
         super().request(*args, **kwargs)  # type: ignore[misc]
@@ -129,6 +149,7 @@ class _Tracked:
 
         ``request`` encodes and checks each header again each time, and the next request has the same ones.
         """
+        self._admit_again()
         if self._key is not None:
             self.lifeline.use(self._key)
         self.sock.settimeout(self.timeout)
@@ -199,13 +220,13 @@ def _with_lifeline(pool_class: Any, connection_class: Any) -> Any:
     class Pool(pool_class):  # type: ignore[misc]
         ConnectionCls = connection_class
 
-        def __init__(self, *args: Any, tracking: tuple[Lifeline, Mapping[Any, str]], **kwargs: Any) -> None:
+        def __init__(self, *args: Any, tracking: tuple[Any, ...], **kwargs: Any) -> None:
             self._tracking = tracking
             super().__init__(*args, **kwargs)
 
         def _new_conn(self) -> Any:
             connection = super()._new_conn()
-            connection.lifeline, connection.resolve = self._tracking
+            connection.lifeline, connection.resolve, connection.reach = self._tracking
             return connection
 
         def _put_conn(self, conn: Any) -> None:
@@ -222,8 +243,10 @@ _HTTPSPool = _with_lifeline(HTTPSConnectionPool, TrackedHTTPSConnection)
 _socks_pools: list[Any] = []
 
 
-def track(manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], str]) -> None:
-    """Make each connection that a urllib3 PoolManager opens from now on known to ``lifeline``.
+def track(
+    manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], str], reach: Reach | None = None
+) -> None:
+    """Make each connection that a urllib3 PoolManager opens from now on known to ``lifeline``, and held to ``reach``.
 
     Managers of pool classes that aren't urllib3's own are left alone: what a user built stays as it is.
     """
@@ -245,7 +268,7 @@ def track(manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], st
         http, https = _socks_pools
     else:
         return
-    tracking = (lifeline, resolve)
+    tracking = (lifeline, resolve, reach)
     manager.pool_classes_by_scheme = {
         "http": partial(http, tracking=tracking),
         "https": partial(https, tracking=tracking),

@@ -105,7 +105,7 @@ class Reach:
             return need._replace(is_soft=False)  # a connection that was granted is for none that isn't
         if need.is_soft:
             return None
-        raise self.blocked(need.host, need.address or "a loopback address", need.cls, need, request)
+        raise self.blocked(need.host, need.address or "", need.cls, need, request)
 
     def refused(self, address: str, grant: Need | None) -> AddressClass | None:
         """Return what an address is if it must not be reached, else ``None``.
@@ -153,27 +153,28 @@ class Reach:
 
         Args:
             host: as the URL has it.
-            address: what it is or came to.
+            address: what it is or came to; empty for a loopback name.
             cls: what that is.
             need: where the host itself is the address.
             request: which isn't sent.
         """
+        plain, shown = address.partition("%")[0], one_line(host.strip("[]"), 100)
+        is_address = need is None or need.address is not None
         ways = []
         if need is not None and self.rules.private == "input":
             if need.key is not None:
-                ways.append("the host in an input line or in the URL of the call")
-            elif need.address is not None:
-                ways.append(f"the host written as {need.address} in an input line or in the URL of the call")
-        is_net = address[:1].isdigit() or ":" in address
-        plain = address.partition("%")[0]
-        bits = 128 if ":" in plain else 32
-        ways.append(f"--allow-net {f'{plain}/{bits}' if is_net else '127.0.0.0/8'} (AddressRules.allow_nets)")
-        shown = one_line(host.strip("[]"), 100)
-        what = f"{shown} is" if need is not None else f"{shown} leads to"
-        told = f"{cls} address" if need is not None and (need.address is None or need.address == shown) else ""
-        middle = f"a {told}" if told else f"{one_line(address)}, a {cls} address"
-        error = BlockedAddress(f"{what} {middle}; permitted only by {', or '.join(ways)}", request=request)
-        error.host, error.address, error.address_class = host, address if is_net else None, cls.value
+                ways.append("name it in an input line or in the URL of the call")
+            else:
+                ways.append(f"write it as {plain} in an input line or in the URL of the call")
+        net = f"{plain}/{128 if ':' in plain else 32}" if is_address else "127.0.0.0/8"
+        ways.append(f"give --allow-net {net} (AddressRules.allow_nets)")
+        kind = f"{'an' if cls is AddressClass.UNSPECIFIED else 'a'} {cls} address"
+        if need is None:
+            told = f"{shown} leads to {one_line(address)}, {kind}"
+        else:
+            told = f"{shown} is {kind}" if address in ("", shown) else f"{shown} is {address}, {kind}"
+        error = BlockedAddress(f"{told}, and not permitted: {', or '.join(ways)}", request=request)
+        error.host, error.address, error.address_class = host, address or None, cls.value
         return error
 
 

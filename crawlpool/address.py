@@ -171,12 +171,17 @@ def literal_of(host: str) -> Literal | None:
         return Literal(ipaddress.ip_address(plain), True)
     except ValueError:
         pass
-    text = unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".").strip("[]").rstrip(".")
+    text = plainly(host)
     try:
         return Literal(ipaddress.ip_address(text.partition("%")[0]), False)
     except ValueError:
         number = _number_of(text)
         return None if number is None else Literal(ipaddress.IPv4Address(number), False)
+
+
+def plainly(host: str) -> str:
+    """Return a host with nothing hidden: no percent-encoding, no full-width characters, no dot at the end."""
+    return unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".").strip("[]").rstrip(".")
 
 
 def _number_of(text: str) -> int | None:

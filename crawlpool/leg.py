@@ -175,7 +175,7 @@ class Group:
         self.told: Mapping[str, Told] = {}
         self.is_stopped = False
         self.gives_back = gives_back
-        # Which hosts that aren't public the input has named; without it each target names its own. Set before the first leg.
+        # Which hosts that aren't public the input has named; without it each target names its own. Set before all legs.
         self.inputs: InputHosts | None = None
         self.control: Any = None  # a Control, where an operator may have a say; set by itself
 

@@ -26,7 +26,8 @@ def _in_numbers() -> list[str]:
 
 #: Of 127.0.0.2; in decimal with all four numbers it is written in the usual way.
 NUMBERS = [one for one in _in_numbers() if one != "127.0.0.2"]
-USUAL = ["127.0.0.2", "[::1]", "[0:0:0:0:0:0:0:1]", "[0000::0001]", "[::ffff:127.0.0.2]", "[::ffff:7f00:2]", "[::FFFF:7F00:2]"]
+MAPPED = ["[::ffff:127.0.0.2]", "[::ffff:7f00:2]", "[::FFFF:7F00:2]"]
+USUAL = ["127.0.0.2", "[::1]", "[0:0:0:0:0:0:0:1]", "[0000::0001]", *MAPPED]
 NAMES = ["localhost", "LOCALHOST", "LocalHost", "localhost.", "app.localhost", "a.b.LOCALHOST"]
 HIDDEN = [
     *("127.0.0.2.", "127.2.", "2130706434.", "0x7f000002."),

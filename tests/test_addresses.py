@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -63,7 +64,8 @@ def pool_of(**settings: Any) -> SessionPool:
 
 
 def urls_to(server: SiteServer) -> list[str]:
-    return [f"http://{host}:{server.port}/" for host in NOTATIONS]
+    # A path for each: in the eyes of a crawl many of them are the same URL, and would be asked for once.
+    return [f"http://{host}:{server.port}/{number}" for number, host in enumerate(NOTATIONS)]
 
 
 def kind_of_call(pool: SessionPool, url: str) -> str:
@@ -84,9 +86,11 @@ def results_of(pool: SessionPool, seeds: list[str], handler: Any = None, **optio
 def test_the_canary_would_sing(bird: SiteServer) -> None:
     """Without rules most notations do lead to the canary: what follows isn't quiet for want of a listener."""
     with pool_of(addresses=ALLOW) as pool:
-        results = results_of(pool, urls_to(bird), dedupe=False)
-    assert sum(result.is_ok for result in results) >= 40
-    assert bird.request_count >= 40
+        reached = 0
+        for url in urls_to(bird):
+            with contextlib.suppress(requests.RequestException):
+                reached += pool.get(url).text == "canary"
+    assert reached == bird.request_count >= 60
 
 
 def test_no_notation_reaches_the_canary_by_a_call(bird: SiteServer) -> None:
@@ -195,7 +199,9 @@ def test_no_name_reaches_the_canary_by_rebinding(
             for number in range(12):
                 url = f"http://n{number}.example:{front.port}/"
                 assert pool.get(url).text == "front"
-                with pytest.raises(BlockedAddress, match=f"n{number}.example leads to .*, and not permitted: give --allow-net"):
+                with pytest.raises(
+                    BlockedAddress, match=f"n{number}.example leads to .*, and not permitted: give --allow-net"
+                ):
                     pool.get(url)
     assert bird.connections == 0 and set(names.asked.values()) == {2}
 
@@ -222,7 +228,6 @@ def test_a_connection_that_one_input_permitted_serves_no_other(front: SiteServer
                 pool.get(front.url(f"/to/{number}"))
         assert (bird.request_count, bird.connections) == (asked, 1)
         assert pool.get(f"http://{NOTATIONS[number]}:{bird.port}/").text == "canary"
-        assert bird.connections == 1
 
 
 def test_an_adapter_of_the_users_is_held_to_the_rules(front: SiteServer, bird: SiteServer) -> None:
@@ -266,7 +271,7 @@ def test_localhost_permits_loopback_alone(bird: SiteServer, name: str, monkeypat
     with pool_of() as pool:
         Rebinding(("10.0.0.7",)).install(pool, monkeypatch)
         monkeypatch.setattr(Rebinding, "addresses", lambda self, name: ("10.0.0.7",))
-        with pytest.raises(BlockedAddress, match="leads to 10.0.0.7, a private address"):
+        with pytest.raises(BlockedAddress, match=r"leads to 10\.0\.0\.7, a private address"):
             pool.get(f"http://{name}:{bird.port}/")
 
 
@@ -303,7 +308,7 @@ def test_through_a_proxy_the_url_is_judged(bird: SiteServer) -> None:
             for host in ("2130706433", "0x7f.1", "127.1"):
                 with pytest.raises(BlockedAddress):
                     pool.get(f"http://{host}:{site.port}/")
-            assert len(proxy.heads) == 2
+            assert [request.path for request in site.requests] == ["/", "/in"]
             assert pool.get(f"http://127.0.0.1:{site.port}/").text == "x"
         with pool_of(proxies=way, addresses=DENY) as pool:
             assert pool.get(f"http://www.example:{site.port}/").text == "x"
@@ -329,7 +334,7 @@ def test_robots_and_limits_of_a_blocked_host(bird: SiteServer, monkeypatch: pyte
 
 def test_a_robots_txt_that_leads_inward_is_none(bird: SiteServer) -> None:
     """A redirect of a robots.txt is a leg like any other; one that must not be followed is no file (RFC 9309)."""
-    site = {"/robots.txt": Answer(302, {"Location": bird.url("/")}), "/": b"page"}
+    site = {"/robots.txt": Answer(302, {"Location": bird.url("/")}), "/a": b"page"}
     with SiteServer(site, hosts=FRONT) as server, pool_of() as pool:
         results = results_of(pool, [server.url("/a")], limits=HostLimits(concurrency=1), robots=True)
         assert [request.path for request in server.requests] == ["/robots.txt", "/a"]

@@ -243,9 +243,7 @@ _HTTPSPool = _with_lifeline(HTTPSConnectionPool, TrackedHTTPSConnection)
 _socks_pools: list[Any] = []
 
 
-def track(
-    manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], str], reach: Reach | None = None
-) -> None:
+def track(manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], str], reach: Reach | None = None) -> None:
     """Make each connection that a urllib3 PoolManager opens from now on known to ``lifeline``, and held to ``reach``.
 
     Managers of pool classes that aren't urllib3's own are left alone: what a user built stays as it is.

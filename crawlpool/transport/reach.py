@@ -1,9 +1,9 @@
 """The rules of addresses at the place where they are held: before a connection is made, and before one is used again.
 
-A host is judged twice. As it stands in the URL: an address, or ``localhost``, has to be permitted by an input (``admit``
-with a ``Need``). And as what it came to: each address that a name resolved to, and that a connection is made to
-(``refused``). What is decided about an address is remembered; of a request to a public host that uses a connection again
-nothing is asked but whether its host has a need.
+A host is judged twice. As it stands in the URL: an address, or ``localhost``, has to be permitted by an input
+(``admit`` with a ``Need``). And as what it came to: each address that a name resolved to, and that a connection is made
+to (``refused``). What is decided about an address is remembered; of a request to a public host that uses a connection
+again nothing is asked but whether its host has a need.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ipaddress
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crawlpool.address import AddressClass, AddressRules, class_of, input_key, is_loopback_name, literal_of
+from crawlpool.address import AddressClass, AddressRules, class_of, input_key, is_loopback_name, literal_of, plainly
 from crawlpool.errors import BlockedAddress
 from crawlpool.redact import one_line
 
@@ -66,7 +66,7 @@ class Reach:
                 return None
             key = input_key(f"[{literal.address}]") if literal.is_usual else None
             return Need(host, str(literal.address), class_of(literal.address), key)
-        if is_loopback_name(host):
+        if is_loopback_name(plainly(host)):
             return Need(host, None, AddressClass.LOOPBACK, input_key(host), rules.has_loopback)
         return None
 
@@ -84,11 +84,7 @@ class Reach:
 
     def is_named(self, need: Need, inputs: Inputs | None) -> bool:
         """Tell whether an input permits what ``need`` says; ``inputs`` of ``None`` is a call whose own URL it is."""
-        return (
-            need.key is not None
-            and self.rules.private == "input"
-            and (inputs is None or inputs.permits(need.key))
-        )
+        return need.key is not None and self.rules.private == "input" and (inputs is None or inputs.permits(need.key))
 
     def admit(self, need: Need, inputs: Inputs | None, request: Any = None) -> Need | None:
         """Return what a host that has a need is granted.
@@ -116,7 +112,10 @@ class Reach:
         """
         if address in self.fine:
             return None
-        plain = ipaddress.ip_address(address.partition("%")[0])
+        try:
+            plain = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:  # nobody says such a thing; were it said, nothing would be known of it
+            return AddressClass.RESERVED
         if self.rules.allows(plain):
             if len(self.fine) >= _MOST_FINE:
                 self.fine.clear()

@@ -25,14 +25,17 @@ def test_the_error_says_what_permits_it() -> None:
     """Host, address, class, and each way to permit it: all that one has to know."""
     net = "give --allow-net 10.0.0.7/32 (AddressRules.allow_nets)"
     assert said(Reach(), "10.0.0.7") == (
-        f"10.0.0.7 is a private address, and not permitted: name it in an input line or in the URL of the call, or {net}"
+        "10.0.0.7 is a private address, and not permitted: name it in an input line or in the URL of the call, or "
+        f"{net}"
     )
     assert said(Reach(), "167772167") == (
         "167772167 is 10.0.0.7, a private address, and not permitted: write it as 10.0.0.7 in an input line or in "
         f"the URL of the call, or {net}"
     )
     assert said(Reach(AddressRules("deny")), "10.0.0.7") == f"10.0.0.7 is a private address, and not permitted: {net}"
-    assert said(Reach(), "localhost").startswith("localhost is a loopback address, and not permitted: name it in an input")
+    assert said(Reach(), "localhost").startswith(
+        "localhost is a loopback address, and not permitted: name it in an input"
+    )
     assert "--allow-net ::1/128" in said(Reach(), "[::1]")
     with pytest.raises(BlockedAddress) as caught:
         Reach().fit("a.example", ("fe80::1%eth0",), None)

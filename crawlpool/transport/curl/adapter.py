@@ -86,9 +86,7 @@ class CurlAdapter(HTTPAdapter):
             return HTTPAdapter.send(self, request, stream, timeout, verify, cert, proxies)
         settings = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
         keeps_wire = keeps_here() and not stream
-        return self.perform(
-            Exchange(request, settings, Deadline(None), keeps_wire=keeps_wire, inputs=permits_here())
-        )
+        return self.perform(Exchange(request, settings, Deadline(None), keeps_wire=keeps_wire, inputs=permits_here()))
 
     @staticmethod
     def is_mocked() -> bool:

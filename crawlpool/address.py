@@ -159,14 +159,15 @@ def literal_of(host: str) -> Literal | None:
     """Return the address that a host of a URL is, in any notation that some system connects by; ``None`` for a name.
 
     IPv4 may be written in one to four numbers, each decimal, octal or hexadecimal (as ``inet_aton`` and the WHATWG URL
-    standard read it), with a dot at the end, in full-width digits, or percent-encoded.
+    standard read it), in full-width digits, or percent-encoded.
 
     Args:
         host: as a URL has it, with or without brackets.
 
     Thread-safe.
     """
-    plain = host.strip("[]").partition("%")[0] if host[:1] == "[" or ":" in host else host
+    is_v6 = host[:1] == "[" or ":" in host
+    plain = host.strip("[]").partition("%")[0] if is_v6 else host.removesuffix(".")  # the root's, as names may have it
     try:
         return Literal(ipaddress.ip_address(plain), True)
     except ValueError:
@@ -218,7 +219,7 @@ def input_key(host: str) -> str | None:
 
     Thread-safe.
     """
-    end = host[-1:]
+    end = host.rstrip(".")[-1:]
     if end == "]" or end.isdigit():
         literal = literal_of(host)
         if literal is None or not literal.is_usual or class_of(literal.address) is AddressClass.PUBLIC:

@@ -27,10 +27,10 @@ def _in_numbers() -> list[str]:
 #: Of 127.0.0.2; in decimal with all four numbers it is written in the usual way.
 NUMBERS = [one for one in _in_numbers() if one != "127.0.0.2"]
 MAPPED = ["[::ffff:127.0.0.2]", "[::ffff:7f00:2]", "[::FFFF:7F00:2]"]
-USUAL = ["127.0.0.2", "[::1]", "[0:0:0:0:0:0:0:1]", "[0000::0001]", *MAPPED]
+USUAL = ["127.0.0.2", "127.0.0.2.", "[::1]", "[0:0:0:0:0:0:0:1]", "[0000::0001]", *MAPPED]
 NAMES = ["localhost", "LOCALHOST", "LocalHost", "localhost.", "app.localhost", "a.b.LOCALHOST"]
 HIDDEN = [
-    *("127.0.0.2.", "127.2.", "2130706434.", "0x7f000002."),
+    *("127.2.", "2130706434.", "0x7f000002."),
     *("\uff11\uff12\uff17.0.0.2", "127\uff0e0\uff0e0\uff0e2", "127\u30020\u30020\u30022", "\u2460\u2461\u2466.0.0.2"),
     *("%31%32%37.0.0.2", "127%2e0%2e0%2e2", "%32130706434", "%3127.2", "%6cocalhost", "local%68ost"),
 ]

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from crawlpool._version import __version__
 
 if TYPE_CHECKING:
+    from crawlpool.address import AddressRules
     from crawlpool.cookies import CookieStore
     from crawlpool.crawl import Crawl
     from crawlpool.download import DownloadMismatch
     from crawlpool.errors import (
+        BlockedAddress,
         BodyStalled,
         BodyTooLarge,
         Cancelled,
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 
 #: Where each public name is at home; a test compares it with the imports above.
 _HOMES = {
+    "address": "AddressRules",
     "jobs.job": "Job",
     "jobs.reading": "JobReader JobRun open_job",
     "jobs.records": "JobRecord",
@@ -67,7 +70,7 @@ _HOMES = {
     "crawl": "Crawl",
     "download": "DownloadMismatch",
     "errors": (
-        "BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
+        "BlockedAddress BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
         "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError MissingExtra NoDescriptors "
         "OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody "
         "UndecodableBody Unscripted UnwantedContentType WarcError"
@@ -84,6 +87,8 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "AddressRules",
+    "BlockedAddress",
     "BodiesSink",
     "BodyPlace",
     "BodyStalled",

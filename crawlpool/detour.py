@@ -34,7 +34,7 @@ _PROXY_LOGIN = 407
 # What http.client and libcurl say of a proxy that was asked for a host and said no; if it wants a login it is to blame.
 _REFUSAL = re.compile(r"[Tt]unnel (?:connection )?failed(?:: |, response )(?!407)\d|complete SOCKS")
 _UNREACHED = frozenset({ErrorKind.DNS, ErrorKind.CONNECT, ErrorKind.TIMEOUT})
-_UNKNOWN = frozenset({ErrorKind.DEADLINE, ErrorKind.INVALID_URL, ErrorKind.INTERNAL})
+_UNKNOWN = frozenset({ErrorKind.DEADLINE, ErrorKind.INVALID_URL, ErrorKind.INTERNAL, ErrorKind.BLOCKED_ADDRESS})
 
 
 class Rider(Protocol):

@@ -124,6 +124,18 @@ class OutOfMemory(RequestError, MemoryError):
     """There was no memory for the answer, or for what is to be done with it."""
 
 
+class BlockedAddress(RequestError):
+    """The host is, or leads to, an address that must not be reached; nothing was sent. It isn't tried again.
+
+    ``host`` is as the URL has it, ``address`` what it is or leads to (``None`` for a loopback name), ``address_class``
+    what that is: ``loopback``, ``private``, ``metadata`` and so on. The message says what permits it.
+    """
+
+    host: str = ""
+    address: str | None = None
+    address_class: str = ""
+
+
 class BodyTooLarge(RequestError):
     """The body, decoded, is larger than ``max_body_bytes``; reading stopped there."""
 
@@ -168,6 +180,7 @@ _BY_TYPE: tuple[tuple[type[BaseException], ErrorKind], ...] = (
     (PoolClosed, ErrorKind.CANCELLED),
     (HandlerFailed, ErrorKind.HANDLER),
     (InputError, ErrorKind.INVALID_URL),
+    (BlockedAddress, ErrorKind.BLOCKED_ADDRESS),
     (DeadlineExceeded, ErrorKind.DEADLINE),
     (NoDescriptors, ErrorKind.CONNECT),
     (MemoryError, ErrorKind.INTERNAL),

@@ -17,7 +17,7 @@ from requests.utils import rewind_body
 
 from crawlpool.config import split_timeout
 from crawlpool.cookies import CookieStore
-from crawlpool.errors import Cancelled, DeadlineExceeded, PoolClosed, RequestError, kind_of
+from crawlpool.errors import BlockedAddress, Cancelled, DeadlineExceeded, PoolClosed, RequestError, causes, kind_of
 from crawlpool.events import RetryRefused, RetryScheduled, emit, logger, tell
 from crawlpool.redact import redact_url
 from crawlpool.retry import Attempt, GiveUp, Retry, RetryPolicy
@@ -25,6 +25,7 @@ from crawlpool.shortage import GIVE_UP_S, again_s, is_starved
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.keeping import keeping, keeps_here
 from crawlpool.transport.lifeline import LegEnd
+from crawlpool.transport.reach import permit_here
 from crawlpool.transport.reading import has_header, read_body
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def send_once(session: LayeredSession, exchange: Exchange) -> requests.Response:
     lifeline.begin(deadline.at, exchange)
     started = time.perf_counter()
     response: requests.Response | None = None
+    named_before = permit_here(exchange.inputs)
     try:
         if exchange.is_aborted:  # looked at after begin(): from here on abort() reaches the socket
             raise Cancelled("the request was aborted", request=request)
@@ -84,6 +86,8 @@ def send_once(session: LayeredSession, exchange: Exchange) -> requests.Response:
         _discard(response)
         lifeline.end()
         raise
+    finally:
+        permit_here(named_before)
     ended = lifeline.end()
     if ended is not None and not stream:
         # The socket was shut under a body that ends with its connection: it looks whole and isn't.
@@ -110,8 +114,12 @@ def receive(
     request, settings = exchange.request, exchange.settings
     if not exchange.is_quick and request.hooks and request.hooks.get("response"):  # no hook is quick
         told = settings if timeout is None else {**settings, "timeout": timeout}
-        with keeping() if exchange.keeps_wire else contextlib.nullcontext():
-            response = dispatch_hook("response", request.hooks, response, **told)
+        named_before = permit_here(exchange.inputs)  # for what a hook sends again: digest auth
+        try:
+            with keeping() if exchange.keeps_wire else contextlib.nullcontext():
+                response = dispatch_hook("response", request.hooks, response, **told)
+        finally:
+            permit_here(named_before)
     if response.history or has_header(response, "set-cookie") or not isinstance(session.cookies, CookieStore):
         _take_cookies(session, request, response)
     if accept is not None:
@@ -137,7 +145,9 @@ def send_with_retries(
         PoolClosed: when the pool closes during a back-off.
     """
     shared = session._shared
-    exchange = Exchange(request, settings, call.deadline, call.max_body_bytes, call.accept, not call.follows)
+    exchange = Exchange(
+        request, settings, call.deadline, call.max_body_bytes, call.accept, not call.follows, inputs=call
+    )
     if call.deadline.is_past():
         raise DeadlineExceeded("the deadline passed before the request could be sent", request=request)
     policy = call.retry or policy_of(session, request.url)
@@ -349,6 +359,11 @@ _MAY_BE_LATE = (requests.Timeout, requests.ConnectionError, ChunkedEncodingError
 
 def _as_ended(error: Exception, ended: LegEnd | None, deadline: Deadline, request: Any) -> Exception:
     """Return what an error really means: the pool closed, the request was aborted, or its deadline passed."""
+    if not isinstance(error, BlockedAddress):  # by an adapter of the user's: urllib3 has wrapped it
+        error = next((one for one in causes(error) if isinstance(one, BlockedAddress)), error)
+    if isinstance(error, BlockedAddress):
+        error.request = request
+        return error
     if ended is LegEnd.CLOSED:
         return error if isinstance(error, PoolClosed) else PoolClosed("the session pool was closed during the request")
     if ended is LegEnd.CANCELLED:

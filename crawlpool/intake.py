@@ -63,6 +63,7 @@ class Intake(Stock):
             target = Target("", n=seed.n, input=seed.input)
             return Leg.first(self._run, target, verdict=Result(target, Outcome.FAILED, None, seed.error))
         leg = first_leg(self._run, seed)
+        self._inputs.note(leg.host)
         if leg.verdict is None:
             with self._lock:
                 of = self._seen.duplicate_of(leg.target, ordinal)

@@ -113,6 +113,7 @@ class LayeredSession(requests.Session):
             idle_connections=settings.idle_connections,
             resolve=settings.resolve,
             resolver=self._shared.resolver,
+            reach=self._shared.reach,
         )
 
     # Layered settings --------------------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ class LayeredSession(requests.Session):
             adapter = self._make_adapter()  # one that would connect; a mock's own stays
         manager = getattr(adapter, "poolmanager", None)
         if manager is not None and not isinstance(adapter, Urllib3Adapter):
-            track(manager, self.lifeline, self._shared.settings.resolve, self._shared.resolver)
+            track(manager, self.lifeline, self._shared.settings.resolve, self._shared.resolver, self._shared.reach)
         super().mount(prefix, adapter)
         retries = getattr(adapter, "max_retries", None)
         is_retrying = retries is not None and any(

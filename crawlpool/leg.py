@@ -7,6 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crawlpool.address import input_key_of_url
 from crawlpool.models import Result
 from crawlpool.politeness import UNSENT, Blocks, Passage
 from crawlpool.prepare import PLAIN_URL
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     import requests
 
+    from crawlpool.address import InputHosts
     from crawlpool.clock import Deadline
     from crawlpool.limits import HostLimits
     from crawlpool.models import Hop, Outcome, Target
@@ -142,7 +144,7 @@ class Group:
     """
 
     __slots__ = (
-        *("control", "gives_back"),
+        *("control", "gives_back", "inputs"),
         *("backed", "blocks", "capacity", "clearance", "holds_blocked", "hungry", "ignores_robots", "is_stopped"),
         *("limits", "most", "owes", "queued", "queued_bytes", "sites", "told"),
     )
@@ -173,6 +175,8 @@ class Group:
         self.told: Mapping[str, Told] = {}
         self.is_stopped = False
         self.gives_back = gives_back
+        # Which hosts that aren't public the input has named; without it each target names its own. Set before all legs.
+        self.inputs: InputHosts | None = None
         self.control: Any = None  # a Control, where an operator may have a say; set by itself
 
     @property
@@ -336,6 +340,11 @@ class Leg:
             waited_s=self.waited_s + more_wait_s,
             robots=self.robots,
         )
+
+    def permits(self, key: str) -> bool:
+        """Tell whether the host of that key, which isn't public, was named by the user (``address.Inputs``)."""
+        inputs = self.run.group.inputs
+        return input_key_of_url(self.target.url) == key if inputs is None else inputs.permits(key)
 
     def abort(self) -> None:
         """End the leg if it is being sent; from any thread."""

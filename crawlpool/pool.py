@@ -16,6 +16,7 @@ from requests.models import DEFAULT_REDIRECT_LIMIT
 from requests.utils import default_headers
 
 from crawlpool import fork
+from crawlpool.address import AddressRules
 from crawlpool.config import (
     DEFAULT_DEADLINE_S,
     DEFAULT_THREADS,
@@ -33,7 +34,7 @@ from crawlpool.models import Statistics
 from crawlpool.prepare import checked
 from crawlpool.retry import RetryPolicy
 from crawlpool.session import Session
-from crawlpool.shared import Shared, default_transport, engine_for, proxies_of, resolver_for
+from crawlpool.shared import Shared, cookies_of, default_transport, engine_for, proxies_of, reach_for, resolver_for
 from crawlpool.sites import Site, declared_origin
 from crawlpool.transport.watchdog import Watchdog
 from crawlpool.verbs import Verbs
@@ -98,6 +99,7 @@ class BlockingPool(Verbs):
         http: str = "1.1",
         memory_budget_bytes: int | None = None,
         rate: float | None = None,
+        addresses: AddressRules | None = None,
     ) -> None:
         for name, value in (("headers", headers), ("params", params), ("resolve", resolve)):
             check(value is None or isinstance(value, Mapping), name, type(value).__name__, "a mapping, or None")
@@ -118,6 +120,7 @@ class BlockingPool(Verbs):
             memory_budget_bytes=memory_budget_bytes,
             rate=rate,
         )
+        check(addresses is None or isinstance(addresses, AddressRules), "addresses", addresses, "AddressRules, or None")
         policy = RetryPolicy.given(retry) or RetryPolicy()
         all_headers = default_headers()
         all_headers.update(headers or {})
@@ -134,15 +137,16 @@ class BlockingPool(Verbs):
             max_redirects=max_redirects,
             timeout=timeout,
         )
-        resolver = resolver_for(settings)
+        resolver, reach = resolver_for(settings), reach_for(addresses)
         self._shared = Shared(
             settings=settings,
             defaults=Defaults(first),
-            cookies=_as_store(cookies),
+            cookies=cookies_of(cookies),
             environment=Environment.read(with_netrc=netrc) if trust_env else Environment.empty(),
             retry=policy,
             budget=policy.new_budget(),
-            engine=engine_for(settings, resolver),
+            reach=reach,
+            engine=engine_for(settings, reach, resolver),
             resolver=resolver,
             exits=exits,
         )
@@ -386,12 +390,3 @@ class BlockingPool(Verbs):
         self._local = threading.local()
         self._shared.reset_after_fork()
         self._watchdog = Watchdog(self._lifelines, self._shared.deadline_clock)
-
-
-def _as_store(cookies: Any) -> CookieStore:
-    if isinstance(cookies, CookieStore):
-        return cookies
-    store = CookieStore()
-    if cookies:
-        store.update(cookies)
-    return store

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import requests
 
+    from crawlpool.address import AddressRules
     from crawlpool.config import TimeoutValue
     from crawlpool.cookies import CookieStore
     from crawlpool.models import Result
@@ -45,6 +46,7 @@ class PoolOptions(TypedDict, total=False):
     http: str
     memory_budget_bytes: int | None
     rate: float | None
+    addresses: AddressRules | None
 
 
 class CrawlOptions(BodyOptions, total=False):

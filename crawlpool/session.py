@@ -191,6 +191,7 @@ class Session(RedirectingSession):
         if isinstance(url, bytes):
             url = url.decode("utf-8")
         call = self.call(deadline, retry, max_body_bytes)
+        call.url = str(url)  # as it is written, not as it is prepared: what hides an address names none
         prepared = self._prepare(
             method.upper(),
             url,
@@ -278,6 +279,8 @@ class Session(RedirectingSession):
             )
         allow_redirects = kwargs.pop("allow_redirects", True)
         call.follows = call.follows or allow_redirects
+        if call.url is None:
+            call.url = request.url
         if "proxies" not in kwargs or "verify" not in kwargs or "stream" not in kwargs or "cert" not in kwargs:
             found = self.merge_environment_settings(request.url, None, None, None, None)
             kwargs = {**found, **kwargs}

@@ -68,6 +68,8 @@ class SessionPool(BlockingPool):
         memory_budget_bytes: bytes of bodies that all transfers of the curl transport may hold together: above it
             reading pauses, and the oldest goes on; ``None`` for any number.
         rate: requests that the workers start in a second at most, all hosts together; ``None`` for any number.
+        addresses: which addresses that aren't public may be reached. Unless given, those of the hosts that a call's own
+            URL, or a seed of a crawl, names as an IP address or as ``localhost``.
 
     Raises:
         ConfigError: for a value that can't be; the message names it.

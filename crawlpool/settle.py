@@ -8,6 +8,7 @@ import requests
 
 from crawlpool.clock import Clock, Deadline
 from crawlpool.errors import (
+    BlockedAddress,
     Cancelled,
     ConfigError,
     CrawlPoolError,
@@ -95,6 +96,7 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
             leg,
             run.is_quick and not is_hooked,
             keeps_wire=options.keeps_wire,
+            inputs=leg,
         )
     except BaseException as error:
         nothing = leg.request
@@ -193,6 +195,8 @@ def came_from(
         return UNSENT
     if isinstance(error, (Cancelled, PoolClosed)) or not isinstance(error, Exception):
         return BROKEN
+    if isinstance(error, BlockedAddress):
+        return UNSENT  # it says nothing of the host, and the host knows nothing of it
     kind = kind_of(error)
     if kind in _UNREACHABLE or isinstance(error, requests.ConnectTimeout):
         return Came.unreachable(kind)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crawlpool.address import AddressRules, input_key_of_url
 from crawlpool.clock import SYSTEM_CLOCK, Clock, Deadline, Shutdown
 from crawlpool.config import TRANSPORTS, PoolSettings, check, proxy_url
 from crawlpool.cookies import CookieStore
@@ -18,6 +19,7 @@ from crawlpool.politeness import Exits
 from crawlpool.retry import RetryBudget, RetryPolicy
 from crawlpool.shortage import Shortage
 from crawlpool.sites import Sites
+from crawlpool.transport.reach import Reach
 from crawlpool.transport.resolver import Resolver
 from crawlpool.transport.stage import clock_of_stage, current_stage, shutdown_of_stage
 from crawlpool.transport.tls import TLSContexts
@@ -66,11 +68,14 @@ def default_transport() -> str:
     return named
 
 
-def engine_for(settings: PoolSettings, resolver: Resolver | None = None, *, is_reusable: bool = False) -> Engine | None:
+def engine_for(
+    settings: PoolSettings, reach: Reach, resolver: Resolver | None = None, *, is_reusable: bool = False
+) -> Engine | None:
     """Return the engine of the curl transport, or ``None`` for the other.
 
     Args:
         settings: the pool's.
+        reach: its rules of addresses.
         resolver: the pool's, which the engine closes; one of its own unless given.
         is_reusable: as for the engine.
 
@@ -85,7 +90,7 @@ def engine_for(settings: PoolSettings, resolver: Resolver | None = None, *, is_r
     from crawlpool.transport.curl.library import EngineSettings
 
     return Engine(
-        EngineSettings(settings.http, settings.connections, settings.memory_budget_bytes, settings.resolve),
+        EngineSettings(settings.http, settings.connections, settings.memory_budget_bytes, settings.resolve, reach),
         resolver,
         is_reusable=is_reusable,
     )
@@ -95,6 +100,11 @@ def resolver_for(settings: PoolSettings) -> Resolver:
     """Return a resolver for a pool that is made now: on a stage it asks nobody outside."""
     stage = current_stage()
     return Resolver(overrides=settings.resolve, lookup=None if stage is None else stage.lookup)
+
+
+def reach_for(rules: AddressRules | None) -> Reach:
+    """Return what holds the rules of addresses for a pool that is made now; on a stage every host is loopback."""
+    return Reach(rules if current_stage() is None else AddressRules("allow"))
 
 
 def proxies_of(given: Any) -> tuple[dict[str, str], Exits | None]:
@@ -128,6 +138,16 @@ def proxies_of(given: Any) -> tuple[dict[str, str], Exits | None]:
     return {}, Exits(urls)
 
 
+def cookies_of(given: CookieStore | Mapping[str, str] | None) -> CookieStore:
+    """Return a pool's cookie store: the one that was given, or a new one with what a mapping has."""
+    if isinstance(given, CookieStore):
+        return given
+    store = CookieStore()
+    if given:
+        store.update(given)
+    return store
+
+
 class Turnstile(Protocol):
     """Where a thread waits until the host of a request may be asked."""
 
@@ -153,6 +173,7 @@ class Shared:
     budget: RetryBudget
     sites: Sites = dataclasses.field(default_factory=Sites)
     mounts: Mounts = dataclasses.field(default_factory=Mounts)
+    reach: Reach = dataclasses.field(default_factory=Reach)
     tls: TLSContexts = dataclasses.field(default_factory=TLSContexts)
     shutdown: Shutdown = dataclasses.field(default_factory=shutdown_of_stage)
     clock: Clock = dataclasses.field(default_factory=clock_of_stage)
@@ -171,10 +192,13 @@ class Shared:
     @classmethod
     def alone(cls) -> Shared:
         """Return what a session that stands alone starts from: requests' own defaults, and no retries."""
-        settings = PoolSettings(deadline_s=None, transport=default_transport())
+        settings, reach = PoolSettings(deadline_s=None, transport=default_transport()), reach_for(None)
         return cls(
             settings=settings,
-            engine=engine_for(settings, None if current_stage() is None else resolver_for(settings), is_reusable=True),
+            reach=reach,
+            engine=engine_for(
+                settings, reach, None if current_stage() is None else resolver_for(settings), is_reusable=True
+            ),
             defaults=Defaults(Snapshot(timeout=None)),
             cookies=CookieStore(),
             environment=LiveEnvironment(),
@@ -215,6 +239,7 @@ class Call:
         accept: called with each final response before its body is read; raises to refuse it.
         is_counted: whether the retry budget knows of the call; its redirects are no further requests.
         follows: whether redirects are followed: then nobody looks at their bodies, and a broken one does no harm.
+        url: the caller's own, which may name a host that isn't public.
     """
 
     deadline: Deadline
@@ -223,3 +248,8 @@ class Call:
     accept: Any = None
     is_counted: bool = False
     follows: bool = False
+    url: str | None = None
+
+    def permits(self, key: str) -> bool:
+        """Tell whether the caller's own URL names the host of that key (``address.Inputs``)."""
+        return self.url is not None and input_key_of_url(self.url) == key

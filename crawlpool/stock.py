@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crawlpool.address import InputHosts
 from crawlpool.lines import PLACES
 from crawlpool.politeness import on_hold
 
@@ -48,6 +49,7 @@ class Stock:
     def __init__(self, run: Run, workforce: Workforce) -> None:
         self._run = run
         self._group = run.group
+        self._inputs = run.group.inputs = InputHosts()  # what a handler adds names nothing, so that no page does
         self._workforce = workforce
         # Whether the backlog may hold targets of hosts that the frontier doesn't know to be there. Set after what it
         # speaks of was put, and taken back before it is looked for: so nothing is missed, and no lock is needed.

@@ -28,7 +28,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
         "_version errors clock config disk escape limits models record redact redactor events robots_tag trail",
-        "cookies retry decode politeness robots digests shortage suffixes",
+        "address cookies retry decode politeness robots digests shortage suffixes",
         "transport environment",
         "session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
         "auth redirects",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crawlpool import Crawl, HostLimits, Outcome, Result, RetryPolicy, SessionPool, Target
+from crawlpool import AddressRules, Crawl, HostLimits, Outcome, Result, RetryPolicy, SessionPool, Target
 from crawlpool.clearance import Clearance, fetched_of
 from crawlpool.errors import ErrorKind
 from crawlpool.models import Hop
@@ -136,7 +136,8 @@ def test_redirects_are_followed_to_other_hosts_too() -> None:
         return robots(request) if request.path.startswith(("/robots.txt", "/step")) else b"page"
 
     results: dict[str, Result] = {}
-    with SiteServer(answers, hosts=(here, there)) as server, SessionPool(threads=2) as pool:
+    rules = AddressRules(allow_nets=(there,))  # no seed names it
+    with SiteServer(answers, hosts=(here, there)) as server, SessionPool(threads=2, addresses=rules) as pool:
         urls = [f"http://{here}:{server.port}/{path}" for path in ("private", "open")]
         pool.crawl(urls, limits=LIMITS, on_result=lambda result: results.update({result.target.url: result}))
     assert [results[url].outcome for url in urls] == [Outcome.DISALLOWED, Outcome.OK]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crawlpool import ConfigError, Crawl, HostLimits, Report, SessionPool
+from crawlpool import AddressRules, ConfigError, Crawl, HostLimits, Report, SessionPool
 from crawlpool.audit import RecordedLeg, judge
 from crawlpool.intake import Intake
 from crawlpool.politeness.blocks import BLOCKS
@@ -202,7 +202,8 @@ def test_an_input_that_reads_ahead_of_a_held_host_goes_on_in_the_end(monkeypatch
 def test_what_handlers_have_added_of_a_held_host_waits_too() -> None:
     """It lies in the backlog, where others are found beside it, and comes out with the release."""
     held, other = loopback_hosts(2)
-    with SiteServer(lambda request: b"x", hosts=[held, other]) as server, SessionPool(threads=2) as pool:
+    site = SiteServer(lambda request: b"x", hosts=[held, other])
+    with site as server, SessionPool(threads=2, addresses=AddressRules(allow_nets=(held,))) as pool:
 
         def handler(result: object, crawl: Crawl) -> None:
             if result.target.url.endswith("/start"):  # type: ignore[attr-defined]

@@ -13,6 +13,8 @@ from typing_extensions import assert_type
 
 import crawlpool
 from crawlpool import (
+    AddressRules,
+    BlockedAddress,
     BodiesSink,
     BodyTooLarge,
     Cancelled,
@@ -65,9 +67,9 @@ if TYPE_CHECKING:
 assert_type(crawlpool.__version__, str)
 
 ERRORS: tuple[type[CrawlPoolError], ...] = (
-    BodyTooLarge, Cancelled, ConfigError, CookieFileError, DeadlineExceeded, DownloadMismatch, HandlerFailed,
-    InputError, MissingExtra, PoolClosed, ProtocolError, QueueFull, RequestError, SinkError, TargetSkipped,
-    TruncatedBody, UndecodableBody, UnwantedContentType,
+    BlockedAddress, BodyTooLarge, Cancelled, ConfigError, CookieFileError, DeadlineExceeded, DownloadMismatch,
+    HandlerFailed, InputError, MissingExtra, PoolClosed, ProtocolError, QueueFull, RequestError, SinkError,
+    TargetSkipped, TruncatedBody, UndecodableBody, UnwantedContentType,
 )  # fmt: skip
 ABOUT_REQUESTS: tuple[type[requests.RequestException], ...] = (BodyTooLarge, Cancelled, DeadlineExceeded, RequestError)
 
@@ -105,6 +107,7 @@ def settings(path: pathlib.Path) -> SessionPool:
         trust_env=False,
         netrc=False,
         resolve={("example.org", 443): "127.0.0.1"},
+        addresses=AddressRules(private="deny", allow_nets=("10.0.0.0/8",)),
     )
     SessionPool(retry=False, timeout=None, deadline=None, cookies={"a": "b"})
     SessionPool(proxies=["http://127.0.0.1:3128", "http://127.0.0.1:3129"])

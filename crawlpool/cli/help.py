@@ -24,6 +24,7 @@ GROUPS = (
     "Input",
     "Speed and politeness",
     "Requests",
+    "Addresses",
     "Limits",
     "Handler",
     "Retries",

@@ -89,6 +89,7 @@ def make_pool(settings: RunSettings) -> SessionPool:
         verify=False if settings.insecure else settings.ca_bundle or True,
         netrc=settings.netrc,
         resolve=settings.resolve,
+        addresses=settings.addresses,
     )
     for origin, site in settings.sites.items():
         retry: RetryPolicy | None = None

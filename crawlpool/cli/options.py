@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crawlpool.address import PRIVATE
 from crawlpool.cli.help import GroupedOption
-from crawlpool.cli.values import Kinds, Lines, MaxFailures, PerSecond, Resolve, Seconds, Size, Statuses, Words
+from crawlpool.cli.values import Kinds, Lines, MaxFailures, Net, PerSecond, Resolve, Seconds, Size, Statuses, Words
 from crawlpool.config import DEFAULT_THREADS, HTTP_VERSIONS
 from crawlpool.limits import DAY_S
 from crawlpool.observe.display import KINDS
@@ -103,6 +104,13 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     option(group, "--ca-bundle", type=click.Path(), metavar="PATH",
            help="Trust the certificates of this file or folder.")
     option(group, "--insecure", is_flag=True, help="Don't verify TLS certificates.")
+
+    group = "Addresses"
+    option(group, "--private", type=click.Choice(PRIVATE), default="input", show_default=True,
+           help="Loopback, private and other addresses that aren't public: input permits a host that an input line "
+           "names by such an address, or as localhost, for this run; deny permits none, allow all.")
+    option(group, "--allow-net", type=Net(), multiple=True,
+           help="Permit these addresses, whatever leads to them. Repeat it for more.")
 
     group = "Limits"
     option(group, "--connect-timeout", type=Seconds(zero_is_none=True), default=5, show_default=True,

@@ -276,6 +276,7 @@ class _Conductor:
             outputs = f"the job in {one_line(settings.job)}{done}{' and standard output' if self._sinks else ''}"
         proxies = f"; by {len(settings.proxies)} proxies, one for each host" if len(settings.proxies) > 1 else ""
         unsafe = "; TLS certificates are NOT verified" if settings.insecure else ""
+        unsafe += "; ANY address may be reached" if settings.addresses.private == "allow" else ""
         read = ""
         if self._job is not None and self._job.is_input_done:
             read = "; the input was read to its end before, and isn't read again"

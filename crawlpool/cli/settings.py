@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crawlpool._version import __version__
+from crawlpool.address import AddressRules
 from crawlpool.cli.config_file import SITES, SiteSettings, place_of
 from crawlpool.cli.pace import Pace, pace_of
 from crawlpool.cli.secrets import BadSecret, auth_of, header_of, header_value, proxies_of
@@ -48,6 +49,7 @@ class RunSettings:
     cookies: str | None
     save_cookies: str | None
     resolve: Mapping[tuple[str, int], str]
+    addresses: AddressRules
     ca_bundle: str | None
     insecure: bool
     connect_timeout_s: float | None
@@ -122,6 +124,7 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         cookies=given["cookies"],
         save_cookies=given["save_cookies"],
         resolve={(host, port): address for host, port, address in given["resolve"]},
+        addresses=AddressRules(given["private"], given["allow_net"]),
         ca_bundle=given["ca_bundle"],
         insecure=given["insecure"],
         connect_timeout_s=given["connect_timeout"],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import idna
 
+from crawlpool.address import network_of
 from crawlpool.cli.exits import FailureBound
 from crawlpool.errors import ConfigError
 from crawlpool.retry import parse_statuses
@@ -177,6 +178,23 @@ class Resolve(_Type):
             return host, int(found[2]), str(ipaddress.ip_address(found[3].strip("[]")))
         except ValueError:  # a bad address, and idna's errors, are of this kind
             self.fail(f"{value!r} is not HOST:PORT:ADDRESS, such as example.org:443:127.0.0.1.", param, ctx)
+
+
+class Net(_Type):
+    """A network in CIDR notation, or one address."""
+
+    name = "network"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return how the value is called in the help."""
+        return "CIDR"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the network as it is usually written; fail for anything else."""
+        try:
+            return str(network_of(str(value)))
+        except ConfigError:
+            self.fail(f"{value!r} is no network such as 10.0.0.0/8 or fd00::/8.", param, ctx)
 
 
 class MaxFailures(_Type):

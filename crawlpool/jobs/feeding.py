@@ -42,6 +42,7 @@ def feed(crawl: Crawl, job: OpenJob, clerk: Clerk, seeds: Iterable[str | Target 
             return
         ordinal += 1
         row = row_of_seed(crawl, seed, ordinal)
+        crawl.group.inputs.note(row[1])  # type: ignore[union-attr]  # before the row goes: they are committed together
         if ordinal > read_before:
             if not clerk.take_in(row):
                 return

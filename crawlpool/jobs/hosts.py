@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from crawlpool.ledger.store import INPUT_HOST
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -40,8 +42,10 @@ class HostMemory:
 
         Who rested rests on, as far as its time isn't over; each waits a full delay, as nobody knows when its last
         answer ended; what an operator said holds. A host that was held for its answers is asked again: somebody has
-        decided to go on.
+        decided to go on. Hosts that aren't public and that the input has named stay permitted.
         """
+        assert self._crawl.group.inputs is not None
+        self._crawl.group.inputs.restore(self._ledger.input_hosts())
         now = self._clock.wall()
         cooled: dict[str, float] = {}
         for name, until, orders in self._ledger.host_states():
@@ -55,6 +59,9 @@ class HostMemory:
 
     def note(self, batch: Batch) -> None:
         """Add to a batch what has changed since the last one."""
+        named = self._crawl.group.inputs
+        while named is not None and named.fresh:
+            batch.values[f"{INPUT_HOST}{named.fresh.popleft()}"] = ""
         cooled = self._frontier.cooled()
         if cooled:
             now = self._clock.wall()

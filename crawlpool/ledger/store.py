@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from crawlpool.sinks.marks import Mark
 
+#: How the keys of values begin that say which hosts, not public, the input has named: a row for each.
+INPUT_HOST = "input_host:"
 _MOST_RANK = 1e300
 _MOST_HOSTS = 20_000  # whose numbers are remembered
 
@@ -196,6 +198,11 @@ class Ledger:
     def host_states(self) -> list[tuple[str, float | None, str | None]]:
         """Return of hosts until when they rest, by the wall clock, and what an operator said of them, as JSON."""
         return self._read("SELECT name, cooled_until, orders FROM host_state")
+
+    def input_hosts(self) -> list[str]:
+        """Return the hosts that aren't public and that the input has named, by their ``address.input_key``."""
+        rows = self._read("SELECT key FROM job WHERE key > ? AND key < ?", (INPUT_HOST, f"{INPUT_HOST}\U0010ffff"))
+        return [key.removeprefix(INPUT_HOST) for (key,) in rows]
 
     def count_waiting(self) -> int:
         """Return how many targets wait; it counts them."""

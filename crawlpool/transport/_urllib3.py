@@ -31,11 +31,12 @@ from urllib3.util import parse_url
 from urllib3.util.connection import is_connection_dropped
 
 from crawlpool.config import split_timeout
-from crawlpool.errors import CutHeader, NoDescriptors, causes
+from crawlpool.errors import BlockedAddress, CutHeader, NoDescriptors, causes
 from crawlpool.models import Wire
 from crawlpool.shortage import shortage_in
 from crawlpool.transport.answer import HeaderCut
 from crawlpool.transport.connections import KnownHeaders, TrackedHTTPConnection, TrackedHTTPSConnection, track
+from crawlpool.transport.reach import Reach, permits_here
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +86,7 @@ class _Origin:
             connection = TrackedHTTPSConnection(self.host, self.port, ssl_context=self.tls)
         else:
             connection = TrackedHTTPConnection(self.host, self.port)
-        connection.lifeline, connection.resolve = adapter.lifeline, adapter.resolve
+        connection.lifeline, connection.resolve, connection.reach = adapter.lifeline, adapter.resolve, adapter.reach
         connection.resolver = adapter.resolver
         return connection
 
@@ -117,6 +118,7 @@ class Urllib3Adapter(HTTPAdapter):
         idle_connections: open connections kept at most, over all origins; the least recently used go first.
         resolve: addresses to connect to instead of asking DNS, by (host, port).
         resolver: the pool's, which looks names up; without one the calling thread does, and nothing interrupts it.
+        reach: the pool's rules of addresses; the default ones unless given.
 
     Not thread-safe, like the session that it belongs to. It never retries: that is the pool's business.
     """
@@ -129,6 +131,7 @@ class Urllib3Adapter(HTTPAdapter):
         idle_connections: int = 32,
         resolve: Mapping[tuple[str, int], str] | None = None,
         resolver: Resolver | None = None,
+        reach: Reach | None = None,
     ) -> None:
         self.lifeline = lifeline
         self.tls = tls
@@ -137,6 +140,7 @@ class Urllib3Adapter(HTTPAdapter):
         self._known_headers = KnownHeaders()
         self.resolve = resolve or {}
         self.resolver = resolver
+        self.reach = reach or Reach()
         super().__init__(pool_connections=idle_connections, pool_maxsize=idle_connections)
 
     # What a requests adapter has ---------------------------------------------------------------------------------
@@ -147,7 +151,7 @@ class Urllib3Adapter(HTTPAdapter):
         # The origins stand in the manager's own container, least recently used first, where those who look expect them.
         self._origins: Any = self.poolmanager.pools
         self._origins.dispose_func = operator.methodcaller("close")  # by itself it leaves closing to the collector
-        track(self.poolmanager, self.lifeline, self.resolve, self.resolver)
+        track(self.poolmanager, self.lifeline, self.resolve, self.resolver, self.reach)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Return the manager for a proxy; its sockets are known to the lifeline."""
@@ -205,6 +209,9 @@ class Urllib3Adapter(HTTPAdapter):
             response = self._exchange(connection, origin, request, path, connect_s, read_s)
         except BaseException as error:
             connection.close()
+            if isinstance(error, BlockedAddress):
+                error.request = request
+                raise
             if isinstance(error, (HTTPError, OSError, http.client.HTTPException)):
                 raise _as_requests_error(error, origin, path, read_s, request) from error
             raise
@@ -326,6 +333,11 @@ class Urllib3Adapter(HTTPAdapter):
         self, request: Any, stream: bool, timeout: Any, verify: Any, cert: Any, proxies: Any
     ) -> requests.Response:
         connect_s, read_s = split_timeout(timeout)
+        # Where the proxy connects to nobody here can know; what the URL itself says can be judged.
+        with contextlib.suppress(LocationValueError):  # what is no URL requests says below
+            need = self.reach.need_of(parse_url(request.url).host or "")
+            if need is not None:
+                self.reach.admit(need, permits_here(), request)
         try:
             response = _REQUESTS_SEND(self, request, stream, (connect_s, read_s), verify, cert, proxies)
         except (requests.ConnectionError, OSError) as error:

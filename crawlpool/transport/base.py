@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import requests
 
+    from crawlpool.address import Inputs
     from crawlpool.clock import Deadline
 
 
@@ -32,6 +33,7 @@ class Exchange:
         is_quick: whether finishing it runs no code of the user's, so that many can be finished in one go.
         is_aborted: set by ``abort`` from another thread.
         keeps_wire: whether its response keeps the bytes of the wire, as ``response.kept``; not where it is streamed.
+        inputs: who knows which hosts that aren't public the user has named; ``None`` where the URL is the user's own.
         end: how to end it while it is being sent; set by whoever sends it, from which moment on ``abort`` works.
     """
 
@@ -45,6 +47,7 @@ class Exchange:
     is_quick: bool = False
     is_aborted: bool = False
     keeps_wire: bool = False
+    inputs: Inputs | None = None
     end: Callable[[], object] | None = None
 
     def abort(self) -> None:

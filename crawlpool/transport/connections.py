@@ -24,12 +24,14 @@ from crawlpool.shortage import shortage_in
 from crawlpool.transport.answer import Answer, KeepingAnswer
 from crawlpool.transport.connecting import Place, places_of, until_for
 from crawlpool.transport.keeping import keeps_here
+from crawlpool.transport.reach import permits_here
 from crawlpool.transport.tls import telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from crawlpool.transport.lifeline import Lifeline
+    from crawlpool.transport.reach import Need, Reach
     from crawlpool.transport.resolver import Resolver
 
 
@@ -49,8 +51,10 @@ class _Tracked:
     lifeline: Lifeline | None = None
     resolve: Mapping[tuple[str, int], str] = {}
     resolver: Resolver | None = None
+    reach: Reach | None = None
     response_class: Any = Answer
     peer: str | None = None
+    _grant: Need | None = None  # what its host had to be permitted for, to be connected to
     _key: int | None = None
     _guard: Any = None
     _sent: bytes | None = None  # the request's header, where the exchange keeps the wire
@@ -59,18 +63,43 @@ class _Tracked:
     def _new_conn(self: Any) -> socket.socket:
         if self.lifeline is None:
             return super()._new_conn()  # type: ignore[misc,no-any-return]
-        sock: socket.socket = self._socket_to(self._dns_host, self.port, self._until(), self._connect_to)
+        sock: socket.socket = self._socket_to(
+            self._dns_host, self.port, self._until(), self._connect_to, self._judged()
+        )
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
+
+    def _judged(self: Any) -> Callable[[list[Place]], list[Place]] | None:
+        """Return what leaves those places out that must not be reached; ``None`` where all may be.
+
+        Raises:
+            BlockedAddress: when the host must not be, by what it is called.
+        """
+        reach: Reach | None = self.reach
+        if reach is None or self.proxy is not None:  # of a proxy's address, the user's own, nothing is asked
+            return None
+        need, grant = reach.way_to(self._dns_host, self.resolve.get((self._dns_host.lower(), self.port)))
+        self._grant = None if need is None else reach.admit(need, permits_here())
+
+        def fitting(places: list[Place]) -> list[Place]:
+            left = reach.fit(self.host, tuple(one[3][0] for one in places), grant or self._grant)
+            return [one for one in places if one[3][0] in left]
+
+        return fitting
 
     def _until(self: Any) -> float | None:
         """Return when the connect timeout is over: one for the lookup and all addresses, however many are mute."""
         return None if self.timeout is None else time.monotonic() + self.timeout
 
     def _socket_to(
-        self: Any, host: str, port: int, until: float | None, connect: Callable[..., socket.socket]
+        self: Any,
+        host: str,
+        port: int,
+        until: float | None,
+        connect: Callable[..., socket.socket],
+        fitting: Callable[[list[Place]], list[Place]] | None = None,
     ) -> socket.socket:
-        """Return what ``connect`` returns for the first address of a host that can be reached."""
+        """Return what ``connect`` returns for the first address of a host that can, and may, be reached."""
         host = self.resolve.get((host.lower(), port), host).strip("[]")
         try:
             host.encode("idna")
@@ -78,6 +107,8 @@ class _Tracked:
             raise LocationParseError(f"'{host}', label empty or too long") from None
         last: OSError | None = None
         places = self._places_of(host, port, until)
+        if fitting is not None:
+            places = fitting(places)
         for others, (family, kind, proto, address) in zip(range(len(places) - 1, -1, -1), places, strict=True):
             now = time.monotonic()
             if until is not None and now >= until and last is not None:
@@ -138,7 +169,13 @@ class _Tracked:
     def _take_over(self: Any, sock: socket.socket) -> None:
         self._key = self.lifeline.opened(sock, replaces=self._key)
 
+    def _admit_again(self: Any) -> None:
+        """Refuse to be used by a request that wouldn't have been connected: its URL is a redirect's, for one."""
+        if self._grant is not None:
+            self.reach.admit(self._grant, permits_here())
+
     def request(self: Any, *args: Any, **kwargs: Any) -> None:
+        self._admit_again()
         if self._key is not None:
             self.lifeline.use(self._key)
         super().request(*args, **kwargs)  # type: ignore[misc]
@@ -148,6 +185,7 @@ class _Tracked:
 
         ``request`` encodes and checks each header again each time, and the next request has the same ones.
         """
+        self._admit_again()
         if self._key is not None:
             self.lifeline.use(self._key)
         self.sock.settimeout(self.timeout)
@@ -218,15 +256,13 @@ def _with_lifeline(pool_class: Any, connection_class: Any) -> Any:
     class Pool(pool_class):  # type: ignore[misc]
         ConnectionCls = connection_class
 
-        def __init__(
-            self, *args: Any, tracking: tuple[Lifeline, Mapping[Any, str], Resolver | None], **kwargs: Any
-        ) -> None:
+        def __init__(self, *args: Any, tracking: tuple[Any, ...], **kwargs: Any) -> None:
             self._tracking = tracking
             super().__init__(*args, **kwargs)
 
         def _new_conn(self) -> Any:
             connection = super()._new_conn()
-            connection.lifeline, connection.resolve, connection.resolver = self._tracking
+            connection.lifeline, connection.resolve, connection.resolver, connection.reach = self._tracking
             return connection
 
         def _put_conn(self, conn: Any) -> None:
@@ -245,9 +281,15 @@ _SOCKS4 = 1  # as PySocks numbers it
 
 
 def track(
-    manager: Any, lifeline: Lifeline, resolve: Mapping[tuple[str, int], str], resolver: Resolver | None = None
+    manager: Any,
+    lifeline: Lifeline,
+    resolve: Mapping[tuple[str, int], str],
+    resolver: Resolver | None = None,
+    reach: Reach | None = None,
 ) -> None:
-    """Make each connection that a urllib3 PoolManager opens known to ``lifeline``; ``resolver`` looks names up for it.
+    """Make each connection that a urllib3 PoolManager opens known to ``lifeline``, and held to ``reach``.
+
+    ``resolver`` looks names up for it.
 
     Managers of pool classes that aren't urllib3's own are left alone: what a user built stays as it is.
     """
@@ -267,7 +309,7 @@ def track(
         http, https = _socks_pools
     else:
         return
-    tracking = (lifeline, resolve, resolver)
+    tracking = (lifeline, resolve, resolver, reach)
     manager.pool_classes_by_scheme = {
         "http": partial(http, tracking=tracking),
         "https": partial(https, tracking=tracking),

@@ -13,7 +13,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import PoolManager
 from urllib3.connectionpool import HTTPConnectionPool
 
-from crawlpool import SessionPool
+from crawlpool import AddressRules, SessionPool
 from crawlpool.errors import ErrorKind, kind_of
 from crawlpool.testing import Answer, SiteServer, loopback_hosts
 from crawlpool.transport.connections import track
@@ -26,8 +26,9 @@ pytestmark = pytest.mark.transports()
 
 @pytest.fixture
 def pool() -> Iterator[SessionPool]:
-    """Give a pool that doesn't retry."""
-    with SessionPool(retry=False, trust_env=False, timeout=10) as pool:
+    """Give a pool that doesn't retry, and that may go to loopback by any name."""
+    rules = AddressRules(allow_nets=("127.0.0.0/8",))
+    with SessionPool(retry=False, trust_env=False, timeout=10, addresses=rules) as pool:
         yield pool
 
 

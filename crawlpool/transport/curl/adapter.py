@@ -17,6 +17,7 @@ from crawlpool.transport.curl.raw import StreamedAnswer, StreamReader
 from crawlpool.transport.curl.route import Routes
 from crawlpool.transport.curl.transfer import Transfer
 from crawlpool.transport.keeping import keeps_here
+from crawlpool.transport.reach import permits_here
 from crawlpool.transport.response import LeanResponse, raw_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class CurlAdapter(HTTPAdapter):
 
     def __init__(self, engine: Engine | None = None) -> None:
         self.engine = engine or Engine(EngineSettings(), is_reusable=True)
-        self._routes = Routes()
+        settings = self.engine.settings
+        self._routes = Routes(settings.reach, settings.resolve)
         super().__init__()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,7 +85,8 @@ class CurlAdapter(HTTPAdapter):
         if self.is_mocked():
             return HTTPAdapter.send(self, request, stream, timeout, verify, cert, proxies)
         settings = {"stream": stream, "timeout": timeout, "verify": verify, "cert": cert, "proxies": proxies}
-        return self.perform(Exchange(request, settings, Deadline(None), keeps_wire=keeps_here() and not stream))
+        keeps_wire = keeps_here() and not stream
+        return self.perform(Exchange(request, settings, Deadline(None), keeps_wire=keeps_wire, inputs=permits_here()))
 
     @staticmethod
     def is_mocked() -> bool:
@@ -159,11 +162,16 @@ class CurlAdapter(HTTPAdapter):
 
         Raises:
             requests.exceptions.InvalidURL, InvalidSchema, InvalidProxyURL: for what can't be requested.
+            BlockedAddress: for a host that isn't public, and that nothing permits.
         """
         request, settings = exchange.request, exchange.settings
         route, url = self._routes.to(request.url or "", settings, request)
         engine = self.engine
         transfer = Transfer(exchange, url, route, engine, self, inbox)
+        if route.need is not None:
+            transfer.grant = engine.settings.reach.admit(route.need, exchange.inputs, request)
+        elif route.grant is not None:
+            transfer.grant = route.grant
         if settings["stream"]:
             transfer.stream = engine.new_stream()
             transfer.stream.resume = lambda: transfer.ender.resume(transfer)

@@ -13,6 +13,7 @@ from urllib3.exceptions import NameResolutionError, ReadTimeoutError
 from urllib3.exceptions import ProtocolError as U3ProtocolError
 
 from crawlpool.errors import (
+    BlockedAddress,
     BodyStalled,
     BodyTooLarge,
     Cancelled,
@@ -102,6 +103,8 @@ def _other(transfer: Transfer) -> BaseException:
         )
     if code == COULDNT_CONNECT:
         proxied = _proxied(transfer)
+        if isinstance(transfer.no_socket, BlockedAddress):
+            return transfer.no_socket
         if transfer.no_socket is not None:
             return _of_error(transfer.no_socket, request)
         return proxied or rex.ConnectionError(ConnectionError(transfer.os_error, _os_text(transfer)), request=request)

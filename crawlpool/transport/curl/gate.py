@@ -15,7 +15,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from crawlpool.errors import BlockedAddress
 from crawlpool.transport.curl.faults import UNSUPPORTED_PROTOCOL, WEIRD_SERVER_REPLY
+from crawlpool.transport.reach import Reach
 
 try:
     import fcntl
@@ -42,7 +44,8 @@ class Connections:
     The I/O thread's; ``open_now`` may be called by any thread.
     """
 
-    def __init__(self, forget: Callable[[int], None]) -> None:
+    def __init__(self, forget: Callable[[int], None], reach: Reach | None = None) -> None:
+        self.reach = reach or Reach()
         self.opened = 0
         # TLS reads ahead: what a server sent behind its last answer may be in OpenSSL's buffer, where no poll sees it.
         # But then the next request is answered in the very call that sent it. Here is whom to look at after that call.
@@ -108,14 +111,19 @@ class Gate:
 
     def __init__(self, connections: Connections, *, is_multiplexed: bool) -> None:
         self._connections = connections
+        self._fine = connections.reach.fine
         self._is_multiplexed = is_multiplexed  # then there are always others' bytes on a connection
         self._just_opened: list[int] = []
         self.transfer: Transfer | None = None
         self.head: list[bytes] = []  # the handle's: how much of it is a proxy's own is known here
 
     def open_socket(self, purpose: int, address: Any) -> int:
-        """Make a socket (``CURLOPT_OPENSOCKETFUNCTION``)."""
+        """Make a socket (``CURLOPT_OPENSOCKETFUNCTION``); none for an address that must not be reached.
+
+        It is what libcurl is going to connect to, however it came to it: it reads hosts in its own way.
+        """
         try:
+            self._check(address.addr[0])
             fd = self._connections.open(address)
         except OSError as error:  # no descriptor left, or no IPv6 here: another address may do
             if self.transfer is not None:
@@ -129,6 +137,12 @@ class Gate:
         transfer = self.transfer
         if transfer is None:
             return ABORT
+        if ip not in self._fine:
+            try:
+                self._check(ip)
+            except BlockedAddress as error:
+                transfer.error = error
+                return ABORT
         transfer.sends += 1
         if transfer.sends > 1:
             return ABORT  # the connection broke after the request was written: whether it was read, nobody knows
@@ -153,6 +167,15 @@ class Gate:
         transfer.head_start = len(self.head)
         transfer.seen_at = time.monotonic()
         return OK
+
+    def _check(self, ip: Any) -> None:
+        """Raise ``BlockedAddress`` for the address of an origin that must not be reached; a proxy's is the user's."""
+        transfer, reach = self.transfer, self._connections.reach
+        if transfer is None or transfer.way.proxy is not None:
+            return
+        cls = reach.refused(ip, transfer.grant)
+        if cls is not None:
+            raise reach.blocked(transfer.route.host, ip, cls, None, transfer.exchange.request)
 
     def begin(self, transfer: Transfer) -> None:
         """Answer for ``transfer`` from now on."""

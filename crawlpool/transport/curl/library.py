@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import ConfigError, MissingExtra
+from crawlpool.transport.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,9 +66,11 @@ class EngineSettings:
         connections: open connections kept at most, running and idle ones together.
         memory_budget_bytes: bytes of bodies that all transfers may hold together; ``None`` for any number.
         resolve: addresses to connect to instead of asking DNS, by (host, port).
+        reach: the rules of addresses.
     """
 
     http: str = "1.1"
     connections: int = 256
     memory_budget_bytes: int | None = None
     resolve: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
+    reach: Reach = dataclasses.field(default_factory=Reach)

@@ -44,13 +44,13 @@ class Loop(Orders):
         multi = self._multi = pycurl.CurlMulti()  # first: where it can't be made, nothing is to be closed
         self._poller = Poller()
         super().__init__(self._poller.wake)
-        self.connections = Connections(self._poller.forget)
+        self.connections = Connections(self._poller.forget, settings.reach)
         self._to_call: Any = None  # by this thread, as soon as it may begin transfers
         self._lingers = False  # whether it was closed with transfers that may come to their end
         # Held while libcurl is called, and by a thread that forks: the child must not get a half-done call.
         self.turn = threading.Lock()
         self._running: dict[Transfer, Handle] = {}
-        self._naming = Naming(resolver, lambda transfer, found: self.command("resolved", transfer, found))
+        self._naming = Naming(resolver, settings.reach, lambda *found: self.command("resolved", *found))
         self._spare: list[Handle] = []
         budget = settings.memory_budget_bytes
         self._of_handles = (pycurl, self.connections, settings.http, self._header_came, budget is not None)

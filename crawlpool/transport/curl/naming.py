@@ -6,10 +6,13 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+from crawlpool.errors import BlockedAddress
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crawlpool.transport.curl.transfer import Transfer
+    from crawlpool.transport.reach import Reach
     from crawlpool.transport.resolver import Resolver
 
 
@@ -18,11 +21,13 @@ class Naming:
 
     Args:
         resolver: which asks.
+        reach: the rules of addresses.
         answered: called, by any thread, with a transfer and what was found for it: addresses, or an exception.
     """
 
-    def __init__(self, resolver: Resolver, answered: Callable[[Transfer, Any], None]) -> None:
+    def __init__(self, resolver: Resolver, reach: Reach, answered: Callable[[Transfer, Any], None]) -> None:
         self._resolver = resolver
+        self._reach = reach
         self._answered = answered
         self.waiting: set[Transfer] = set()
 
@@ -34,12 +39,13 @@ class Naming:
 
         Raises:
             OSError: when the name is known not to resolve.
+            BlockedAddress: when it leads only to addresses that must not be reached.
         """
         route = transfer.route
         known = self._resolver.cached(route.host, route.port)
         if known is not None:
             if len(known) != 1 or known[0] != route.host:
-                transfer.addresses = known
+                transfer.addresses = self._fitting(transfer, known)
             return True
         self.waiting.add(transfer)
         transfer.dns_s = -now
@@ -60,8 +66,16 @@ class Naming:
         if isinstance(found, BaseException):
             transfer.error = found
         else:
-            transfer.addresses = found
+            try:
+                transfer.addresses = self._fitting(transfer, found)
+            except BlockedAddress as error:
+                transfer.error = error
         return True
+
+    def _fitting(self, transfer: Transfer, found: tuple[str, ...]) -> tuple[str, ...]:
+        if transfer.way.proxy is not None:  # the user's own
+            return found
+        return self._reach.fit(transfer.route.host, found, transfer.grant, transfer.exchange.request)
 
     def close(self) -> None:
         """Let the resolver go."""

@@ -14,6 +14,8 @@ from crawlpool.config import split_timeout
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from crawlpool.transport.reach import Need, Reach
+
 _PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
 _MOST_ORIGINS = 2_000
 _MOST_SETTINGS = 20
@@ -53,23 +55,36 @@ class Route:
         host, port: whom to connect to: the origin's, or the proxy's.
         origin: the part of a URL before its path as libcurl gets it: without userinfo.
         way: how.
+        need: what the origin's host has to be permitted for, as it isn't public; ``None`` for nothing.
+        grant: what it is granted already, as the user gave its address.
 
     Immutable.
     """
 
-    __slots__ = ("host", "origin", "port", "way")
+    __slots__ = ("grant", "host", "need", "origin", "port", "way")
 
-    def __init__(self, host: str, port: int, origin: str, way: Way) -> None:
+    def __init__(
+        self, host: str, port: int, origin: str, way: Way, need: Need | None = None, grant: Need | None = None
+    ) -> None:
         self.host = host
         self.port = port
         self.origin = origin
         self.way = way
+        self.need = need
+        self.grant = grant
 
 
 class Routes:
-    """The routes of one adapter, remembered as long as its settings come again. Belongs to the adapter's thread."""
+    """The routes of one adapter, remembered as long as its settings come again. Belongs to the adapter's thread.
 
-    def __init__(self) -> None:
+    Args:
+        reach: the rules of addresses.
+        resolve: addresses to connect to instead of asking DNS, by (host, port).
+    """
+
+    def __init__(self, reach: Reach, resolve: Mapping[tuple[str, int], str]) -> None:
+        self._reach = reach
+        self._resolve = resolve
         self._settings: Any = None  # those of the request before, and the routes that go with them
         self._routes: dict[str, Route] = {}
         self._by_settings: dict[Any, dict[str, Route]] = {}
@@ -113,15 +128,17 @@ class Routes:
 
     def _learn(self, origin: str, url: str, settings: Mapping[str, Any], request: Any) -> Route:
         scheme, host, port, clean = _taken_apart(origin, request)
+        need, grant = self._reach.way_to(host, self._resolve.get((host.lower(), port)))
         proxy = None
         proxies: Any = settings["proxies"]
         chosen = select_proxy(url, proxies) if proxies else None
         if chosen:
+            need, grant = self._reach.need_of(host), None  # where the proxy connects to nobody here can know
             proxy, host, port = _proxy(chosen)
         given = (scheme == "https", settings["verify"], settings["cert"], proxy, *split_timeout(settings["timeout"]))
         if len(self._routes) >= _MOST_ORIGINS:
             self._routes.clear()
-        route = self._routes[origin] = Route(host, port, clean, self._way(given))
+        route = self._routes[origin] = Route(host, port, clean, self._way(given), need, grant)
         return route
 
     def _way(self, given: tuple[Any, ...]) -> Way:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from crawlpool.transport.curl.route import Route
     from crawlpool.transport.curl.stream import BodyStream
     from crawlpool.transport.curl.upload import Upload
+    from crawlpool.transport.reach import Need
 
 
 class Ender(Protocol):
@@ -62,6 +63,7 @@ class Transfer:
     # Non-idempotent: a server that has read it over a connection that then breaks must not see it again.
     is_fresh = False
     addresses: tuple[str, ...] | None = None
+    grant: Need | None = None  # which addresses that aren't public it may reach
     connect_at: float = math.inf  # when resolving has taken too long
     is_bare = False  # whether it was ended on purpose after its header: an answer to HEAD
     is_first = False  # whether its connection was made for it

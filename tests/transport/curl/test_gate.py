@@ -360,7 +360,8 @@ def test_a_socket_that_cannot_be_made_is_told(adapter: CurlAdapter) -> None:
     transfer = transfer_of(adapter, "http://127.0.0.1/")
     gate = Gate(Connections(lambda _: None), is_multiplexed=False)
     gate.begin(transfer)
-    assert gate.open_socket(0, types.SimpleNamespace(family=9999, socktype=1, protocol=6)) == -1
+    address = types.SimpleNamespace(family=9999, socktype=1, protocol=6, addr=("127.0.0.1", 80))
+    assert gate.open_socket(0, address) == -1
     assert isinstance(transfer.no_socket, OSError)
 
 

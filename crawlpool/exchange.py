@@ -24,7 +24,7 @@ from crawlpool.retry import Attempt, GiveUp, Retry, RetryPolicy
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.keeping import keeping, keeps_here
 from crawlpool.transport.lifeline import LegEnd
-from crawlpool.transport.reading import has_header, read_body
+from crawlpool.transport.reading import MOST_REDIRECT_BYTES, has_header, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -297,7 +297,7 @@ def _discard(response: requests.Response | None) -> None:
 def _read_redirect_body(response: requests.Response) -> None:
     # Nobody looks at it; a broken one must not keep the redirect from being followed. requests does the same.
     try:
-        read_body(response, 1 << 20)
+        read_body(response, MOST_REDIRECT_BYTES)
     except (ChunkedEncodingError, ContentDecodingError, RequestError):
         response._content = b""
         response._content_consumed = True

@@ -31,10 +31,12 @@ from urllib3.util import parse_url
 from urllib3.util.connection import is_connection_dropped
 
 from crawlpool.config import split_timeout
-from crawlpool.errors import CutHeader, causes
+from crawlpool.errors import causes
 from crawlpool.models import Wire
-from crawlpool.transport.answer import HeaderCut
+from crawlpool.transport.answer import HeaderCut, Unanswered, breach_of, check_switch
 from crawlpool.transport.connections import KnownHeaders, TrackedHTTPConnection, TrackedHTTPSConnection, track
+from crawlpool.transport.fields import BrokenHeader
+from crawlpool.transport.reading import StreamedBody
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +48,10 @@ _REQUESTS_SEND = HTTPAdapter.send
 # What PySocks, which may not be installed, raises where the proxy is at fault and not the host behind it.
 _SOCKS_AT_FAULT = {("socks", "ProxyConnectionError"), ("socks", "SOCKS5AuthError")}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+#: What may be sent again without the caller's knowing (RFC 9110 9.2.2).
+IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
+# What a connection that the server has closed says, before a byte of an answer.
+_UNANSWERED = (Unanswered, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class _Origin:
@@ -193,13 +199,24 @@ class Urllib3Adapter(HTTPAdapter):
             raise requests.exceptions.InvalidURL(error, request=request) from error
         path = request.path_url
         connection = origin.take(self)
-        try:
-            response = self._exchange(connection, origin, request, path, connect_s, read_s)
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, (HTTPError, OSError, http.client.HTTPException)):
-                raise _as_requests_error(error, origin, path, read_s, request) from error
-            raise
+        may_repeat = connection.sock is not None and request.method in IDEMPOTENT and _is_at_hand(request.body)
+        while True:
+            try:
+                response = self._exchange(connection, origin, request, path, connect_s, read_s)
+                check_switch(response.status, request)
+                break
+            except BaseException as error:
+                connection.close()
+                if may_repeat and isinstance(error, _UNANSWERED):
+                    # The server closed the idle connection while the request was on its way (RFC 9110 9.2.2, RFC 9112
+                    # 9.3.1). No failure of the request's: once, over a connection that nobody has grown tired of.
+                    may_repeat, connection = False, origin.make(self)
+                    continue
+                if isinstance(error, (HTTPError, OSError, http.client.HTTPException)):
+                    raise _as_requests_error(error, origin, path, read_s, request) from error
+                raise
+        if stream:
+            response.__class__ = StreamedBody
         return self.build_response(request, response)
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
@@ -324,6 +341,11 @@ class Urllib3Adapter(HTTPAdapter):
             if any((type(one).__module__, type(one).__name__) in _SOCKS_AT_FAULT for one in causes(error)):
                 raise requests.exceptions.ProxyError(*error.args, request=request) from error
             raise
+        try:
+            check_switch(response.status_code, request)
+        except requests.ConnectionError:
+            response.close()
+            raise
         chosen: Any = select_proxy(request.url, proxies)
         proxy = prepend_scheme_if_needed(chosen, "http")  # as it was used
         response.raw.wire = response.wire = Wire(None, proxy, None, None, False, ())  # type: ignore[attr-defined]
@@ -333,13 +355,20 @@ class Urllib3Adapter(HTTPAdapter):
         return response
 
 
+def _is_at_hand(body: Any) -> bool:
+    """Tell whether a request's body is there to be sent again."""
+    return body is None or isinstance(body, (bytes, str))
+
+
 def _as_requests_error(
     error: BaseException, origin: _Origin, path: str, read_s: float | None, request: requests.PreparedRequest
 ) -> requests.RequestException:
     """Return the requests exception that requests' own adapter raises for ``error``."""
     rex = requests.exceptions
-    if isinstance(error, HeaderCut):
-        return CutHeader(str(error), request=request)
+    if isinstance(error, (HeaderCut, BrokenHeader)):
+        return breach_of(error, request)
+    if isinstance(error, Unanswered) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, (ssl.SSLError, SSLError)):
         if isinstance(error, ssl.SSLError) and "timed out" in str(error):
             return rex.ConnectTimeout(ConnectTimeoutError(origin, str(error)), request=request)

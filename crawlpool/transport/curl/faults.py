@@ -19,12 +19,15 @@ from crawlpool.errors import (
     CrawlPoolError,
     CutHeader,
     DeadlineExceeded,
+    InvalidLength,
     PoolClosed,
     ProtocolError,
     RequestError,
     TruncatedBody,
 )
-from crawlpool.transport.answer import BLANK
+from crawlpool.transport.answer import check_switch
+from crawlpool.transport.curl.header import read_head
+from crawlpool.transport.fields import BLANK
 from crawlpool.transport.lifeline import LegEnd
 
 if TYPE_CHECKING:
@@ -76,6 +79,9 @@ def _fault_of(transfer: Transfer) -> BaseException | None:
         return None
     if code == OPERATION_TIMEDOUT:
         return _timed_out(transfer)
+    breach = _breach(transfer)
+    if breach is not None:
+        return breach
     if code in _TLS:
         return _proxied(transfer) or rex.SSLError(transfer.message or "TLS failed", request=request)
     if code in _BROKEN:
@@ -108,7 +114,7 @@ def _other(transfer: Transfer) -> Exception:
     if code == WEIRD_SERVER_REPLY and _has_whole_header(transfer):
         return TruncatedBody(f"the body's framing is broken: {message}", request=request)
     if code == WEIRD_SERVER_REPLY and "Content-Length" in message:
-        return rex.InvalidHeader(message, request=request)  # as requests says of two lengths
+        return InvalidLength(f"the answer breaks HTTP: {message}", request=request)
     if code in (WEIRD_SERVER_REPLY, BAD_CONTENT_ENCODING, TOO_LARGE) or (
         code == UNSUPPORTED_PROTOCOL and transfer.sends
     ):
@@ -177,12 +183,25 @@ def _reset(request: Any) -> Exception:
     return rex.ConnectionError(U3ProtocolError("Connection aborted.", why), request=request)
 
 
+def _breach(transfer: Transfer) -> Exception | None:
+    """Return what is wrong with a header that is whole: with the body so much more may be, and none of it counts."""
+    if transfer.sends and _has_whole_header(transfer):
+        try:
+            check_switch(read_head(transfer.head, transfer.request)[0], transfer.request)
+        except ProtocolError as error:
+            return error
+        except CutHeader:  # behind the interim answers something begins
+            return None
+    return None
+
+
 def _has_whole_header(transfer: Transfer) -> bool:
     """Tell whether the header of the answer, not of an interim one, has come to its end."""
     is_interim = False
     for line in transfer.head:
         if line.startswith(b"HTTP/"):
-            is_interim = line.partition(b" ")[2][:1] == b"1"
+            status = line.partition(b" ")[2][:3]
+            is_interim = status[:1] == b"1" and status != b"101"
         elif line in BLANK and not is_interim:
             return True
     return False
@@ -200,6 +219,9 @@ def read_timeout(transfer: Transfer) -> Exception:
     """Return the exception for a transfer of which no byte came for as long as its read timeout allows."""
     request: Any = transfer.exchange.request
     if transfer.has_header or _has_whole_header(transfer):
+        breach = _breach(transfer)  # libcurl waits for the body of a 101
+        if breach is not None:
+            return breach
         return BodyStalled("no byte of the body came within the read timeout", request=request)
     told = f"Read timed out. (read timeout={transfer.way.read_s})"
     why = ReadTimeoutError(f"{transfer.route.host}:{transfer.route.port}", None, told)  # type: ignore[arg-type]

@@ -80,6 +80,18 @@ class Connections:
                 return True
         return False
 
+    def part(self, local: tuple[str, int]) -> None:
+        """End the connection that has that local address; libcurl finds that out before it would use it again."""
+        ear = self._by_local.get(local)
+        if ear is not None and self.is_open(ear.fd):
+            sock = socket.socket(fileno=ear.fd)
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:  # the other side was quicker
+                pass
+            finally:
+                sock.detach()
+
     def is_open(self, fd: int) -> bool:
         """Tell whether that number is a socket of ours still."""
         try:

@@ -103,12 +103,14 @@ def encodings() -> dict[str, Callable[[bytes], bytes]]:
     if "zstd" in supported():
         for name in ("compression.zstd", "backports.zstd"):
             try:
-                found["zstd"] = importlib.import_module(name).compress
+                module = importlib.import_module(name)
+                summed = {module.CompressionParameter.checksum_flag: 1}
+                found["zstd"] = functools.partial(module.compress, options=summed)
                 break
             except ImportError:
                 continue
         else:
-            found["zstd"] = importlib.import_module("zstandard").ZstdCompressor().compress
+            found["zstd"] = importlib.import_module("zstandard").ZstdCompressor(write_checksum=True).compress
     return found
 
 

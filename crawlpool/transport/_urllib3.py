@@ -104,7 +104,7 @@ class _Origin:
     def _put_conn(self, connection: Any) -> None:
         """Take a connection back; urllib3's response calls this when its body is read."""
         adapter = self._adapter()
-        if connection.sock is None or adapter is None or adapter.lifeline.is_closed:
+        if connection.sock is None or connection.answer.has_surplus or adapter is None or adapter.lifeline.is_closed:
             connection.close()  # it was the server's last answer on it; the guard of its socket goes now
             return
         self.idle.append(connection)
@@ -203,7 +203,6 @@ class Urllib3Adapter(HTTPAdapter):
         while True:
             try:
                 response = self._exchange(connection, origin, request, path, connect_s, read_s)
-                check_switch(response.status, request)
                 break
             except BaseException as error:
                 connection.close()
@@ -215,8 +214,14 @@ class Urllib3Adapter(HTTPAdapter):
                 if isinstance(error, (HTTPError, OSError, http.client.HTTPException)):
                     raise _as_requests_error(error, origin, path, read_s, request) from error
                 raise
+        try:
+            check_switch(response.status, request)
+        except requests.ConnectionError:
+            connection.close()
+            raise
         if stream:
             response.__class__ = StreamedBody
+            response.chunked = response._original_response.chunked
         return self.build_response(request, response)
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
@@ -320,6 +325,7 @@ class Urllib3Adapter(HTTPAdapter):
         response = connection.getresponse()
         response._connection = connection
         response._pool = origin
+        connection.answer = response._original_response
         response.retries = self.max_retries
         response.wire = Wire(
             connection.peer,

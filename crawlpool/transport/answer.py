@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.parser
 import http.client
+import io
 import re
 from typing import Any
 
@@ -33,6 +34,7 @@ from crawlpool.transport.keeping import Kept, final_head
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 _READ_ONCE = 65536
+_MOST_AT_ONCE = 16 * 1024 * 1024
 
 
 class HeaderCut(http.client.HTTPException):
@@ -118,6 +120,7 @@ class Answer(http.client.HTTPResponse):
     """The answer of a tracked connection."""
 
     kept: Kept | None = None
+    has_surplus = False  # whether bytes came behind its end: then nothing may be asked over its connection any more
 
     def begin(self) -> None:
         """Read status line and header, and find out how the body ends (RFC 9112 6.3).
@@ -141,7 +144,9 @@ class Answer(http.client.HTTPResponse):
         this.will_close = this._check_close() or must_close(
             status, version, this.length, has_coding=coding is not None
         )
-        if status in (204, 304) or 100 <= status < 200 or this._method == "HEAD":
+        if status in (204, 304) or status == SWITCHING:
+            this.length, this.chunked = 0, False  # whatever it says (RFC 9112 6.3)
+        elif this._method == "HEAD":
             this.length = 0
         if not this.will_close and not this.chunked and this.length is None:
             this.will_close = True  # nothing else tells where the body ends
@@ -177,11 +182,30 @@ class Answer(http.client.HTTPResponse):
             raise ValueError("a line that is no chunk size")
         return int(found[1], 16)
 
+    def _close_conn(self) -> None:
+        # What the buffer holds beyond the end would go with it, and what comes of it later be the next one's answer.
+        fp = self.fp
+        if not self.will_close and type(fp) is io.BufferedReader:
+            self.has_surplus = _has_more(fp)
+        super()._close_conn()  # type: ignore[misc]
+
     def _safe_read(self, amt: int) -> bytes:
+        if amt > _MOST_AT_ONCE:  # room for all of it would be made first, however much a server says
+            return self._read_pieces(amt)
         data: bytes = super()._safe_read(amt)  # type: ignore[misc]
         if amt == 2 and getattr(self, "chunk_left", None) == 0 and data != b"\r\n":
             raise ValueError("a chunk that doesn't end where its size says")
         return data
+
+    def _read_pieces(self, size: int) -> bytes:
+        pieces = []
+        while size:
+            piece = self.fp.read(min(size, _MOST_AT_ONCE))
+            if not piece:
+                raise http.client.IncompleteRead(b"".join(pieces), size)
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
 
     def _read_and_discard_trailer(self) -> None:
         # http.client takes the end of the connection for the end of the trailer, and reads lines without end.
@@ -190,6 +214,22 @@ class Answer(http.client.HTTPResponse):
                 field_of(line)
         except http.client.HTTPException as error:
             raise ValueError(f"its trailer: {error}") from None
+
+
+def _has_more(fp: io.BufferedReader) -> bool:
+    """Tell whether a socket's file has something to be read at once; a connection that ended has nothing."""
+    sock: Any = getattr(fp.raw, "_sock", None)
+    if sock is None:
+        return False
+    try:
+        timeout = sock.gettimeout()
+        sock.settimeout(0)
+        try:
+            return bool(fp.peek(1))
+        finally:
+            sock.settimeout(timeout)
+    except (OSError, ValueError):  # it is closed, or shut; TLS says in its own way that nothing is there
+        return False
 
 
 class KeepingAnswer(Answer):

@@ -46,6 +46,7 @@ class _Tracked:
     resolve: Mapping[tuple[str, int], str] = {}
     response_class: Any = Answer
     peer: str | None = None
+    answer: Any = None  # the last one
     _key: int | None = None
     _guard: Any = None
     _sent: bytes | None = None  # the request's header, where the exchange keeps the wire

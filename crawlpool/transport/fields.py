@@ -165,7 +165,8 @@ def is_doubtful(lines: Sequence[bytes]) -> bool:
     lower = whole.lower()
     at = lower.find(b"\ntransfer-encoding:")
     if at >= 0:
-        return b"\ncontent-length:" in lower or not lower.startswith(b" chunked\r\n", at + 19)
+        is_plain = lower.startswith(b" chunked\r\n", at + 19) and lower.find(b"\ntransfer-encoding:", at + 19) < 0
+        return not is_plain or b"\ncontent-length:" in lower
     at = lower.find(b"\ncontent-length:")
     return at >= 0 and lower.find(b"\ncontent-length:", at + 16) >= 0
 

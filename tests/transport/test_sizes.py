@@ -82,7 +82,7 @@ def test_a_bomb_takes_at_most_twice_its_cap(name: str, ask: str, pool: SessionPo
                 connection.sendall(chunk)
 
     with RawServer(script) as server:
-        assert pool.get(server.url(), max_body_bytes=CAP // CAP, stream=True).close() is None  # imports, connections
+        assert pool.get(server.url(), stream=True).close() is None  # imports, connections
         tracemalloc.start()
         try:
             before = tracemalloc.get_traced_memory()[0]
@@ -183,12 +183,21 @@ def test_what_only_looks_like_a_redirect_is_read_whole(pool: SessionPool) -> Non
 @pytest.mark.parametrize("name", encodings())
 @pytest.mark.parametrize("damage", ["cut", "changed"])
 def test_a_damaged_body_is_never_ok_and_is_asked_for_again(name: str, damage: str, ask: str) -> None:
-    """Cut or changed in the middle, its length right: ``truncated`` or ``decode``, and retried by the default policy."""
+    """Cut or changed in the middle, its length right: ``truncated`` or ``decode``, and retried by the default policy.
+
+    That a byte was changed is told by a checksum; brotli has none, and zstd one if its sender wants it so.
+    """
     whole = encodings()[name](b"".join(b"%d page\n" % number for number in range(3000)))
     middle = len(whole) // 2
-    damaged = whole[:-9] if damage == "cut" else whole[:middle] + bytes(40) + whole[middle + 40 :]
+    damaged = whole[:-9] if damage == "cut" else whole[:middle] + b"\xff" * 40 + whole[middle + 40 :]
     policy = RetryPolicy(backoff_s=0)
-    with RawServer(answering(coded(name, damaged), coded(name, whole))) as server:
+    answers = iter((damaged, whole))
+
+    def script(connection: socket.socket, _: int) -> None:
+        while read_head(connection):
+            connection.sendall(coded(name, next(answers)))
+
+    with RawServer(script) as server:
         with SessionPool(threads=1, retry=policy, trust_env=False, timeout=20) as pool:
             if ask == "get":
                 assert pool.get(server.url()).text.endswith("2999 page\n")

@@ -111,7 +111,7 @@ def _other(transfer: Transfer) -> Exception:
         return rex.ProxyError(message or "the proxy can't be used", request=request)
     if code == URL_MALFORMAT:
         return rex.InvalidURL("libcurl takes it for no URL", request=request)
-    if code == WEIRD_SERVER_REPLY and _has_whole_header(transfer):
+    if code in (WEIRD_SERVER_REPLY, TOO_LARGE) and _has_whole_header(transfer):
         return TruncatedBody(f"the body's framing is broken: {message}", request=request)
     if code == WEIRD_SERVER_REPLY and "Content-Length" in message:
         return InvalidLength(f"the answer breaks HTTP: {message}", request=request)
@@ -165,7 +165,7 @@ def _broken(transfer: Transfer) -> Exception:
     proxied = None if transfer.sends else _proxied(transfer)  # the answer to CONNECT was no
     if proxied is not None:
         return proxied
-    if "response headers" in transfer.message:
+    if "response headers" in transfer.message and not _has_whole_header(transfer):  # else they are trailers
         return ProtocolError(f"the answer breaks HTTP: {transfer.message}", request=request)
     if _has_whole_header(transfer):
         return TruncatedBody(f"the body was cut: {transfer.message}", request=request)

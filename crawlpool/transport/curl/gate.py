@@ -142,7 +142,7 @@ class Gate:
         if transfer is None:
             return ABORT
         transfer.sends += 1
-        if transfer.sends > 1:
+        if transfer.sends > 1 and not self._may_repeat(transfer):
             return ABORT  # the connection broke after the request was written: whether it was read, nobody knows
         local = (local_ip, local_port)
         opened = self._just_opened
@@ -165,6 +165,18 @@ class Gate:
         transfer.head_start = len(self.head)
         transfer.seen_at = time.monotonic()
         return OK
+
+    def _may_repeat(self, transfer: Transfer) -> bool:
+        """Tell whether libcurl may send a request again, since nothing came over the idle connection that it took.
+
+        Once, over a connection that was made for it, and what can be sent twice (RFC 9112 9.3.1). That a transfer is
+        ``is_fresh`` says that it can't, or was.
+        """
+        if transfer.is_first or transfer.is_fresh or transfer.upload is not None or not self._just_opened:
+            return False
+        transfer.is_fresh = True
+        let_go(transfer)
+        return True
 
     def begin(self, transfer: Transfer) -> None:
         """Answer for ``transfer`` from now on."""

@@ -74,6 +74,7 @@ class Handle:
         self._lines_of: Any = None  # the headers that are set, as a copy of the request's own dict
         self._shared_lines: Any = None  # the same, where many requests have one dict
         self._timeout_ms = 0
+        self._block_start = 0  # where the header begins of which lines are coming, if somebody waits for its end
         self._redirect_bytes: int | None = None  # of the body so far, where it is a redirect's
 
     def arm(self, transfer: Transfer, now: float) -> None:
@@ -119,6 +120,7 @@ class Handle:
         self.gate.begin(transfer)
         self.head.clear()
         self.body.clear()
+        self._block_start = 0
 
     def finish(self, transfer: Transfer) -> None:
         """Give the transfer what came of it; the handle is out of the multi handle by now."""
@@ -314,13 +316,12 @@ class Handle:
         if transfer is None:
             return -1
         if line in (b"\r\n", b"\n") and not transfer.has_header and transfer.sends:
-            start = transfer.head_start
-            status = self.head[start][:13].split(b" ")
+            status = self.head[max(transfer.head_start, self._block_start)][:13].split(b" ")
             if len(status) > 1 and status[1][:1] == b"1" and status[1] != b"101":
-                transfer.head_start = len(self.head)  # an interim answer; the one that counts comes after it
+                self._block_start = len(self.head)  # an interim answer; the one that counts comes after it
                 return None
             transfer.has_header = True
-            transfer.head = self.head[start:]
+            transfer.head = self.head[transfer.head_start :]
             if not self._header_came(transfer):
                 return -1
             if transfer.exchange.request.method == "HEAD" and transfer.exchange.request.body is not None:

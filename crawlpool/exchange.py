@@ -115,11 +115,11 @@ def receive(
         _take_cookies(session, request, response)
     if accept is not None:
         accept(response)
-    if not settings["stream"]:
-        if exchange.keeps_redirect or session.get_redirect_target(response) is None:
+    if exchange.keeps_redirect or session.get_redirect_target(response) is None:
+        if not settings["stream"]:
             read_body(response, exchange.max_body_bytes)
-        else:
-            _read_redirect_body(response)
+    else:
+        _read_redirect_body(response, exchange.deadline if settings["stream"] else None)
     return response
 
 
@@ -294,8 +294,12 @@ def _discard(response: requests.Response | None) -> None:
         response.close()
 
 
-def _read_redirect_body(response: requests.Response) -> None:
-    # Nobody looks at it; a broken one must not keep the redirect from being followed. requests does the same.
+def _read_redirect_body(response: requests.Response, stream_deadline: Deadline | None) -> None:
+    # Nobody looks at it; a broken one must not keep the redirect from being followed. requests does the same. Of a
+    # stream it would read it without end.
+    hold = None if stream_deadline is None else getattr(response.raw, "hold_to", None)
+    if hold is not None and stream_deadline is not None:  # the deadline was for the header alone
+        hold(stream_deadline.at)
     try:
         read_body(response, MOST_REDIRECT_BYTES)
     except (ChunkedEncodingError, ContentDecodingError, RequestError):

@@ -34,6 +34,7 @@ from crawlpool.transport.keeping import Kept, final_head
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 _READ_ONCE = 65536
+_CUT = "the connection ended in the middle of the header"
 _MOST_AT_ONCE = 16 * 1024 * 1024
 
 
@@ -54,18 +55,21 @@ def read_lines(fp: Any) -> list[bytes]:
     """
     lines: list[bytes] = []
     readline, room = fp.readline, MOST_HEADER_BYTES
-    while True:
-        line = readline(room + 3)
-        if line in BLANK:
-            return lines
-        if not line:
-            raise HeaderCut("the connection ended in the middle of the header")
-        room -= len(line)
-        if room < 0:
-            raise too_large()
-        lines.append(line)
-        if len(lines) > MOST_HEADERS:
-            raise too_many()
+    try:
+        while True:
+            line = readline(room + 3)
+            if line in BLANK:
+                return lines
+            if not line:
+                raise HeaderCut(_CUT)
+            room -= len(line)
+            if room < 0:
+                raise too_large()
+            lines.append(line)
+            if len(lines) > MOST_HEADERS:
+                raise too_many()
+    except ConnectionError as error:
+        raise HeaderCut(_CUT) from error
 
 
 def read_header(fp: Any) -> tuple[http.client.HTTPMessage, str | None, str | None]:
@@ -141,9 +145,7 @@ class Answer(http.client.HTTPResponse):
         this.length = body_length(length, coding)
         this.chunked = coding is not None
         this.chunk_left = None
-        this.will_close = this._check_close() or must_close(
-            status, version, this.length, has_coding=coding is not None
-        )
+        this.will_close = this._check_close() or must_close(status, version, this.length, has_coding=coding is not None)
         if status in (204, 304) or status == SWITCHING:
             this.length, this.chunked = 0, False  # whatever it says (RFC 9112 6.3)
         elif this._method == "HEAD":
@@ -198,7 +200,7 @@ class Answer(http.client.HTTPResponse):
         return data
 
     def _read_pieces(self, size: int) -> bytes:
-        pieces = []
+        pieces: list[bytes] = []
         while size:
             piece = self.fp.read(min(size, _MOST_AT_ONCE))
             if not piece:
@@ -276,7 +278,7 @@ def breach_of(error: http.client.HTTPException, request: Any) -> ProtocolError |
         request: the request that was answered so.
     """
     if isinstance(error, HeaderCut):
-        return CutHeader("the connection ended in the middle of the header", request=request)
+        return CutHeader(_CUT, request=request)
     kind = InvalidLength if isinstance(error, BrokenLength) else ProtocolError
     breach = kind(str(error), request=request)
     breach.__cause__ = error

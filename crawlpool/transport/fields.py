@@ -1,4 +1,4 @@
-"""What a header must be to be believed: its lines, its size, and where it says that the body ends. Bytes in, fields out.
+"""What a header must be to be believed: its lines, its size, and where it says that the body ends.
 
 Both transports ask here, so that they take the same answers and refuse the same ones. http.client makes something of
 nearly everything, libcurl of some of it; two readers of one header that differ about where its body ends is how one

@@ -65,7 +65,9 @@ NAMES = st.sampled_from(
     ["Content-Length", "content-length", "Transfer-Encoding", "transfer-encoding", "Connection", "X", "A-B", "", "X Y"]
 )
 VALUES = st.one_of(
-    st.sampled_from(["4", "5", "04", "4, 4", "4,5", "+4", "-1", "9" * 19, "chunked", "Chunked", "gzip, chunked", "close"]),
+    st.sampled_from(
+        ["4", "5", "04", "4, 4", "4,5", "+4", "-1", "9" * 19, "chunked", "Chunked", "gzip, chunked", "close"]
+    ),
     st.text(st.characters(max_codepoint=255, exclude_characters="\n"), max_size=8),
 )
 LINES = st.builds(
@@ -90,7 +92,9 @@ STATUSES = st.one_of(
 @example([], b"HTTP/1.1 200 OK\r\n", [b"Content-Length: 4\r\n", b"Transfer-Encoding: chunked\r\n"])
 @example([], b"HTTP/1.1 200 OK\r\n", [b"Content-Length: 4\r\n", b"content-length: 04\r\n"])
 @example([], b"HTTP/1.1 200 OK\r\n", [b"A: 1\r\n", b" 2\r\n"])
-def test_what_one_reader_refuses_the_other_refuses(early: list[list[bytes]], status: bytes, given_: list[bytes]) -> None:
+def test_what_one_reader_refuses_the_other_refuses(
+    early: list[list[bytes]], status: bytes, given_: list[bytes]
+) -> None:
     """Of any header both transports make the same: status, fields, length and coding; or both refuse it."""
     data = b"".join([*(line for one in early for line in one), status, *given_, b"\r\n"])
     lines = [line + b"\n" for line in data.split(b"\n")[:-1]]

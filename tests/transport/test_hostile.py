@@ -10,6 +10,7 @@ import dataclasses
 import gzip
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -150,6 +151,13 @@ ANSWERS: dict[str, tuple[bytes, bytes | ErrorKind | Differs]] = {
 }  # fmt: skip
 
 
+#: What a Location may not be, or leads nowhere from; none of it names a host.
+JUNK = (
+    b"/\xe4", b"\xff\xfe", b"http://", b"http://[", b"http://[::1", b"//", b"javascript:alert(1)", b"file:///etc/passwd",
+    b"ftp://127.0.0.1/", b"http://127.0.0.1:99999/", b"http://127.0.0.1:x/", b"\x1b[2J", b"", b"#", b"http:", b"\x7f",
+)  # fmt: skip
+
+
 @pytest.fixture
 def pool() -> Iterator[SessionPool]:
     """Give a pool that doesn't retry."""
@@ -233,7 +241,9 @@ def test_what_follows_an_answer_to_head_reaches_nobody(pool: SessionPool) -> Non
 def test_a_broken_header_is_told_from_a_broken_body(pool: SessionPool) -> None:
     """What the header says of itself counts first: with a body cut or too large it is of kind ``protocol`` still."""
     for rest in (b"4\r\nbo", b"4\r\nbody\r\nzz\r\n"):
-        with RawServer(answering(ANSWERS["length and coding"][0].split(b"\r\n\r\n")[0] + b"\r\n\r\n" + rest, close=True)) as server:
+        with RawServer(
+            answering(ANSWERS["length and coding"][0].split(b"\r\n\r\n")[0] + b"\r\n\r\n" + rest, close=True)
+        ) as server:
             with pytest.raises(ProtocolError):
                 pool.get(server.url())
 
@@ -242,3 +252,27 @@ def test_an_upgrade_that_was_asked_for_is_an_answer(pool: SessionPool) -> None:
     """Who sends ``Upgrade`` gets the 101 (RFC 9110 15.2.2)."""
     with RawServer(answering(b"HTTP/1.1 101 S\r\nUpgrade: x\r\n\r\nhi", close=True)) as server:
         assert pool.get(server.url(), headers={"Upgrade": "x", "Connection": "upgrade"}).status_code == 101
+
+
+@pytest.mark.parametrize("ask", ["map", "crawl"])
+def test_a_redirect_to_what_is_no_url_ends_its_target_alone(ask: str, pool: SessionPool) -> None:
+    """Whatever stands in ``Location``: a typed error or the answer itself, and the workers go on."""
+    answers = [b"HTTP/1.1 302 F\r\nLocation: " + place + b"\r\nContent-Length: 0\r\n\r\n" for place in JUNK]
+
+    def script(connection: socket.socket, _: int) -> None:
+        while head := read_head(connection):
+            number = head.split(b" ", 2)[1].strip(b"/")
+            connection.sendall(answers[int(number)] if number.isdigit() and int(number) < len(answers) else OK + END)
+
+    found: list[Any] = []
+    with RawServer(script) as server:
+        urls = [server.url(f"/{number}") for number in range(len(answers) + 3)]
+        if ask == "map":
+            found += pool.map(urls)
+        else:
+            pool.crawl(urls, robots=False, on_result=found.append)
+        kinds = {int(one.target.url.rpartition("/")[2]): one.error_kind for one in found}
+    assert len(found) == len(urls)
+    assert {kinds[number] for number in range(len(answers), len(urls))} == {None}
+    assert {kinds[number] for number in range(len(answers))} <= {URL, ErrorKind.REDIRECT, None}
+    assert kinds[0] is URL

@@ -109,11 +109,9 @@ def test_it_is_no_retry(ask: str, transport: str) -> None:
             elif ask == "map":
                 found += [(one.outcome.value, one.attempts) for one in pool.map([server.url(path)])]
             else:
-                pool.crawl(
-                    [server.url(path)],
-                    robots=False,
-                    on_result=lambda one: found.append((one.outcome.value, one.attempts)),
-                )
+                settled: list[Any] = []
+                pool.crawl([server.url(path)], robots=False, on_result=settled.append)
+                found += [(one.outcome.value, one.attempts) for one in settled]
         assert found == (["good", "good"] if ask == "get" else [("ok", 1), ("ok", 1)])
         assert [asked for _, asked in site.asked] == ["GET /", "GET /x", "GET /x"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from crawlpool import RetryPolicy, SessionPool, Target
+from crawlpool import HostLimits, RetryPolicy, SessionPool, Target
 from crawlpool.errors import BodyTooLarge, ErrorKind, TruncatedBody, UndecodableBody, kind_of
 from crawlpool.testing import Answer, SiteServer
 from crawlpool.transport.reading import MOST_REDIRECT_BYTES
@@ -118,10 +118,30 @@ def test_an_error_status_has_the_same_cap(status: int, pool: SessionPool) -> Non
             pool.get(server.url(), max_body_bytes=CAP)
 
 
+def test_a_robots_txt_has_a_cap_of_its_own(pool: SessionPool) -> None:
+    """One that unfolds beyond 4 MiB can't be had, so that its host isn't asked; of a long one the beginning counts."""
+    long = b"User-agent: *\nDisallow: /no\n" + b"# \n" * (MIB // 3)
+    for body, is_had in ((bombs()["gzip"], False), (gzip.compress(long), True)):
+        site = {"/robots.txt": Answer(200, {"Content-Encoding": "gzip"}, body), "/page": b"page"}
+        with SiteServer(site) as server:
+            found: list[Any] = []
+            limits = HostLimits(delay_s=0.001)
+            tracemalloc.start()
+            try:
+                before = tracemalloc.get_traced_memory()[0]
+                pool.crawl([server.url("/page")], limits=limits, max_wait_s=0.2, on_result=found.append)
+                peak = tracemalloc.get_traced_memory()[1] - before
+            finally:
+                tracemalloc.stop()
+            assert [one.is_ok for one in found] == [is_had]
+            assert {one.path for one in server.requests} == ({"/robots.txt", "/page"} if is_had else {"/robots.txt"})
+            assert peak <= 2 * 4 * MIB + 2 * MIB
+
+
 # Redirects -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ask", ["get", "map"])
+@pytest.mark.parametrize("ask", ["get", "stream", "map"])
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 def test_the_body_of_a_redirect_is_not_read_on_and_on(framing: str, ask: str, pool: SessionPool) -> None:
     """It is followed after 64 KiB of it at most, though nothing is capped; what is left goes with its connection."""
@@ -142,11 +162,11 @@ def test_the_body_of_a_redirect_is_not_read_on_and_on(framing: str, ask: str, po
                 raise
 
     with RawServer(script) as server:
-        if ask == "get":
-            assert pool.get(server.url()).text == "arrived"
-        else:
+        if ask == "map":
             [result] = pool.map([server.url()])
             assert result.unwrap().text == "arrived"
+        else:
+            assert pool.get(server.url(), stream=ask == "stream").text == "arrived"
         assert told.wait(10)
 
 

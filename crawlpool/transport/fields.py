@@ -146,30 +146,41 @@ def is_doubtful(lines: Sequence[bytes]) -> bool:
     Args:
         lines: status line, fields, blank line; maybe interim answers before them, and trailers after.
 
-    It says no of nearly every header. What libcurl refuses by itself isn't looked for, and neither is a name of odd
-    bytes: such a header is refused, but everybody reads its body alike.
+    It says no of nearly every header, mostly since its lines were seen before. What libcurl refuses by itself isn't
+    looked for, and neither is a name of odd bytes: such a header is refused, but everybody reads its body alike.
     """
-    if lines[0] not in _sane:
-        found = STATUS_LINE.fullmatch(lines[0])
-        if found is not None and found[1] == b"2":
-            return False  # a stream is refused, and not its connection
-        if found is None or found[1] != b"1.1" or found[2][:1] == b"1" or found[2] == b"204":
-            return True
-        if len(_sane) < _MOST_SANE:
-            _sane.add(lines[0])
     if len(lines) > MOST_HEADERS + 2:
         return True
-    whole = b"".join(lines)
-    if len(whole) > MOST_HEADER_BYTES or b" :" in whole or b"\t:" in whole or b"\n " in whole or b"\n\t" in whole:
-        return True
-    lower = whole.lower()
-    at = lower.find(b"\ntransfer-encoding:")
-    if at >= 0:
-        is_plain = lower.startswith(b" chunked\r\n", at + 19) and lower.find(b"\ntransfer-encoding:", at + 19) < 0
-        return not is_plain or b"\ncontent-length:" in lower
-    at = lower.find(b"\ncontent-length:")
-    return at >= 0 and lower.find(b"\ncontent-length:", at + 16) >= 0
+    if _quiet.issuperset(lines):
+        return False
+    for line in lines:
+        if line in _quiet:
+            continue
+        if len(line) > _MOST_QUIET_BYTES and sum(map(len, lines)) > MOST_HEADER_BYTES:
+            return True
+        if line.startswith(b"HTTP/"):
+            found = STATUS_LINE.fullmatch(line)
+            if found is not None and found[1] == b"2":
+                return False  # a stream is refused, and not its connection
+            if found is None or found[1] != b"1.1" or found[2][:1] == b"1" or found[2] == b"204":
+                return True
+        elif line[:1] in _SPACES or (name := line.partition(b":")[0])[-1:] in _SPACES:
+            return True
+        elif len(name) == _CODING_SIZE and name.lower() == b"transfer-encoding":
+            lower = b"".join(lines).lower()
+            if lower.count(b"\ntransfer-encoding") > 1 or b"\ntransfer-encoding: chunked\r\n" not in lower:
+                return True
+            if b"\ncontent-length:" in lower:
+                return True
+            continue  # for the next header this has to be asked again
+        if len(line) <= _MOST_QUIET_BYTES:
+            if len(_quiet) >= _MOST_QUIET:
+                _quiet.clear()  # what comes often is soon there again
+            _quiet.add(line)
+    return False
 
 
-_MOST_SANE = 256
-_sane: set[bytes] = set()  # status lines of 1.1 after which a header and a body come
+_SPACES = (b" ", b"\t")
+_CODING_SIZE = len("transfer-encoding")
+_MOST_QUIET, _MOST_QUIET_BYTES = 4096, 200
+_quiet: set[bytes] = set()  # lines that nobody need look at twice, whatever they stand beside

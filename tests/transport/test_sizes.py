@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from crawlpool import HostLimits, RetryPolicy, SessionPool, Target
+from crawlpool import RetryPolicy, SessionPool, Target, clearance
+from crawlpool.clearance import fetched_of
 from crawlpool.errors import BodyTooLarge, ErrorKind, TruncatedBody, UndecodableBody, kind_of
+from crawlpool.robots.gate import How
 from crawlpool.testing import Answer, SiteServer
 from crawlpool.transport.reading import MOST_REDIRECT_BYTES
 from tests.kit import RawServer, answering, read_head
@@ -119,23 +121,20 @@ def test_an_error_status_has_the_same_cap(status: int, pool: SessionPool) -> Non
 
 
 def test_a_robots_txt_has_a_cap_of_its_own(pool: SessionPool) -> None:
-    """One that unfolds beyond 4 MiB can't be had, so that its host isn't asked; of a long one the beginning counts."""
+    """One that unfolds beyond 4 MiB can't be had; of a long one the beginning counts."""
     long = b"User-agent: *\nDisallow: /no\n" + b"# \n" * (MIB // 3)
-    for body, is_had in ((bombs()["gzip"], False), (gzip.compress(long), True)):
-        site = {"/robots.txt": Answer(200, {"Content-Encoding": "gzip"}, body), "/page": b"page"}
-        with SiteServer(site) as server:
-            found: list[Any] = []
-            limits = HostLimits(delay_s=0.001)
-            tracemalloc.start()
-            try:
-                before = tracemalloc.get_traced_memory()[0]
-                pool.crawl([server.url("/page")], limits=limits, max_wait_s=0.2, on_result=found.append)
-                peak = tracemalloc.get_traced_memory()[1] - before
-            finally:
-                tracemalloc.stop()
-            assert [one.is_ok for one in found] == [is_had]
-            assert {one.path for one in server.requests} == ({"/robots.txt", "/page"} if is_had else {"/robots.txt"})
-            assert peak <= 2 * 4 * MIB + 2 * MIB
+    site = {
+        "/long": Answer(200, {"Content-Encoding": "gzip"}, gzip.compress(long)),
+        "/bomb": Answer(200, {"Content-Encoding": "gzip"}, bombs()["gzip"]),
+    }
+    with SiteServer(site) as server:
+        for path, how in (("/long", How.RULES), ("/bomb", How.UNREACHABLE)):
+            [result] = pool.map([server.url(path)], max_body_bytes=clearance._MOST_BYTES)
+            fetched = fetched_of(result, "mybot")
+            assert fetched.how is how
+            if fetched.rules is not None:
+                assert not fetched.rules.allows(server.url("/no"))
+    assert clearance._MOST_BYTES == 4 * MIB
 
 
 # Redirects -----------------------------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _log = logger("clearance")
 
-#: A robots.txt larger than this is taken for a server's trouble: what is read of it is far less.
-_MOST_BYTES = 16 * 1024 * 1024
+#: A robots.txt larger than this, decoded, is taken for a server's trouble: 512 KiB of it would be read (RFC 9309 2.5).
+_MOST_BYTES = 4 * 1024 * 1024
 _DEADLINE_S = 60.0
 _MOST_REDIRECTS = 10  # RFC 9309 2.3.1.2 asks for five
 _TWICE = RetryPolicy(attempts=2)  # the gate asks again by itself

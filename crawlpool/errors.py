@@ -175,6 +175,13 @@ class ProtocolError(RequestError, rex.ConnectionError):
     """The answer breaks HTTP so that its extent or meaning can't be trusted."""
 
 
+class InvalidLength(ProtocolError, rex.InvalidHeader):
+    """The answer's Content-Length is no number, or there are two that differ.
+
+    A ``ProtocolError`` by what happened, and an ``InvalidHeader`` because that is what requests raises for two lengths.
+    """
+
+
 _BY_TYPE: tuple[tuple[type[BaseException], ErrorKind], ...] = (
     (Cancelled, ErrorKind.CANCELLED),
     (PoolClosed, ErrorKind.CANCELLED),
@@ -264,9 +271,10 @@ def describe(error: BaseException) -> str:
 
     The path of a URL, which may hold secrets, isn't in it where requests and urllib3 would put it.
     """
-    if isinstance(error, rex.InvalidHeader) and not str(error).startswith("header "):
+    is_of_ours = isinstance(error, CrawlPoolError)
+    if isinstance(error, rex.InvalidHeader) and not is_of_ours and not str(error).startswith("header "):
         return "a header has a name or a value that HTTP can't carry"  # requests' own message shows the value
-    if not isinstance(error, CrawlPoolError):
+    if not is_of_ours:
         chain = list(causes(error))
         for one in chain:
             if isinstance(one, OSError) and not isinstance(one, requests.RequestException) and one.strerror:

@@ -26,7 +26,7 @@ from crawlpool.transport.base import Exchange
 from crawlpool.transport.keeping import keeping, keeps_here
 from crawlpool.transport.lifeline import LegEnd
 from crawlpool.transport.reach import permit_here
-from crawlpool.transport.reading import has_header, read_body
+from crawlpool.transport.reading import MOST_REDIRECT_BYTES, has_header, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,11 +124,11 @@ def receive(
         _take_cookies(session, request, response)
     if accept is not None:
         accept(response)
-    if not settings["stream"]:
-        if exchange.keeps_redirect or session.get_redirect_target(response) is None:
+    if exchange.keeps_redirect or session.get_redirect_target(response) is None:
+        if not settings["stream"]:
             read_body(response, exchange.max_body_bytes)
-        else:
-            _read_redirect_body(response)
+    else:
+        _read_redirect_body(response, exchange.deadline if settings["stream"] else None)
     return response
 
 
@@ -335,10 +335,14 @@ def _discard(response: requests.Response | None) -> None:
         response.close()
 
 
-def _read_redirect_body(response: requests.Response) -> None:
-    # Nobody looks at it; a broken one must not keep the redirect from being followed. requests does the same.
+def _read_redirect_body(response: requests.Response, stream_deadline: Deadline | None) -> None:
+    # Nobody looks at it; a broken one must not keep the redirect from being followed. requests does the same. Of a
+    # stream it would read it without end.
+    hold = None if stream_deadline is None else getattr(response.raw, "hold_to", None)
+    if hold is not None and stream_deadline is not None:  # the deadline was for the header alone
+        hold(stream_deadline.at)
     try:
-        read_body(response, 1 << 20)
+        read_body(response, MOST_REDIRECT_BYTES)
     except (ChunkedEncodingError, ContentDecodingError, RequestError):
         response._content = b""
         response._content_consumed = True

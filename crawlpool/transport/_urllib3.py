@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import operator
-import ssl
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -16,27 +15,21 @@ from requests.cookies import extract_cookies_to_jar
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers, prepend_scheme_if_needed, select_proxy
 from urllib3.exceptions import (
-    ConnectTimeoutError,
     HTTPError,
-    InvalidHeader,
     LocationValueError,
-    MaxRetryError,
-    NameResolutionError,
-    NewConnectionError,
-    ReadTimeoutError,
-    SSLError,
 )
-from urllib3.exceptions import ProtocolError as U3ProtocolError
 from urllib3.util import parse_url
 from urllib3.util.connection import is_connection_dropped
 
 from crawlpool.config import split_timeout
-from crawlpool.errors import BlockedAddress, CutHeader, NoDescriptors, causes
+from crawlpool.errors import BlockedAddress, causes
 from crawlpool.models import Wire
-from crawlpool.shortage import shortage_in
-from crawlpool.transport.answer import HeaderCut
+from crawlpool.retry import IDEMPOTENT_METHODS
+from crawlpool.transport.answer import check_switch
+from crawlpool.transport.blame import UNANSWERED, as_requests_error, is_at_hand, short_of
 from crawlpool.transport.connections import KnownHeaders, TrackedHTTPConnection, TrackedHTTPSConnection, track
 from crawlpool.transport.reach import Reach, permits_here
+from crawlpool.transport.reading import StreamedBody
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +95,7 @@ class _Origin:
     def _put_conn(self, connection: Any) -> None:
         """Take a connection back; urllib3's response calls this when its body is read."""
         adapter = self._adapter()
-        if connection.sock is None or adapter is None or adapter.lifeline.is_closed:
+        if connection.sock is None or connection.answer.has_surplus or adapter is None or adapter.lifeline.is_closed:
             connection.close()  # it was the server's last answer on it; the guard of its socket goes now
             return
         self.idle.append(connection)
@@ -202,19 +195,35 @@ class Urllib3Adapter(HTTPAdapter):
         except LocationValueError as error:
             raise requests.exceptions.InvalidURL(error, request=request) from error
         except OSError as error:  # a CA bundle that can't be opened
-            raise _short_of(error, request) or error from None
+            raise short_of(error, request) or error from None
         path = request.path_url
         connection = origin.take(self)
-        try:
-            response = self._exchange(connection, origin, request, path, connect_s, read_s)
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, BlockedAddress):
-                error.request = request
+        may_repeat = connection.sock is not None and request.method in IDEMPOTENT_METHODS and is_at_hand(request.body)
+        while True:
+            try:
+                response = self._exchange(connection, origin, request, path, connect_s, read_s)
+                break
+            except BaseException as error:
+                connection.close()
+                if may_repeat and isinstance(error, UNANSWERED):
+                    # The server closed the idle connection while the request was on its way (RFC 9110 9.2.2, RFC 9112
+                    # 9.3.1). No failure of the request's: once, over a connection that nobody has grown tired of.
+                    may_repeat, connection = False, origin.make(self)
+                    continue
+                if isinstance(error, BlockedAddress):
+                    error.request = request
+                    raise
+                if isinstance(error, (HTTPError, OSError, http.client.HTTPException)):
+                    raise as_requests_error(error, origin, path, read_s, request) from error
                 raise
-            if isinstance(error, (HTTPError, OSError, http.client.HTTPException)):
-                raise _as_requests_error(error, origin, path, read_s, request) from error
+        try:
+            check_switch(response.status, request)
+        except requests.ConnectionError:
+            connection.close()
             raise
+        if stream:
+            response.__class__ = StreamedBody
+            response.chunked = response._original_response.chunked
         return self.build_response(request, response)
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
@@ -318,6 +327,7 @@ class Urllib3Adapter(HTTPAdapter):
         response = connection.getresponse()
         response._connection = connection
         response._pool = origin
+        connection.answer = response._original_response
         response.retries = self.max_retries
         response.wire = Wire(
             connection.peer,
@@ -341,11 +351,16 @@ class Urllib3Adapter(HTTPAdapter):
         try:
             response = _REQUESTS_SEND(self, request, stream, (connect_s, read_s), verify, cert, proxies)
         except (requests.ConnectionError, OSError) as error:
-            short = _short_of(error, request)
+            short = short_of(error, request)
             if short is not None:
                 raise short from None
             if any((type(one).__module__, type(one).__name__) in _SOCKS_AT_FAULT for one in causes(error)):
                 raise requests.exceptions.ProxyError(*error.args, request=request) from error
+            raise
+        try:
+            check_switch(response.status_code, request)
+        except requests.ConnectionError:
+            response.close()
             raise
         chosen: Any = select_proxy(request.url, proxies)
         proxy = prepend_scheme_if_needed(chosen, "http")  # as it was used
@@ -354,40 +369,3 @@ class Urllib3Adapter(HTTPAdapter):
         if kept is not None:
             response.kept = kept  # type: ignore[attr-defined]
         return response
-
-
-def _as_requests_error(
-    error: BaseException, origin: _Origin, path: str, read_s: float | None, request: requests.PreparedRequest
-) -> requests.RequestException:
-    """Return the requests exception that requests' own adapter raises for ``error``."""
-    rex = requests.exceptions
-    if isinstance(error, NewConnectionError):  # it alone is of a time at which nothing was sent
-        short = _short_of(error, request)
-        if short is not None:
-            return short
-    if isinstance(error, HeaderCut):
-        return CutHeader(str(error), request=request)
-    if isinstance(error, (ssl.SSLError, SSLError)):
-        if isinstance(error, ssl.SSLError) and "timed out" in str(error):
-            return rex.ConnectTimeout(ConnectTimeoutError(origin, str(error)), request=request)
-        return rex.SSLError(MaxRetryError(origin, path, SSLError(error)), request=request)  # type: ignore[arg-type]
-    if isinstance(error, (NameResolutionError, NewConnectionError)):
-        return rex.ConnectionError(MaxRetryError(origin, path, error), request=request)  # type: ignore[arg-type]
-    if isinstance(error, ConnectTimeoutError):
-        return rex.ConnectTimeout(MaxRetryError(origin, path, error), request=request)  # type: ignore[arg-type]
-    if isinstance(error, LocationValueError):
-        return rex.InvalidURL(error, request=request)
-    if isinstance(error, InvalidHeader):
-        return rex.InvalidHeader(error, request=request)
-    if isinstance(error, TimeoutError):
-        why = ReadTimeoutError(origin, path, f"Read timed out. (read timeout={read_s})")  # type: ignore[arg-type]
-        return rex.ReadTimeout(why, request=request)
-    if isinstance(error, HTTPError) and not isinstance(error, U3ProtocolError):
-        return rex.ConnectionError(error, request=request)
-    return rex.ConnectionError(U3ProtocolError("Connection aborted.", error), request=request)
-
-
-def _short_of(error: BaseException, request: requests.PreparedRequest) -> NoDescriptors | None:
-    """Return the error of a request for which no descriptor was left; ``None`` where that isn't it."""
-    short = shortage_in(error)
-    return None if short is None else NoDescriptors(short.strerror or str(short), request=request)

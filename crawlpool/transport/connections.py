@@ -55,6 +55,7 @@ class _Tracked:
     response_class: Any = Answer
     peer: str | None = None
     _grant: Need | None = None  # what its host had to be permitted for, to be connected to
+    answer: Any = None  # the last one
     _key: int | None = None
     _guard: Any = None
     _sent: bytes | None = None  # the request's header, where the exchange keeps the wire

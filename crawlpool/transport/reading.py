@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import ProtocolError as U3ProtocolError
 from urllib3.response import HTTPResponse
 
 from crawlpool.decode import Decoder, decode_body
@@ -17,7 +18,22 @@ from crawlpool.transport.response import LeanResponse
 if TYPE_CHECKING:
     from crawlpool.transport.keeping import Kept
 
+#: Of a redirect that is followed nobody looks at the body: where it is longer the connection is closed, not drained.
+MOST_REDIRECT_BYTES = 64 * 1024
 _PIECE_BYTES = 65536
+
+
+class StreamedBody(HTTPResponse):
+    """urllib3's answer whose user reads it piece by piece: urllib3 reads chunk sizes itself, by ``int``."""
+
+    def _update_chunk_length(self) -> None:
+        if self.chunk_left is None:
+            fp: Any = self._fp
+            try:
+                self.chunk_left = fp._read_next_chunk_size()
+            except ValueError as error:
+                self.close()
+                raise U3ProtocolError(f"the chunked body is malformed: {error}") from None
 
 
 def read_body(response: requests.Response, max_body_bytes: int | None = None) -> bytes:
@@ -45,7 +61,7 @@ def read_body(response: requests.Response, max_body_bytes: int | None = None) ->
         if whole is not None:
             return _decode_whole(response, whole, max_body_bytes)
     raw = response.raw
-    if type(raw) is not HTTPResponse or raw._fp is not raw._original_response:
+    if type(raw) not in _OURS or raw._fp is not raw._original_response:
         return _read_any(response, max_body_bytes)  # a mock's, or another transport's: through its own interface
     try:
         body = _read_httplib(raw, response.headers.get("content-encoding"), max_body_bytes)
@@ -61,6 +77,9 @@ def read_body(response: requests.Response, max_body_bytes: int | None = None) ->
     response._content = body
     response._content_consumed = True
     return body
+
+
+_OURS = (HTTPResponse, StreamedBody)
 
 
 def has_header(response: requests.Response, lower_name: str) -> bool:

@@ -146,6 +146,7 @@ class CurlAdapter(HTTPAdapter):
             return response_of(transfer, self)
         if isinstance(fault, (TruncatedBody, BodyTooLarge)) and not transfer.exchange.keeps_redirect:
             # Nobody looks at the body of a redirect that is followed. requests does the same.
+            transfer.body = ()  # to put it together would take its memory once more
             response = response_of(transfer, self)
             if response.is_redirect:
                 response._content, response._content_consumed = b"", True

@@ -37,7 +37,7 @@ class MemoryBudget:
         """Count a transfer in."""
         self._holders[transfer] = None
 
-    def writer(self, transfer: Transfer, take: Callable[[bytes], object]) -> Callable[[bytes], int | None]:
+    def writer(self, transfer: Transfer, take: Callable[[bytes], int | None]) -> Callable[[bytes], int | None]:
         """Return the write function of a transfer whose body goes to ``take``."""
 
         def write(chunk: bytes) -> int | None:
@@ -47,8 +47,7 @@ class MemoryBudget:
                 return self._pause
             self.held_bytes += len(chunk)
             transfer.held_bytes += len(chunk)
-            take(chunk)
-            return None
+            return take(chunk)
 
         return write
 

@@ -20,6 +20,7 @@ from crawlpool.errors import (
     CrawlPoolError,
     CutHeader,
     DeadlineExceeded,
+    InvalidLength,
     NoDescriptors,
     OutOfMemory,
     PoolClosed,
@@ -27,7 +28,9 @@ from crawlpool.errors import (
     TruncatedBody,
 )
 from crawlpool.shortage import SHORT, shortage_now
-from crawlpool.transport.answer import BLANK
+from crawlpool.transport.answer import check_switch
+from crawlpool.transport.curl.header import read_head
+from crawlpool.transport.fields import BLANK
 from crawlpool.transport.lifeline import LegEnd
 
 if TYPE_CHECKING:
@@ -83,6 +86,9 @@ def _fault_of(transfer: Transfer) -> BaseException | None:
         return _timed_out(transfer)
     if code in _OPENS_FILES and (short := shortage_now()) is not None:
         return _of_error(short, request)
+    breach = _breach(transfer)
+    if breach is not None:
+        return breach
     if code in _TLS:
         return _proxied(transfer) or rex.SSLError(transfer.message or "TLS failed", request=request)
     if code in _BROKEN:
@@ -114,10 +120,10 @@ def _other(transfer: Transfer) -> BaseException:
         return rex.ProxyError(message or "the proxy can't be used", request=request)
     if code == URL_MALFORMAT:
         return rex.InvalidURL("libcurl takes it for no URL", request=request)
-    if code == WEIRD_SERVER_REPLY and _has_whole_header(transfer):
+    if code in (WEIRD_SERVER_REPLY, TOO_LARGE) and _has_whole_header(transfer):
         return TruncatedBody(f"the body's framing is broken: {message}", request=request)
     if code == WEIRD_SERVER_REPLY and "Content-Length" in message:
-        return rex.InvalidHeader(message, request=request)  # as requests says of two lengths
+        return InvalidLength(f"the answer breaks HTTP: {message}", request=request)
     if code in (WEIRD_SERVER_REPLY, BAD_CONTENT_ENCODING, TOO_LARGE) or (
         code == UNSUPPORTED_PROTOCOL and transfer.sends
     ):
@@ -172,7 +178,7 @@ def _broken(transfer: Transfer) -> Exception:
     proxied = None if transfer.sends else _proxied(transfer)  # the answer to CONNECT was no
     if proxied is not None:
         return proxied
-    if "response headers" in transfer.message:
+    if "response headers" in transfer.message and not _has_whole_header(transfer):  # else they are trailers
         return ProtocolError(f"the answer breaks HTTP: {transfer.message}", request=request)
     if _has_whole_header(transfer):
         return TruncatedBody(f"the body was cut: {transfer.message}", request=request)
@@ -190,12 +196,25 @@ def _reset(request: Any) -> Exception:
     return rex.ConnectionError(U3ProtocolError("Connection aborted.", why), request=request)
 
 
+def _breach(transfer: Transfer) -> Exception | None:
+    """Return what is wrong with a header that is whole: with the body so much more may be, and none of it counts."""
+    if transfer.sends and _has_whole_header(transfer):
+        try:
+            check_switch(read_head(transfer.head, transfer.request)[0], transfer.request)
+        except ProtocolError as error:
+            return error
+        except CutHeader:  # behind the interim answers something begins
+            return None
+    return None
+
+
 def _has_whole_header(transfer: Transfer) -> bool:
     """Tell whether the header of the answer, not of an interim one, has come to its end."""
     is_interim = False
     for line in transfer.head:
         if line.startswith(b"HTTP/"):
-            is_interim = line.partition(b" ")[2][:1] == b"1"
+            status = line.partition(b" ")[2][:3]
+            is_interim = status[:1] == b"1" and status != b"101"
         elif line in BLANK and not is_interim:
             return True
     return False
@@ -213,6 +232,9 @@ def read_timeout(transfer: Transfer) -> Exception:
     """Return the exception for a transfer of which no byte came for as long as its read timeout allows."""
     request: Any = transfer.exchange.request
     if transfer.has_header or _has_whole_header(transfer):
+        breach = _breach(transfer)  # libcurl waits for the body of a 101
+        if breach is not None:
+            return breach
         return BodyStalled("no byte of the body came within the read timeout", request=request)
     told = f"Read timed out. (read timeout={transfer.way.read_s})"
     why = ReadTimeoutError(f"{transfer.route.host}:{transfer.route.port}", None, told)  # type: ignore[arg-type]

@@ -83,6 +83,18 @@ class Connections:
                 return True
         return False
 
+    def part(self, local: tuple[str, int]) -> None:
+        """End the connection that has that local address; libcurl finds that out before it would use it again."""
+        ear = self._by_local.get(local)
+        if ear is not None and self.is_open(ear.fd):
+            sock = socket.socket(fileno=ear.fd)
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:  # the other side was quicker
+                pass
+            finally:
+                sock.detach()
+
     def is_open(self, fd: int) -> bool:
         """Tell whether that number is a socket of ours still."""
         try:
@@ -144,7 +156,7 @@ class Gate:
                 transfer.error = error
                 return ABORT
         transfer.sends += 1
-        if transfer.sends > 1:
+        if transfer.sends > 1 and not self._may_repeat(transfer):
             return ABORT  # the connection broke after the request was written: whether it was read, nobody knows
         local = (local_ip, local_port)
         opened = self._just_opened
@@ -176,6 +188,18 @@ class Gate:
         cls = reach.refused(ip, transfer.grant)
         if cls is not None:
             raise reach.blocked(transfer.route.host, ip, cls, None, transfer.exchange.request)
+
+    def _may_repeat(self, transfer: Transfer) -> bool:
+        """Tell whether libcurl may send a request again, since nothing came over the idle connection that it took.
+
+        Once, over a connection that was made for it, and what can be sent twice (RFC 9112 9.3.1). That a transfer is
+        ``is_fresh`` says that it can't, or was.
+        """
+        if transfer.is_first or transfer.is_fresh or transfer.upload is not None or not self._just_opened:
+            return False
+        transfer.is_fresh = True
+        let_go(transfer)
+        return True
 
     def begin(self, transfer: Transfer) -> None:
         """Answer for ``transfer`` from now on."""

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 from requests.exceptions import InvalidHeader
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from crawlpool.errors import BodyTooLarge
+from crawlpool.transport.curl.faults import GOT_NOTHING, RECV_ERROR, SEND_ERROR
 from crawlpool.transport.curl.gate import Gate
+from crawlpool.transport.curl.header import must_part
 from crawlpool.transport.curl.sent import SentHead
+from crawlpool.transport.reading import MOST_REDIRECT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +27,10 @@ if TYPE_CHECKING:
 # small one. What was read of a transfer that pauses is kept aside for it: where many may pause, that is to be little.
 _BUFFER_BYTES, _SMALL_BUFFER_BYTES = 512 * 1024, 64 * 1024
 _MAX_MS = 2**31 - 1
+_LOST = (GOT_NOTHING, SEND_ERROR, RECV_ERROR)
 _TOKEN = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+")  # RFC 9110 5.6.2
+_FREE_PIECES = 4  # libcurl hands over 16 KiB at most
+_REDIRECTS = (b"301", b"302", b"303", b"307", b"308")
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))  # as in http.client
 
 
@@ -52,6 +59,7 @@ class Handle:
     ) -> None:
         self._pycurl = pycurl
         self._has_budget = has_budget
+        self._connections = connections
         self._is_http2 = http == "2"
         self._header_came = header_came
         self.curl = pycurl.Curl()
@@ -59,11 +67,15 @@ class Handle:
         self.gate = Gate(connections, is_multiplexed=self._is_http2)
         self.head: list[bytes] = self.gate.head
         self.body: list[bytes] = []
+        #: Takes a piece of the body; says by -1 that there has been enough.
+        self.take: Callable[[bytes], int | None] = self._taker()
         self._sent = SentHead(pycurl, self.curl)
         self._signature: Any = None
         self._lines_of: Any = None  # the headers that are set, as a copy of the request's own dict
         self._shared_lines: Any = None  # the same, where many requests have one dict
         self._timeout_ms = 0
+        self._block_start = 0  # where the header begins of which lines are coming, if somebody waits for its end
+        self._redirect_bytes: int | None = None  # of the body so far, where it is a redirect's
 
     def arm(self, transfer: Transfer, now: float) -> None:
         """Set everything for ``transfer``, which will be added to the multi handle next.
@@ -108,6 +120,7 @@ class Handle:
         self.gate.begin(transfer)
         self.head.clear()
         self.body.clear()
+        self._block_start = 0
 
     def finish(self, transfer: Transfer) -> None:
         """Give the transfer what came of it; the handle is out of the multi handle by now."""
@@ -115,6 +128,10 @@ class Handle:
         self.gate.transfer = None
         if not transfer.has_header or transfer.stream is None:
             transfer.head = self.head[transfer.head_start :]
+        if transfer.code:
+            transfer.is_poisoned = transfer.is_poisoned or self._was_lost(transfer)
+        elif must_part(transfer):
+            self._connections.part((getinfo(pycurl.LOCAL_IP), getinfo(pycurl.LOCAL_PORT)))
         if self.body:
             transfer.body = self.body[:]
             self.body.clear()
@@ -131,6 +148,20 @@ class Handle:
             getinfo(pycurl.APPCONNECT_TIME) if transfer.is_first else 0.0,
             getinfo(pycurl.STARTTRANSFER_TIME),
             getinfo(pycurl.TOTAL_TIME),
+        )
+
+    def _was_lost(self, transfer: Transfer) -> bool:
+        """Tell whether the server closed an idle connection while the request was on its way (RFC 9112 9.3.1).
+
+        No failure of the request's: if it may be sent twice it is, once, over a new connection. libcurl would do so by
+        itself, over any other that is idle; the gate keeps it from that.
+        """
+        is_again = transfer.code == self._pycurl.E_ABORTED_BY_CALLBACK and transfer.sends > 1
+        return (
+            (is_again or (transfer.code in _LOST and transfer.sends == 1))
+            and not (transfer.is_first or transfer.is_fresh or transfer.head)
+            and transfer.upload is None
+            and transfer.stopped is None
         )
 
     def take_body_by(self, write: Callable[[bytes], int | None]) -> None:
@@ -172,7 +203,7 @@ class Handle:
         setopt(pycurl.NOPROXY, "")  # it would read no_proxy of the environment
         setopt(pycurl.PROXY, transfer.way.proxy or "")  # it would read http_proxy
         setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS if self._is_http2 else pycurl.CURL_HTTP_VERSION_1_1)
-        setopt(pycurl.WRITEFUNCTION, self.body.append)
+        setopt(pycurl.WRITEFUNCTION, self.take)
         setopt(pycurl.HEADERFUNCTION, self.head.append)
         setopt(pycurl.OPENSOCKETFUNCTION, self.gate.open_socket)
         setopt(pycurl.PREREQFUNCTION, self.gate.before_send)
@@ -257,25 +288,53 @@ class Handle:
 
     # Callbacks ---------------------------------------------------------------------------------------------------
 
+    def _taker(self) -> Callable[[bytes], int | None]:
+        body, append, look = self.body, self.body.append, self._look_at_redirect
+
+        def take(piece: bytes) -> int | None:
+            append(piece)
+            return look() if len(body) > _FREE_PIECES else None
+
+        return take
+
+    def _look_at_redirect(self) -> int | None:
+        transfer = self.gate.transfer
+        if transfer is None or transfer.exchange.keeps_redirect:
+            return None
+        if len(self.body) == _FREE_PIECES + 1:
+            self._redirect_bytes = sum(map(len, self.body)) if _is_redirect(self.head) else None
+        elif self._redirect_bytes is not None:
+            self._redirect_bytes += len(self.body[-1])
+        if self._redirect_bytes is None or self._redirect_bytes <= MOST_REDIRECT_BYTES:
+            return None
+        transfer.error = BodyTooLarge("the body of a redirect goes on and on", request=transfer.exchange.request)
+        return -1
+
     def _take_header(self, line: bytes) -> int | None:
         self.head.append(line)
         transfer = self.gate.transfer
         if transfer is None:
             return -1
         if line in (b"\r\n", b"\n") and not transfer.has_header and transfer.sends:
-            start = transfer.head_start
-            status = self.head[start][:13].split(b" ")
+            status = self.head[max(transfer.head_start, self._block_start)][:13].split(b" ")
             if len(status) > 1 and status[1][:1] == b"1" and status[1] != b"101":
-                transfer.head_start = len(self.head)  # an interim answer; the one that counts comes after it
+                self._block_start = len(self.head)  # an interim answer; the one that counts comes after it
                 return None
             transfer.has_header = True
-            transfer.head = self.head[start:]
+            transfer.head = self.head[transfer.head_start :]
             if not self._header_came(transfer):
                 return -1
             if transfer.exchange.request.method == "HEAD" and transfer.exchange.request.body is not None:
                 transfer.is_bare = True  # libcurl takes the request for a POST, and waits for the answer's body
                 return -1
         return None
+
+
+def _is_redirect(lines: list[bytes]) -> bool:
+    """Tell whether header lines are those of an answer that leads elsewhere."""
+    start = max((at for at, line in enumerate(lines) if line.startswith(b"HTTP/")), default=0)
+    status = lines[start].split(b" ", 2)[1:2] if lines else []
+    return bool(status) and status[0] in _REDIRECTS and any(line[:9].lower() == b"location:" for line in lines[start:])
 
 
 def header_lines(store: dict[str, Any], *, lacks_body: bool) -> list[Any]:

@@ -216,7 +216,7 @@ class Loop(Orders):
             handle.arm(transfer, now)
             if self._budget is not None and transfer.stream is None:
                 self._budget.begin(transfer)
-                writer = self._budget.writer(transfer, handle.body.append)
+                writer = self._budget.writer(transfer, handle.take)
                 handle.take_body_by(writer)
             self._multi.add_handle(handle.curl)
         except Exception as error:

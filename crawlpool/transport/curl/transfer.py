@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.clock import LOOK_S
+from crawlpool.retry import IDEMPOTENT_METHODS
 from crawlpool.transport.lifeline import LegEnd
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Transfer:
         if inbox is None:
             self.latch = _thread.allocate_lock()  # held until there is something to look at: a header, or the end
             self.latch.acquire()
-        if exchange.request.method not in _IDEMPOTENT:
+        if exchange.request.method not in IDEMPOTENT_METHODS:  # RFC 9110 9.2.2
             self.is_fresh = True
 
     @property
@@ -134,6 +135,3 @@ class Transfer:
     def __repr__(self) -> str:
         state = "ended" if self.is_ended else "running"
         return f"<Transfer {self.exchange.request.method} {state} code={self.code}>"
-
-
-_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110 9.2.2

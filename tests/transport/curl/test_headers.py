@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crawlpool import SessionPool
-from crawlpool.errors import CutHeader, DeadlineExceeded, ErrorKind, ProtocolError, kind_of
+from crawlpool.errors import CutHeader, DeadlineExceeded, ErrorKind, InvalidLength, ProtocolError, kind_of
 from crawlpool.testing import SiteServer
 from crawlpool.transport.answer import parse_header
 from crawlpool.transport.curl import library
@@ -71,26 +72,7 @@ ALIKE: dict[str, tuple[bytes, int, str, list[tuple[str, str]]]] = {
     ),
     "folded by space": (OK + b"X: a\r\n b\r\n" + TWO + HI, 200, "OK", [("X", "a b"), ("Content-Length", "2")]),
     "folded by tab": (OK + b"X: a\r\n\tb\r\n" + TWO + HI, 200, "OK", [("X", "a b"), ("Content-Length", "2")]),
-    "space before a colon": (OK + b"Content-Length : 2\r\nX: 1\r\n" + HI, 200, "OK", []),
     "two lengths that agree": (OK + TWO + TWO + HI, 200, "OK", [("Content-Length", "2")] * 2),
-    "a length and chunked": (
-        OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n" + CHUNKS,
-        200,
-        "OK",
-        [("Content-Length", "3"), ("Transfer-Encoding", "chunked")],
-    ),
-    "chunked and a length": (
-        CHUNKED + b"Content-Length: 3\r\n" + CHUNKS,
-        200,
-        "OK",
-        [("Transfer-Encoding", "chunked"), ("Content-Length", "3")],
-    ),
-    "chunked twice, in two lines": (
-        CHUNKED + b"Transfer-Encoding: chunked\r\n" + CHUNKS,
-        200,
-        "OK",
-        [("Transfer-Encoding", "chunked")] * 2,
-    ),
     "trailers": (
         CHUNKED + b"\r\n2\r\nhi\r\n0\r\nX-T: 1\r\nSet-Cookie: late=1\r\n\r\n",
         200,
@@ -100,11 +82,11 @@ ALIKE: dict[str, tuple[bytes, int, str, list[tuple[str, str]]]] = {
     "100 before": (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + TWO + HI, 200, "OK", [("Content-Length", "2")]),
     "102 before": (b"HTTP/1.1 102 x\r\nA: 1\r\n\r\n" + OK + TWO + HI, 200, "OK", [("Content-Length", "2")]),
     "103 before": (EARLY * 3 + OK + TWO + HI, 200, "OK", [("Content-Length", "2")]),
-    "a line of 64 KiB": (
-        OK + b"X: " + b"x" * 65531 + b"\r\n" + TWO + HI,
+    "64 KiB": (
+        OK + b"X: " + b"x" * (65531 - len(TWO)) + b"\r\n" + TWO + HI,
         200,
         "OK",
-        [("X", "x" * 65531), ("Content-Length", "2")],
+        [("X", "x" * (65531 - len(TWO))), ("Content-Length", "2")],
     ),
     "100 headers": (OK + b"X: 1\r\n" * 99 + TWO + HI, 200, "OK", [("X", "1")] * 99 + [("Content-Length", "2")]),
 }
@@ -134,6 +116,7 @@ def sorted_by_first(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(shown, value) for lower, shown in names.items() for name, value in fields if name.lower() == lower]
 
 
+BAD_LENGTHS = (b"", b"five", b"+2", b"-2", b"2x", b"0_2", b"0x2", b"2.", b"9" * 30)
 #: What both refuse, and as what kind.
 REFUSED = {
     "cut in a line": (OK + b"X: 1\r\nY", CutHeader, ErrorKind.PROTOCOL),
@@ -142,8 +125,8 @@ REFUSED = {
     "cut after an interim answer's end": (EARLY + OK, CutHeader, ErrorKind.PROTOCOL),
     "cut between an interim answer and the answer": (EARLY, requests.ConnectionError, ErrorKind.CONNECT),
     "101 headers": (OK + b"X: 1\r\n" * 100 + TWO + HI, requests.ConnectionError, ErrorKind.PROTOCOL),
-    "a line over 64 KiB": (
-        OK + b"X: " + b"x" * 65532 + b"\r\n" + TWO + HI,
+    "over 64 KiB": (
+        OK + b"X: " + b"x" * (65532 - len(TWO)) + b"\r\n" + TWO + HI,
         requests.ConnectionError,
         ErrorKind.PROTOCOL,
     ),
@@ -156,11 +139,33 @@ REFUSED = {
     "a status of two digits": (b"HTTP/1.1 20 OK\r\n" + TWO + HI, requests.ConnectionError, ErrorKind.PROTOCOL),
     "a status of four digits": (b"HTTP/1.1 1000 OK\r\n" + TWO + HI, requests.ConnectionError, ErrorKind.PROTOCOL),
     "a status below 100": (b"HTTP/1.1 099 OK\r\n" + TWO + HI, requests.ConnectionError, ErrorKind.PROTOCOL),
-    "two lengths that differ": (
-        OK + TWO + b"Content-Length: 3\r\n" + HI,
-        requests.exceptions.InvalidHeader,
-        ErrorKind.PROTOCOL,
-    ),
+    **{
+        name: (OK + lines + HI, InvalidLength, ErrorKind.PROTOCOL)
+        for name, lines in {
+            "two lengths that differ": TWO + b"Content-Length: 3\r\n",
+            **{f"a length of {value!r}": b"Content-Length: %s\r\n" % value for value in BAD_LENGTHS},
+        }.items()
+    },
+    **{
+        name: (data, ProtocolError, ErrorKind.PROTOCOL)
+        for name, data in {
+            "space before a colon": OK + b"Content-Length : 2\r\nX: 1\r\n" + HI,
+            "a length and chunked": OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n" + CHUNKS,
+            "chunked and a length": CHUNKED + b"Content-Length: 3\r\n" + CHUNKS,
+            "chunked twice, in two lines": CHUNKED + b"Transfer-Encoding: chunked\r\n" + CHUNKS,
+            "chunked twice": OK + b"Transfer-Encoding: chunked, chunked\r\n" + CHUNKS,
+            "bare CR": OK + b"X: a\rb\r\n" + TWO + HI,
+            "NUL": OK + b"X: a\0b\r\n" + TWO + HI,
+            "no colon": OK + b"nocolon\r\n" + TWO + HI,
+            "folded first": OK + b" folded\r\n" + TWO + HI,
+            "gzip, chunked": OK + b"Transfer-Encoding: gzip, chunked\r\n" + CHUNKS,
+            "an unknown transfer coding": OK + b"Transfer-Encoding: xchunked\r\n" + CHUNKS,
+            "17 interim answers": EARLY * 17 + OK + TWO + HI,
+            "101 unasked": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nhi",
+        }.items()
+    },
+    "two spaces before the status": (b"HTTP/1.1  200 OK\r\n" + TWO + HI, requests.ConnectionError, ErrorKind.PROTOCOL),
+    "HTTP/1.2": (b"HTTP/1.2 200 OK\r\n" + TWO + HI, requests.ConnectionError, ErrorKind.PROTOCOL),
 }
 
 
@@ -173,82 +178,6 @@ def test_a_broken_header_is_refused_by_each_transport(name: str, options: dict[s
     with pytest.raises(expected) as caught:
         answer_to(data, transport, **options)
     assert kind_of(caught.value) is kind
-
-
-#: What libcurl refuses and http.client reads: bytes, libcurl's class and kind, and http.client's fields and body.
-STRICTER: dict[str, tuple[bytes, type[Exception], ErrorKind, dict[str, str], bytes]] = {
-    "bare CR": (OK + b"X: a\rb\r\n" + TWO + HI, ProtocolError, ErrorKind.PROTOCOL, {"X": "a"}, b"hi"),
-    "NUL": (
-        OK + b"X: a\0b\r\n" + TWO + HI,
-        ProtocolError,
-        ErrorKind.PROTOCOL,
-        {"X": "a\0b", "Content-Length": "2"},
-        b"hi",
-    ),
-    "no colon": (OK + b"nocolon\r\n" + TWO + HI, ProtocolError, ErrorKind.PROTOCOL, {}, b"hi"),
-    "folded first": (
-        OK + b" folded\r\n" + TWO + HI,
-        ProtocolError,
-        ErrorKind.PROTOCOL,
-        {"Content-Length": "2"},
-        b"hi",
-    ),
-    "two spaces before the status": (
-        b"HTTP/1.1  200 OK\r\n" + TWO + HI,
-        ProtocolError,
-        ErrorKind.PROTOCOL,
-        {"Content-Length": "2"},
-        b"hi",
-    ),
-    "HTTP/1.2": (b"HTTP/1.2 200 OK\r\n" + TWO + HI, ProtocolError, ErrorKind.PROTOCOL, {"Content-Length": "2"}, b"hi"),
-    **{
-        f"a length of {value!r}": (
-            OK + f"Content-Length: {value}\r\n".encode() + HI,
-            requests.exceptions.InvalidHeader,
-            ErrorKind.PROTOCOL,
-            {"Content-Length": value},
-            b"hi",
-        )
-        for value in ("", "five", "+2", "-2", "2x", "0_2")
-    },
-    "gzip, chunked": (
-        OK + b"Transfer-Encoding: gzip, chunked\r\n" + CHUNKS,
-        ProtocolError,
-        ErrorKind.PROTOCOL,
-        {"Transfer-Encoding": "gzip, chunked"},
-        CHUNKS[2:],
-    ),
-    "an unknown transfer coding": (
-        OK + b"Transfer-Encoding: xchunked\r\n" + CHUNKS,
-        ProtocolError,
-        ErrorKind.PROTOCOL,
-        {"Transfer-Encoding": "xchunked"},
-        CHUNKS[2:],
-    ),
-}
-
-
-@pytest.mark.parametrize("name", STRICTER)
-def test_where_libcurl_is_stricter(name: str) -> None:
-    """What http.client makes something of, libcurl refuses: the table of docs has each of these."""
-    data, expected, kind, fields, body = STRICTER[name]
-    with pytest.raises(expected) as caught:
-        answer_to(data, "curl")
-    assert kind_of(caught.value) is kind
-    response = answer_to(data, "urllib3")
-    assert (dict(response.headers), response.content) == (fields, body)
-
-
-def test_where_libcurl_is_more_patient() -> None:
-    """``chunked, chunked`` is unchunked once; fifty interim answers are read past; 101 has what follows as its body."""
-    twice = answer_to(OK + b"Transfer-Encoding: chunked, chunked\r\n" + CHUNKS, "curl")
-    assert (twice.content, twice.headers["Transfer-Encoding"]) == (b"hi", "chunked, chunked")
-    many = EARLY * 50 + OK + TWO + HI
-    assert answer_to(many, "curl").content == b"hi"
-    with pytest.raises(requests.ConnectionError, match="interim answers without end"):
-        answer_to(many, "urllib3")
-    switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nhi"
-    assert [answer_to(switch, transport).content for transport in ("curl", "urllib3")] == [b"hi", b""]
 
 
 @pytest.mark.transports
@@ -298,15 +227,26 @@ PLAIN = st.builds(
 ODD = st.builds(lambda text, end: (text + end).encode("latin-1"), TEXT.filter(bool), st.sampled_from(["\r\n", "\n"]))
 
 
+FRAMING = ("content-length", "transfer-encoding")
+
+
 @given(st.lists(st.one_of(PLAIN, PLAIN, PLAIN, ODD), max_size=8))
 @example([b"A: 1\r\n", b" folded\r\n", b"B: 2\r\n"])
-@example([b"A: 1\r\n", b"A : 2\r\n", b"a: 3\r\n"])
+@example([b"A: 1\r\n", b"a: 3\r\n"])
 def test_any_lines_are_read_as_the_other_transport_reads_them(lines: list[bytes]) -> None:
-    """Fields and their order equal ``parse_header``'s, the first time and, from memory, the second; the store, too."""
-    expected = [(str(name), str(value)) for name, value in parse_header(lines).items()]
+    """Fields, order and store equal http.client's, the first time and, from memory, the second; or it is refused."""
+    lines = [line for line in lines if not line.lower().startswith(tuple(name.encode() for name in FRAMING))]
+    expected = [
+        (str(name), re.sub(r"\r?\n[ \t]+", " ", str(value)).lstrip(" \t"))
+        for name, value in parse_header(lines).items()
+    ]
     whole = [b"HTTP/1.1 103 x\r\n", b"Early: 1\r\n", b"\r\n", OK, *lines, b"\r\n", b"Trailer: 1\r\n", b"\r\n"]
     for _ in range(2):
-        status, reason, version, fields, store = read_head(whole, None)
+        try:
+            status, reason, version, fields, store = read_head(whole, None)
+        except ProtocolError:
+            assert not all(re.fullmatch(rb"[!-9;-~]+:[^\0\r\n]*\r?\n", line) for line in lines)
+            continue
         assert (status, reason, version, fields) == (200, "OK", "1.1", expected)
         assert list(store) == list(dict.fromkeys(name.lower() for name, _ in expected))
         for lower, (shown, value) in store.items():

@@ -12,11 +12,6 @@ from tests.fault_table import CAP_BYTES, measure
 ANSWERS = [fault for fault in FAULTS.values() if fault.place == "answer" and fault.asks == 1]
 ENDLESS_S, PATIENCE_S = 1.0, 30.0
 
-#: What crawlpool takes for an answer still, by transport: not judged here.
-_BOTH = frozenset({"chunked_twice", "large_headers", "length_and_chunks", "space_before_colon"})
-_URLLIB3 = frozenset({"bare_cr", "length_garbage", "length_negative", "no_colon", "nul"})
-NOT_YET: dict[str, frozenset[str]] = {"urllib3": _BOTH | _URLLIB3, "curl": _BOTH}
-
 
 @pytest.mark.transports()
 @pytest.mark.parametrize("is_endless", [True, False], ids=["endless", "others"])
@@ -35,7 +30,7 @@ def test_every_fault_of_an_answer_ends_as_it_should(is_endless: bool, transport:
             is_met = fault.is_met(str(result.outcome), kind, body)
             if is_met and result.outcome == "ok":
                 is_met = result.record["length_unverified"] == fault.is_unverified
-            if not is_met and fault.name not in NOT_YET[transport]:
+            if not is_met:
                 wrong[fault.name] = f"{result.outcome} {error}, wanted {fault.expected}"
     assert wrong == {}
 

@@ -6,6 +6,7 @@ It prints rows of a list table (reStructuredText). What is wrong is marked, and 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -141,17 +142,24 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fault_table", description=__doc__)
     parser.add_argument("names", nargs="*", help="the faults; all of them unless given")
     parser.add_argument("--no-plain", action="store_true", help="leave plain requests out")
+    parser.add_argument("--write", metavar="FILE", help="write the table to a file, and to stderr what is wrong in it")
     options = parser.parse_args(argv)
     chosen = [FAULTS[name] for name in options.names] or list(FAULTS.values())
     headings = ["fault", "right is", *(f"{t}, {m}" for t in TRANSPORTS for m in MODES)]
     headings += [] if options.no_plain else ["plain requests"]
-    print(".. list-table::\n   :header-rows: 1\n")
-    print("\n".join(f"   {'*' if not number else ' '} - {cell}" for number, cell in enumerate(headings)))
-    is_wrong = False
-    for met in rows(chosen, plain=not options.no_plain):
-        print(as_rst(met), flush=True)
-        is_wrong = is_wrong or not all(row.is_met for row in met)
-    return int(is_wrong)
+    wrong, clients = [], 0
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(open(options.write, "w", encoding="utf-8")) if options.write else sys.stdout
+        print(".. list-table::\n   :header-rows: 1\n   :widths: 28 12 12 12 12 12 12\n", file=out)
+        print("\n".join(f"   {'*' if not number else ' '} - {cell}" for number, cell in enumerate(headings)), file=out)
+        for met in rows(chosen, plain=not options.no_plain):
+            print(as_rst(met), file=out, flush=True)
+            wrong += [row for row in met if not row.is_met]
+            clients += len(met)
+    for row in wrong:
+        print(f"wrong: {row.fault.name}, {row.client}: {row.said}", file=sys.stderr)
+    print(f"{len(chosen)} faults, {clients} rows, {len(wrong)} wrong", file=sys.stderr)
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ from crawlpool.transport.fields import (
 from crawlpool.transport.keeping import Kept, final_head
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
+# As FIELD_LINE, of text: each line is decoded once.
+_PLAIN_LINE = re.compile(FIELD_LINE.pattern.decode("ascii")).fullmatch
 _READ_ONCE = 65536
 _CUT = "the connection ended in the middle of the header"
 _MOST_AT_ONCE = 16 * 1024 * 1024
@@ -86,11 +88,11 @@ def read_header(fp: Any) -> tuple[http.client.HTTPMessage, str | None, str | Non
     lines = read_lines(fp)
     fields: list[tuple[str, str]] = []
     for line in lines:
-        found = FIELD_LINE.fullmatch(line)
+        found = _PLAIN_LINE(line.decode("iso-8859-1"))
         if found is None:
             fields = [field_of(one) for one in unfolded(lines)]
             break
-        fields.append((found[1].decode("ascii"), found[2].decode("iso-8859-1")))
+        fields.append(found.groups())  # type: ignore[arg-type]
     length = coding = None
     for name, value in fields:
         size = len(name)

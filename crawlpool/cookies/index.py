@@ -7,7 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from crawlpool.cookies.match import Domains, Paths, copy_paths, walk
+from crawlpool.cookies.match import Domains, Paths, copy_paths, settle, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,6 +50,7 @@ class CookieIndex:
 
     def set(self, cookie: Cookie) -> None:
         """Store ``cookie`` in the place of one with the same domain, path and name."""
+        settle(cookie)
         paths = self.domains.get(cookie.domain)
         if paths is None:
             paths = self.domains[cookie.domain] = {}

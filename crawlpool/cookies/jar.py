@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from requests.cookies import MockRequest, MockResponse, RequestsCookieJar, create_cookie, morsel_to_cookie
 
 from crawlpool.cookies.incoming import Incoming, SetCookieHeaders, read_response
+from crawlpool.cookies.match import settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,6 +116,7 @@ class JudgedJar(RequestsCookieJar):
 
     def set_policy(self, policy: CookiePolicy) -> None:
         """Let ``policy`` decide from now on; cookies that are stored stay."""
+        settle(policy)
         self._policy = policy
 
     def list_domains(self) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import http.cookiejar
 import re
+import sys
 from http.cookiejar import Cookie, CookiePolicy, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -118,6 +119,18 @@ class Facts:
         self.path = stdlib.request_path(request)
         self.request = request
         self.now_s = now_s
+
+
+# CPython 3.11 makes the dict of an object when somebody first asks for it, as copy and pickle do. Of two threads that
+# ask at once each may get its own, if the garbage collector runs just then and calls Python code (``gc.callbacks``, a
+# finalizer): then what the object holds is freed twice, and the process dies, then or later.
+_MAKES_DICTS_LATE = sys.version_info[:2] == (3, 11)
+
+
+def settle(thing: object) -> None:
+    """Make ready what other threads are going to share: have its dict made now, by one thread."""
+    if _MAKES_DICTS_LATE:
+        getattr(thing, "__dict__", None)
 
 
 def rules_for(policy: CookiePolicy, facts: Facts) -> Rules:

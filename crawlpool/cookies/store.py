@@ -23,6 +23,7 @@ from crawlpool.cookies.match import (
     request_host,
     rules_for,
     select,
+    settle,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class CookieStore(JudgedJar):
         # has for it. Reentrant because users of its jars take it themselves around several calls. Two fields are read
         # without it, _index.count and next_rank: plain ints, and what they tell may be out of date at once anyway.
         self._cookies_lock = threading.RLock()
+        settle(self._policy)
         self._cookies = cookies
         self._index = CookieIndex(cookies)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from requests.cookies import RequestsCookieJar
 
 from crawlpool.cookies.jar import JudgedJar, cookie_of
-from crawlpool.cookies.match import Domains, Facts, Paths, rules_for, select, walk
+from crawlpool.cookies.match import Domains, Facts, Paths, rules_for, select, settle, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Judges the cookies that the caller gave with the request, as requests does: it merges them into a jar with this
 # policy. So a session whose policy blocks all cookies of servers still sends those of ``cookies=``.
 _OWN_POLICY = DefaultCookiePolicy()
+settle(_OWN_POLICY)
 
 
 def _copy_all(domains: Domains) -> Domains:

@@ -178,13 +178,13 @@ def test_no_log_line_moves_a_cursor_or_ends_early(text: str, log_format: str) ->
         logging.getLogger("crawlpool.y").warning("of another %s", text)
     shown = stream.getvalue()
     assert shown.count("\n") == 2
-    assert forbidden(shown) == []
+    assert forbidden(shown, "\n\t") == []
     with logs_to(Telling(log_format, stream=stream), 2):
         try:
             raise ValueError(text)
         except ValueError:
             logger("x").exception("failed")
-    assert forbidden(stream.getvalue()) == []
+    assert forbidden(stream.getvalue(), "\n\t") == []
 
 
 @given(hostile, st.sampled_from(["console", "json"]))

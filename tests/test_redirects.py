@@ -16,7 +16,7 @@ import pytest
 import requests
 from requests.auth import AuthBase, HTTPDigestAuth
 
-from crawlpool import Session, SessionPool, Target
+from crawlpool import AddressRules, Session, SessionPool, Target
 from crawlpool.testing import Answer, Request, SiteServer
 from crawlpool.testing.certificates import Certificates
 
@@ -152,7 +152,12 @@ def test_no_credential_reaches_another_origin(kind: str, certificates: Certifica
     with (
         origins(witness, certificates) as at,
         SessionPool(
-            threads=4, retry=False, trust_env=False, verify=str(certificates.authority), queue_size=400
+            threads=4,
+            retry=False,
+            trust_env=False,
+            verify=str(certificates.authority),
+            queue_size=400,
+            addresses=AddressRules("allow"),
         ) as pool,
     ):
         if kind == "site":

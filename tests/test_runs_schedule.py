@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from crawlpool import HostLimits, SessionPool, runs
+from crawlpool import AddressRules, HostLimits, SessionPool, runs
 from crawlpool.runs import MapResults
 from crawlpool.testing import Answer, Request, SiteServer
 from tests.gates import PATIENCE_S, Gate, Threads, until
@@ -35,7 +35,7 @@ def test_limits_hold_for_the_hosts_of_redirects() -> None:
         away = Answer(302, {"Location": target.url("/")})
         with SiteServer({"/": away}, hosts=["127.0.0.2", "127.0.0.3"]) as origin, gate:
             limits = HostLimits(concurrency=2)
-            with SessionPool(threads=8, limits=limits) as pool, Threads() as threads:
+            with SessionPool(threads=8, limits=limits, addresses=AddressRules("allow")) as pool, Threads() as threads:
                 urls = [origin.url("/", host) for host in origin.hosts] * 4 + [target.url("/")] * 4
                 results: list[Any] = []
                 threads.start(lambda: results.extend(pool.map(urls)))

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from crawlpool.cookies.incoming import lies_over
-from crawlpool.cookies.match import Domains, Key, Where, matching, walk
+from crawlpool.cookies.match import Domains, Key, Where, make_dict, matching, walk
 from crawlpool.suffixes import registrable_domain
 
 if TYPE_CHECKING:
@@ -69,11 +69,13 @@ class CookieIndex:
         # The cookie that expires next comes first. Replaced and removed cookies stay in until they come up.
         self._heap: list[tuple[float, int, Cookie]] = []
         for cookie in list(walk(domains)):
+            make_dict(cookie)
             self._note(cookie)
         self._fill_heap()
 
     def set(self, cookie: Cookie) -> None:
         """Store ``cookie`` in the place of one with the same domain, path and name, whose age it inherits."""
+        make_dict(cookie)
         self.domains.setdefault(cookie.domain, {}).setdefault(cookie.path, {})[cookie.name] = cookie
         self._note(cookie)
         if cookie.expires is not None:

@@ -14,7 +14,7 @@ from requests.cookies import MockResponse, RequestsCookieJar, create_cookie, mor
 
 from crawlpool.cookies.asking import allowed, storable
 from crawlpool.cookies.incoming import Incoming, SetCookieHeaders, read_lines
-from crawlpool.cookies.match import Where, header_of, line_of, where_of
+from crawlpool.cookies.match import Where, header_of, line_of, make_dict, where_of
 from crawlpool.suffixes import registrable_domain
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class JudgedJar(RequestsCookieJar):
 
     def set_policy(self, policy: CookiePolicy) -> None:
         """Let ``policy`` decide from now on; cookies that are stored stay."""
+        make_dict(policy)
         self._policy = policy
 
     def list_domains(self) -> list[str]:

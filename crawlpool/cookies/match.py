@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
@@ -34,6 +35,11 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^\\/?#]*@)?(\[[^\]\\/?#@]*\]
 #: The attribute under which a cookie keeps the value that came, where requests shows it in another way.
 OCTETS = "crawlpool-octets"
 
+# CPython 3.11 makes the dict of an object when somebody first asks for it, as copy and pickle do. Of two threads that
+# ask at once each may get its own, if the garbage collector runs just then and calls Python code (``gc.callbacks``, a
+# finalizer): then what the object holds is freed twice, and the process dies, then or later.
+_MAKES_DICTS_LATE = sys.version_info[:2] == (3, 11)
+
 _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]")
 _SECURE = frozenset(("https", "wss"))
 
@@ -54,6 +60,12 @@ class Where(NamedTuple):
     host: str
     path: str
     is_secure: bool
+
+
+def make_dict(thing: object) -> None:
+    """Make ready what threads are going to share: have its dict made now, by one of them."""
+    if _MAKES_DICTS_LATE:
+        getattr(thing, "__dict__", None)
 
 
 def where_of(request: Any) -> Where:

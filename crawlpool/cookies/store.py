@@ -14,7 +14,7 @@ from crawlpool.cookies import netscape
 from crawlpool.cookies.asking import sendable
 from crawlpool.cookies.index import MAX_COOKIES, CookieIndex
 from crawlpool.cookies.jar import JudgedJar, cookie_of, foresee
-from crawlpool.cookies.match import Key, Paths, Where, copy_paths
+from crawlpool.cookies.match import Key, Paths, Where, copy_paths, make_dict
 from crawlpool.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class CookieStore(JudgedJar):
         # has for it. Reentrant because users of its jars take it themselves around several calls. One field is read
         # without it, _index.count: a plain int, and what it tells may be out of date at once anyway.
         self._cookies_lock = threading.RLock()
+        make_dict(self._policy)
         self._cookies = cookies
         self._index = CookieIndex(cookies, self._max_cookies)
 

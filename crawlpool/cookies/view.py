@@ -14,7 +14,7 @@ from requests.cookies import RequestsCookieJar
 from crawlpool.cookies.asking import sendable
 from crawlpool.cookies.incoming import lies_over
 from crawlpool.cookies.jar import JudgedJar, cookie_of
-from crawlpool.cookies.match import Domains, Key, Where, matching, walk
+from crawlpool.cookies.match import Domains, Key, Where, make_dict, matching, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Judges the cookies that the caller gave with the request, as requests does: it merges them into a jar with this
 # policy. So a session whose policy blocks all cookies of servers still sends those of ``cookies=``.
 _OWN_POLICY = DefaultCookiePolicy()
+make_dict(_OWN_POLICY)
 
 
 def _copy_all(domains: Domains) -> Domains:

@@ -135,6 +135,8 @@ class Send:
         for number, piece in enumerate(self._cut((data,) if isinstance(data, bytes) else data)):
             if number and self.every_s:
                 wire.wait(self.every_s)
+                if self.is_endless and wire.is_released:
+                    return
             wire.send(piece)
             if self.bytes_per_s is not None:
                 wire.wait(len(piece) / self.bytes_per_s)

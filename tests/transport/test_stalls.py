@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from crawlpool import DeadlineExceeded, SessionPool, Target
+from crawlpool import AddressRules, DeadlineExceeded, SessionPool, Target
 from crawlpool.errors import ErrorKind, kind_of
 from crawlpool.testing import SiteServer
 from crawlpool.testing.certificates import Certificates
@@ -125,7 +125,7 @@ def test_mute_addresses_share_one_connect_timeout(monkeypatch: pytest.MonkeyPatc
         raise TimeoutError("timed out")
 
     addresses = [f"192.0.2.{number}" for number in range(1, 9)]
-    with SessionPool(retry=False, trust_env=False) as pool:
+    with SessionPool(retry=False, trust_env=False, addresses=AddressRules("allow")) as pool:
         assert pool._shared.resolver is not None
         pool._shared.resolver._lookup = lambda host, port: addresses
         with monkeypatch.context() as patch:
@@ -151,7 +151,9 @@ def test_a_mute_address_does_not_keep_the_next_from_being_tried(transport: str) 
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
         stack.enter_context(SiteServer({"/": b"second"}, hosts="127.0.0.2", port=port))
-        pool = stack.enter_context(SessionPool(retry=False, trust_env=False, transport=transport))
+        pool = stack.enter_context(
+            SessionPool(retry=False, trust_env=False, transport=transport, addresses=AddressRules("allow"))
+        )
         assert pool._shared.resolver is not None
         pool._shared.resolver._lookup = lambda host, port: ["127.0.0.1", "127.0.0.2"]
         assert pool.get(f"http://two.example:{port}/", timeout=(1.5, 30), deadline=60).content == b"second"

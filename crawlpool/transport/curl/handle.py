@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import socket
 from typing import TYPE_CHECKING, Any
 
 from requests.exceptions import InvalidHeader
@@ -76,6 +77,7 @@ class Handle:
         self._timeout_ms = 0
         self._block_start = 0  # where the header begins of which lines are coming, if somebody waits for its end
         self._redirect_bytes: int | None = None  # of the body so far, where it is a redirect's
+        self._may_resolve = False  # whether libcurl may have the addresses of a transfer before
 
     def arm(self, transfer: Transfer, now: float) -> None:
         """Set everything for ``transfer``, which will be added to the multi handle next.
@@ -114,8 +116,14 @@ class Handle:
         if timeout_ms != self._timeout_ms:
             curl.setopt(pycurl.TIMEOUT_MS, timeout_ms)
             self._timeout_ms = timeout_ms
+        # libcurl forgets a list that it has read. One that it hasn't, as the transfer was ended first, or couldn't make
+        # sense of, it would read for the next transfer: even after reset(), by which pycurl has freed it.
         if transfer.addresses is not None:
-            curl.setopt(pycurl.RESOLVE, [_resolve_entry(transfer)])
+            curl.setopt(pycurl.RESOLVE, _resolve_entries(transfer))
+            self._may_resolve = True
+        elif self._may_resolve:
+            curl.unsetopt(pycurl.RESOLVE)
+            self._may_resolve = False
         self._sent.arm(keeps=exchange.keeps_wire)
         self.gate.begin(transfer)
         self.head.clear()
@@ -376,6 +384,14 @@ def _native(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def _resolve_entry(transfer: Transfer) -> str:
+def _resolve_entries(transfer: Transfer) -> list[str]:
+    host = transfer.route.host
+    if ":" in host:
+        # libcurl shortens an IPv6 address, and leaves one as it was written that would get longer; either has no zone.
+        host = host.partition("%")[0]
+        short = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host))
+        hosts = [f"[{short}]", f"[{host}]"]
+    else:
+        hosts = [host]
     shown = ",".join(f"[{one}]" if ":" in one else one for one in transfer.addresses or ())
-    return f"+{transfer.route.host}:{transfer.route.port}:{shown}"
+    return [f"+{one}:{transfer.route.port}:{shown}" for one in hosts]

@@ -29,13 +29,15 @@ from crawlpool.errors import (
     describe,
     kind_of,
 )
+from crawlpool.testing import FaultServer, script
 from crawlpool.testing.certificates import Certificates
+from crawlpool.testing.steps import drip
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.curl import library
 from crawlpool.transport.curl.adapter import CurlAdapter
 from crawlpool.transport.curl.faults import fault_of
 from crawlpool.transport.lifeline import LegEnd
-from tests.kit import RawServer, answering, dripping, read_head
+from tests.kit import RawServer, answering, read_head
 
 pytestmark = pytest.mark.skipif(not library.is_installed(), reason="needs pycurl")
 
@@ -374,8 +376,7 @@ def test_reading_has_its_time(
 @pytest.mark.parametrize("head", [OK + b"X: ", OK + b"Content-Length: 9999\r\n\r\n", CHUNKED + b"270f\r\n"])
 def test_a_drip_ends_at_the_deadline(head: bytes, pool: SessionPool, transport: str) -> None:
     """A byte now and then keeps every read timeout away, in the header and in the body; the deadline comes."""
-    server = RawServer(dripping(lambda: server.shutdown, head, b"x"))
-    with server:
+    with FaultServer({PATH: script(head, drip(b"x"))}) as server:
         with pytest.raises(DeadlineExceeded) as caught:
             pool.get(server.url(PATH, host=LOGIN + "127.0.0.1"), timeout=10, deadline=0.4)
         assert kind_of(caught.value) is ErrorKind.DEADLINE

@@ -61,7 +61,6 @@ MEANT: dict[int, tuple[type[Exception], ErrorKind]] = {
     5: (rex.ProxyError, ErrorKind.PROXY),
     6: (rex.ConnectionError, ErrorKind.DNS),
     8: (ProtocolError, ErrorKind.PROTOCOL),
-    27: (RequestError, ErrorKind.PROTOCOL),
     28: (rex.ConnectTimeout, ErrorKind.TIMEOUT),
     **dict.fromkeys(
         (35, 51, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 83, 90, 91, 98, 101), (rex.SSLError, ErrorKind.TLS)

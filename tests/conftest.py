@@ -33,12 +33,16 @@ _FAILED = pytest.StashKey[bool]()
 hypothesis.settings.register_profile(
     "crawlpool",
     deadline=None,
-    max_examples=100,
+    max_examples=50,
     print_blob=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("crawlpool"), max_examples=1000)
 hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("crawlpool"), derandomize=True)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "crawlpool")
+if os.environ.get("CRAWLPOOL_TEST_PROFILE") == "thorough":
+    hypothesis.settings.load_profile("thorough")
+else:
+    hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "crawlpool")
 
 
 @pytest.fixture(scope="session", autouse=True)

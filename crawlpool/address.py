@@ -209,6 +209,7 @@ def is_loopback_name(host: str) -> bool:
     return low == "localhost" or low.endswith(".localhost")
 
 
+@functools.lru_cache(4096)  # the lines of an input name few hosts, often
 def input_key(host: str) -> str | None:
     """Return by what an input that names this host permits it; ``None`` where there is nothing for it to permit.
 

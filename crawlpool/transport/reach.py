@@ -19,7 +19,7 @@ from crawlpool.redact import one_line
 if TYPE_CHECKING:
     from crawlpool.address import Inputs
 
-_MOST_FINE = 50_000
+_MOST_FINE, _MOST_OTHERS = 50_000, 5_000
 _here = threading.local()
 
 
@@ -47,13 +47,13 @@ class Reach:
     Args:
         rules: the user's.
 
-    Thread-safe: ``fine`` only ever holds addresses that the rules let everybody reach, so that it doesn't matter who
-    adds one, or empties it.
+    Thread-safe: what is remembered is the same for everybody, so that it doesn't matter who adds to it, or empties it.
     """
 
     def __init__(self, rules: AddressRules | None = None) -> None:
         self.rules = rules or AddressRules()
         self.fine: set[str] = set()
+        self._others: dict[str, tuple[AddressClass, str]] = {}  # those that aren't fine: what they are
 
     def need_of(self, host: str) -> Need | None:
         """Return what a host of a URL needs by what it is called alone; ``None`` for nothing."""
@@ -98,7 +98,8 @@ class Reach:
             BlockedAddress: when it isn't permitted.
         """
         if self.is_named(need, inputs):
-            return need._replace(is_soft=False)  # a connection that was granted is for none that isn't
+            # A connection that was granted is for none that isn't.
+            return need._replace(is_soft=False) if need.is_soft else need
         if need.is_soft:
             return None
         raise self.blocked(need.host, need.address or "", need.cls, need, request)
@@ -112,21 +113,29 @@ class Reach:
         """
         if address in self.fine:
             return None
+        known = self._others.get(address) or self._judged(address)
+        if known is None:
+            return None
+        cls, plain = known
+        if grant is not None and (cls is AddressClass.LOOPBACK if grant.address is None else grant.address == plain):
+            return None
+        return cls
+
+    def _judged(self, address: str) -> tuple[AddressClass, str] | None:
+        """Return what an address is that not everybody may reach, and how it is written; remember it."""
         try:
             plain = ipaddress.ip_address(address.partition("%")[0])
         except ValueError:  # nobody says such a thing; were it said, nothing would be known of it
-            return AddressClass.RESERVED
+            return AddressClass.RESERVED, address
         if self.rules.allows(plain):
             if len(self.fine) >= _MOST_FINE:
                 self.fine.clear()
             self.fine.add(address)
             return None
-        cls = class_of(plain)
-        if grant is not None:
-            is_granted = cls is AddressClass.LOOPBACK if grant.address is None else grant.address == str(plain)
-            if is_granted:
-                return None
-        return cls
+        if len(self._others) >= _MOST_OTHERS:
+            self._others.clear()
+        known = self._others[address] = (class_of(plain), str(plain))
+        return known
 
     def fit(self, host: str, addresses: tuple[str, ...], grant: Need | None, request: Any = None) -> tuple[str, ...]:
         """Return those of the addresses of a host that may be reached.

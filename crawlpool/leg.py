@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crawlpool.address import input_key_of_url
+from crawlpool.address import input_key
 from crawlpool.models import Result
 from crawlpool.politeness import UNSENT, Blocks, Passage
 from crawlpool.prepare import PLAIN_URL
@@ -344,7 +344,7 @@ class Leg:
     def permits(self, key: str) -> bool:
         """Tell whether the host of that key, which isn't public, was named by the user (``address.Inputs``)."""
         inputs = self.run.group.inputs
-        return input_key_of_url(self.target.url) == key if inputs is None else inputs.permits(key)
+        return input_key(host_of(self.target.url)) == key if inputs is None else inputs.permits(key)
 
     def abort(self) -> None:
         """End the leg if it is being sent; from any thread."""

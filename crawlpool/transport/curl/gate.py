@@ -149,7 +149,8 @@ class Gate:
         transfer = self.transfer
         if transfer is None:
             return ABORT
-        if ip not in self._fine:
+        # What a host was granted needs no further look: it is the address that it is written as.
+        if ip not in self._fine and (transfer.grant is None or transfer.grant.address != ip):
             try:
                 self._check(ip)
             except BlockedAddress as error:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crawlpool.address import AddressRules, input_key_of_url
+from crawlpool.address import input_key_of_url
 from crawlpool.clock import SYSTEM_CLOCK, Clock, Deadline, Shutdown
 from crawlpool.config import TRANSPORTS, PoolSettings, check, proxy_url
 from crawlpool.cookies import CookieStore
@@ -19,7 +19,7 @@ from crawlpool.politeness import Exits
 from crawlpool.retry import RetryBudget, RetryPolicy
 from crawlpool.shortage import Shortage
 from crawlpool.sites import Sites
-from crawlpool.transport.reach import Reach
+from crawlpool.transport.reach import Reach, StagedReach
 from crawlpool.transport.resolver import Resolver
 from crawlpool.transport.stage import clock_of_stage, current_stage, shutdown_of_stage
 from crawlpool.transport.tls import TLSContexts
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from requests.adapters import BaseAdapter
 
+    from crawlpool.address import AddressRules
     from crawlpool.transport.base import Exchange
     from crawlpool.transport.curl.engine import Engine
     from crawlpool.transport.stage import Stage
@@ -103,8 +104,8 @@ def resolver_for(settings: PoolSettings) -> Resolver:
 
 
 def reach_for(rules: AddressRules | None) -> Reach:
-    """Return what holds the rules of addresses for a pool that is made now; on a stage every host is loopback."""
-    return Reach(rules if current_stage() is None else AddressRules("allow"))
+    """Return what holds the rules of addresses for a pool that is made now; on a stage it judges URLs alone."""
+    return Reach(rules) if current_stage() is None else StagedReach(rules)
 
 
 def proxies_of(given: Any) -> tuple[dict[str, str], Exits | None]:

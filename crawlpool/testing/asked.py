@@ -102,9 +102,9 @@ class AskedLog:
         count = sum(one.url == wanted and method in (None, one.request.method) for one in self.asked)
         if count == times or (times is None and count):
             return
-        often = "once at least" if times is None else f"{times} times"
+        often = "once at least" if times is None else _often(times)
         seen = "".join(f"\n  {one.request.method} {one.url}" for one in self.asked) or " nothing"
-        raise AssertionError(f"{url} was asked for {count} times, not {often}; asked for:{seen}")
+        raise AssertionError(f"{url} was asked for {_often(count)}, not {often}; asked for:{seen}")
 
     def assert_polite(self, delay_s: float, host: str | None = None) -> None:
         """Assert that each host was asked one request at a time, each ``delay_s`` seconds after the last had ended.
@@ -138,3 +138,7 @@ class AskedLog:
         if missing:
             lines = "".join(f"\n  {one}" for one in dict.fromkeys(missing))
             raise AssertionError(f"asked for, and not scripted:{lines}")
+
+
+def _often(times: int) -> str:
+    return {1: "once", 2: "twice"}.get(times, f"{times} times")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -259,7 +260,16 @@ def _ways() -> Iterator[Fault]:
     yield _fault("listen_none", "nobody listens", "connect", place="listener")
 
 
+class _Faults(dict[str, Fault]):
+    def __missing__(self, name: object) -> Fault:
+        near = difflib.get_close_matches(str(name), self, 3, 0.5)
+        told = f"near it: {', '.join(near)}" if near else "list(FAULTS) has the names"
+        raise KeyError(f"no fault is named {name!r}; {told}")
+
+
 #: All faults by name, in the order of a table: time, truth, protocol, size, redirects, TLS, proxies and listeners.
 FAULTS: Mapping[str, Fault] = MappingProxyType(
-    {fault.name: fault for group in (_time, _truth, _protocol, _size, _redirects, _tls, _ways) for fault in group()}
+    _Faults(
+        (fault.name, fault) for group in (_time, _truth, _protocol, _size, _redirects, _tls, _ways) for fault in group()
+    )
 )

@@ -8,7 +8,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.config import check
+from crawlpool.errors import ConfigError
 from crawlpool.testing.http1 import Answer
+from crawlpool.testing.routes import check_route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,11 +73,23 @@ class Fault:
         """Answer a request: a fault is a route by itself, where it has one.
 
         Raises:
-            ConfigError: where the fault isn't one of an answer.
+            ConfigError: where it has none.
         """
         route: Any = self.route
-        check(route is not None, "fault", self.name, f"it lies in the {self.place}: use FaultServer.of")
+        check(route is not None, "fault", self.name, f"it lies in the {self.place}: this one is for serve()")
         return route(request) if callable(route) else route
+
+    def check_as_route(self, where: str) -> None:
+        """Raise ``ConfigError`` unless a route is all that it takes to meet this fault.
+
+        Args:
+            where: what it is the route of.
+        """
+        if self.place != "answer":
+            place = {"opening": "the opening of a connection", "tls": "TLS"}.get(self.place, f"the {self.place}")
+            why = f"lies in {place}, not in an answer"
+            raise ConfigError(f"{where}: the fault {self.name!r} {why}: this one is for serve()")
+        check(self.route is not None, where, self.name, "a fault without a route can't be one")
 
     @property
     def path(self) -> str:
@@ -123,11 +137,13 @@ def in_turn(*routes: Route) -> Callable[[Request], Any]:
     """Return a route that answers the first request by the first of ``routes``, and so on; the last one stays.
 
     Raises:
-        ConfigError: without any.
+        ConfigError: without any, and for what is no route.
 
     Thread-safe.
     """
     check(bool(routes), "routes", routes, "one at least")
+    for number, route in enumerate(routes, 1):
+        check_route(f"in_turn, route {number}", route)
     return _InTurn(routes)
 
 

@@ -8,17 +8,18 @@ import socket
 import tempfile
 from typing import TYPE_CHECKING, Any
 
+from crawlpool.config import check
 from crawlpool.testing.badtls import BadCertificates
 from crawlpool.testing.catalog import FAULTS
+from crawlpool.testing.faults import Fault
 from crawlpool.testing.server import SiteServer
+from crawlpool.testing.steps import Script
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Mapping
 
-    from crawlpool.testing.faults import Fault
     from crawlpool.testing.routes import Route, Site
-    from crawlpool.testing.steps import Script
 
 
 class FaultServer(SiteServer):
@@ -31,6 +32,9 @@ class FaultServer(SiteServer):
             the connection's ordinal, from 1, which returns one, or ``None`` for nothing special.
         tls: a server's context; ``crawlpool.testing.badtls`` makes those that a client must refuse.
 
+    Raises:
+        ConfigError: for a route that can't be one; a fault that lies elsewhere than in an answer is for ``serve``.
+
     Whatever has no end ends when the client goes, at ``release()`` and at ``stop()``.
     Thread-safe, as ``SiteServer`` is.
     """
@@ -42,6 +46,8 @@ class FaultServer(SiteServer):
         opening: Script | Callable[[int], Script | None] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        is_script = opening is None or isinstance(opening, Script) or callable(opening)
+        check(is_script, "opening", opening, "a script, a function that returns one, or None")
         super().__init__(fault_site() if site is None else site, tls=tls)
         self._opening_of: Any = opening if callable(opening) else lambda number: opening
 
@@ -93,7 +99,8 @@ def serve(fault: Fault | str) -> Iterator[Served]:
 
     Raises:
         MissingExtra: for a fault of TLS when trustme isn't installed.
-        KeyError: for a name that no fault has.
+        KeyError: for a name that no fault has; it says which names are near it.
+        ConfigError: for what is neither a fault nor a name.
 
     Example:
         >>> import requests
@@ -106,6 +113,7 @@ def serve(fault: Fault | str) -> Iterator[Served]:
         typed
     """
     one = FAULTS[fault] if isinstance(fault, str) else fault
+    check(isinstance(one, Fault), "fault", one, "a Fault, or the name of one")
     if one.place == "listener":
         with _full_listener() if one.is_endless else _closed_port() as port:
             yield Served(one, f"http://127.0.0.1:{port}{one.path}", {}, None)
@@ -118,7 +126,8 @@ def serve(fault: Fault | str) -> Iterator[Served]:
             certificates = BadCertificates(pathlib.Path(folder))
             tls = certificates.context(one.certificate or "good")
             options["verify"] = str(certificates.authority)
-        site: Any = one if one.place == "proxy" else {one.path: one}
+        # By its method: as a route it would be refused, as it takes more to meet it.
+        site: Any = one.__call__ if one.place == "proxy" else {one.path: one.__call__}
         server = stack.enter_context(FaultServer(site, opening=one.opening, tls=tls))
         url = server.url(one.path)
         if one.place == "proxy":

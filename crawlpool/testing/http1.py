@@ -7,10 +7,12 @@ import email.utils
 import http
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from requests.structures import CaseInsensitiveDict
+
+from crawlpool.config import check, is_count, is_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +92,9 @@ class Answer:
         chunked: send the body in chunks, without a length. Pieces without chunks and length end with the connection.
         close: close the connection after this answer.
         raw: exactly these bytes instead of all the above, then the connection is closed: for answers that break HTTP.
+
+    Raises:
+        ConfigError: for what can't be sent: a body of text, for one, or a body in the place of the headers.
     """
 
     status: int = 200
@@ -99,6 +104,22 @@ class Answer:
     chunked: bool = False
     close: bool = False
     raw: bytes | None = None
+
+    def __post_init__(self) -> None:
+        check(is_count(self.status, 100), "status", self.status, "a number such as 404")
+        given: Any = self.headers
+        is_fields = isinstance(given, (Mapping, Sequence)) and not isinstance(given, (str, bytes))
+        check(is_fields, "headers", given, "a dict or pairs; a body is the third argument, or body=")
+        for pair in given.items() if isinstance(given, Mapping) else given:
+            is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
+            is_text = is_pair and isinstance(pair[0], str) and isinstance(pair[1], (str, int))
+            check(is_text, "headers", pair, "each field is a name and a value, both text")
+        body: Any = self.body
+        if not isinstance(body, bytes):
+            is_pieces = isinstance(body, Iterable) and not isinstance(body, (str, bytearray, memoryview, Mapping))
+            check(is_pieces, "body", body, "bytes, or pieces of bytes; text becomes bytes by .encode()")
+        check(self.raw is None or isinstance(self.raw, bytes), "raw", self.raw, "bytes, or None")
+        check(is_seconds(self.delay_s, zero=True), "delay_s", self.delay_s, "a number of seconds")
 
     @property
     def pairs(self) -> list[tuple[str, str]]:

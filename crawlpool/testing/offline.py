@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from crawlpool.clock import SkippingClock
+from crawlpool.config import check
 from crawlpool.errors import ConfigError, Unscripted
 from crawlpool.limits import is_loopback
 from crawlpool.redact import redact_url
 from crawlpool.testing.asked import Asked, AskedLog
 from crawlpool.testing.http1 import Answer
-from crawlpool.testing.routes import answerer
+from crawlpool.testing.routes import answering, check_route, check_site
 from crawlpool.testing.server import SiteServer
 from crawlpool.testing.steps import Script
-from crawlpool.transport.stage import LOOPBACK, Lead, set_stage
+from crawlpool.transport.stage import LOOPBACK, PORTS, Lead, set_stage
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from crawlpool.testing.routes import Route, Site
     from crawlpool.transport.stage import Stage
 
-_PORTS = {"http": 80, "https": 443}
 _ROBOTS = "/robots.txt"
 #: The key of the site that answers for every host without one of its own.
 EVERYWHERE = "*"
+_MOST_TOLD = 4
 _Origin: TypeAlias = "tuple[str, str, int]"
 
 
@@ -44,7 +45,8 @@ class Offline(AskedLog):
     is resolved, nothing else is connected to. What was https is spoken without TLS. A request without a scripted answer
     fails at once with ``Unscripted`` (kind ``blocked_address``), and isn't retried. A robots.txt that isn't scripted is
     a 404. Back-off, crawl delays and Retry-After take no time: they move ``clock``. A deadline doesn't count them, but
-    a wait longer than what is left of it isn't begun, as ever.
+    a wait longer than what is left of it isn't begun, as ever. The rules of addresses hold for what a URL says, for a
+    literal address and ``localhost``, before an answer is looked for; what a name resolves to isn't judged here.
 
     Args:
         sites: by origin (``https://shop.example``) a site as ``SiteServer`` takes one, or by URL
@@ -52,7 +54,7 @@ class Offline(AskedLog):
         loopback: whether servers on loopback that aren't scripted may be asked: a ``FaultServer``, for one.
 
     Raises:
-        ConfigError: for a key that is no http or https URL.
+        ConfigError: for a key that is no http or https URL, and for a site or route that can't be one.
 
     Example:
         >>> from crawlpool import SessionPool
@@ -75,7 +77,9 @@ class Offline(AskedLog):
         self._servers: dict[tuple[str, int], SiteServer] = {}
         self._is_over = False
         self._before: list[Stage | None] = []
-        for key, site in (sites or {}).items():
+        given = {} if sites is None else sites
+        check(isinstance(given, Mapping), "sites", given, "a dict of origins and URLs, with what they answer")
+        for key, site in given.items():
             self.add(key, site)
 
     def add(self, url: str, site: Site | Route) -> None:
@@ -87,23 +91,29 @@ class Offline(AskedLog):
                 those, a folder, or a function.
 
         Raises:
-            ConfigError: for a key that is no http or https URL, or a site that has another form.
+            ConfigError: for a key that is no http or https URL, a site that has another form, and a route that is
+                none; the message names it.
         """
         if url == EVERYWHERE:
+            _check_whole(EVERYWHERE, site)
             with self._script_lock:
                 self._sites[EVERYWHERE] = site
             return
         parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname or parts.username or parts.fragment:
+        if parts.scheme not in PORTS or not parts.hostname or parts.username or parts.fragment:
             raise ConfigError(f"{redact_url(url)!r}: an http or https URL is needed, such as https://shop.example/")
         origin = _origin(parts)
         if not parts.path and not parts.query:
             if isinstance(site, (bytes, Answer, Script)):
                 raise ConfigError(f"{url!r} is an origin, whose site is a dict, a folder or a function; write {url}/")
-            answerer(site)  # a folder that isn't there is told now
+            _check_whole(url, site)
             with self._script_lock:
                 self._sites[origin] = site
             return
+        if isinstance(site, Mapping):
+            told = f"a dict is the site of an origin; write {_base(origin)!r}, and whole paths in the dict"
+            raise ConfigError(f"{redact_url(url)!r}: {told}")
+        check_route(redact_url(url), site)
         with self._script_lock:
             routes = self._sites.setdefault(origin, {})
             if not isinstance(routes, dict):
@@ -148,8 +158,10 @@ class Offline(AskedLog):
         if is_over or not (parts.path == _ROBOTS or _answers(site, parts)):
             shown = redact_url(url)
             self.note_unscripted(request.method or "", shown)
-            why = "offline mode is over" if is_over else "offline mode has no answer for it"
-            raise Unscripted(f"{request.method} {shown}: {why}; nothing was sent", request=request)
+            why = "offline mode is over; nothing was sent"
+            if not is_over:
+                why = f"offline mode has no answer for it, and nothing was sent; {self._told_of(origin)}"
+            raise Unscripted(f"{request.method} {shown}: {why}", request=request)
         server = self._server(origin[0], origin[2])
         host = _name_of(origin[1])
         headers: Any = request.headers or {}
@@ -163,6 +175,21 @@ class Offline(AskedLog):
     def lookup(host: str, port: int) -> list[str]:
         """Return the one address that there is: no name is resolved."""
         return [LOOPBACK]
+
+    def _told_of(self, origin: _Origin) -> str:
+        """Return what there is for a host, or else for others, a few of it: what was misspelt is seen beside it."""
+        with self._script_lock:
+            sites = dict(self._sites)
+        everywhere: Any = sites.pop(EVERYWHERE, None)
+        own = [(_base(one), site) for one, site in sites.items() if one[1] == origin[1]]
+        if own or everywhere is not None:
+            about = "for that host" if own else "for every host"
+            urls = [url for base, site in own or [("", everywhere)] for url in _urls_of(base, site)]
+        else:
+            about = "nothing for that host; for others" if sites else "nothing"
+            urls = [_base(one) for one in sites]
+        more = f" and {len(urls) - _MOST_TOLD} more" if len(urls) > _MOST_TOLD else ""
+        return f"scripted is {about}: {', '.join(map(redact_url, urls[:_MOST_TOLD]))}{more}".removesuffix(": ")
 
     def _site_of(self, origin: _Origin) -> Any:
         """Return the site of an origin; the lock is held."""
@@ -195,7 +222,7 @@ class Offline(AskedLog):
         answer: Answer | Script = Answer(404)
         try:
             if site is not None and (meant.path != _ROBOTS or _answers(site, urlsplit(meant.target))):
-                answer = answerer(site)(meant)
+                answer = answering(site)(meant)
         finally:
             delay_s = answer.delay_s if isinstance(answer, Answer) else 0.0
             self.note(Asked(meant, start_s, self.clock.monotonic() + delay_s))
@@ -226,13 +253,27 @@ class Offline(AskedLog):
 
 
 def _origin(parts: Any) -> _Origin:
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or PORTS.get(parts.scheme, 0)
+
+
+def _base(origin: Any) -> str:
+    return f"{origin[0]}://{_netloc(origin)}"
+
+
+def _urls_of(base: str, site: Any) -> list[str]:
+    return [f"{base}{path}" for path in list(site)] if isinstance(site, Mapping) else [base or EVERYWHERE]
 
 
 def _netloc(origin: _Origin) -> str:
     scheme, host, port = origin
     shown = f"[{host}]" if ":" in host else host
-    return shown if _PORTS[scheme] == port else f"{shown}:{port}"
+    return shown if PORTS[scheme] == port else f"{shown}:{port}"
+
+
+def _check_whole(origin: str, site: Any) -> None:
+    """Raise for what is no site; a folder that isn't there is told now, too."""
+    check_site(site, "" if origin == EVERYWHERE else origin)
+    answering(site)
 
 
 def _answers(site: Any, parts: Any) -> bool:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from crawlpool.testing.offline import Offline
 
 MARK = "crawl_offline"
+#: What its mark takes by name.
+_OPTIONS = ("sites", "loopback", "check")
+_FORGIVE = "(where that was meant, also within pytest.raises: call crawl_offline.forgive(), or mark it check=False)"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,14 +44,17 @@ def crawl_offline(request: pytest.FixtureRequest) -> Iterator[Offline]:
     """
     from crawlpool.testing.offline import Offline
 
-    given = _given(request.node)
+    _, given = _marked(request.node)
     with Offline(given.get("sites"), loopback=given.get("loopback", False)) as web:
         yield web
     if given.get("check", True):
+        missing = ""
         try:
             web.assert_all_scripted()
         except AssertionError as error:
-            pytest.fail(str(error), pytrace=False)
+            missing = str(error)
+        if missing:  # told here, where no other exception is under way that pytest would show with the same text
+            pytest.fail(f"{missing}\n{_FORGIVE}", pytrace=False)
         for raised in web.errors:
             raise raised
 
@@ -70,12 +76,29 @@ def _crawl_offline(request: pytest.FixtureRequest) -> None:
 
 
 def _is_on(request: pytest.FixtureRequest) -> bool:
-    mark = request.node.get_closest_marker(MARK)
-    if mark is None:
-        return bool(request.config.getini(MARK))
-    return bool(mark.args[0]) if mark.args else True
+    is_on, _ = _marked(request.node)
+    return bool(request.config.getini(MARK)) if is_on is None else is_on
 
 
-def _given(node: Any) -> dict[str, Any]:
+def _marked(node: Any) -> tuple[bool | None, dict[str, Any]]:
+    """Return whether the mark of a test says that it is offline, and its other arguments; ``None`` without a mark.
+
+    A mistake in the mark fails the test: what nobody reads would be a test that checks less than it says.
+    """
     mark = node.get_closest_marker(MARK)
-    return {} if mark is None else dict(mark.kwargs)
+    if mark is None:
+        return None, {}
+    given = dict(mark.kwargs)
+    wrong = [name for name in given if name not in (*_OPTIONS, "is_on")]
+    if wrong:
+        pytest.fail(f"{MARK}: unknown argument {wrong[0]!r}; known are {', '.join(_OPTIONS)}", pytrace=False)
+    if len(mark.args) + ("is_on" in given) > 1:
+        pytest.fail(f"{MARK}: one argument without a name at most: True or False", pytrace=False)
+    is_on: Any = mark.args[0] if mark.args else given.pop("is_on", True)
+    if not isinstance(is_on, bool):
+        told = f"{MARK}({is_on!r}): True or False is needed there; sites are given by name: sites={{…}}"
+        pytest.fail(told, pytrace=False)
+    for name in ("loopback", "check"):
+        if not isinstance(given.get(name, True), bool):
+            pytest.fail(f"{MARK}: {name}={given[name]!r}: True or False is needed", pytrace=False)
+    return is_on, given

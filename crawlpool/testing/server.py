@@ -58,7 +58,8 @@ class SiteServer:
         remember: whether to keep each request in ``requests``; turn it off for millions of them.
 
     Raises:
-        ConfigError: for an address that isn't loopback: a test server must not be reached from elsewhere.
+        ConfigError: for an address that isn't loopback: a test server must not be reached from elsewhere. And for a
+            route that can't be one; the message names it.
 
     Example:
         >>> import requests

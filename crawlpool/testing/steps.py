@@ -9,7 +9,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from crawlpool.config import check, is_count, is_seconds
@@ -126,6 +126,11 @@ class Send:
     def __post_init__(self) -> None:
         check(self.piece_bytes is None or is_count(self.piece_bytes), "piece_bytes", self.piece_bytes, "1 or more")
         check(is_seconds(self.every_s, zero=True), "every_s", self.every_s, "a number of seconds")
+        data: Any = self.data
+        is_data = callable(data) or isinstance(data, bytes)
+        if not is_data and isinstance(data, Iterable):
+            is_data = not isinstance(data, (str, bytearray, memoryview, Mapping))
+        check(is_data, "data", data, "bytes, pieces of bytes, or a function that returns them")
         pace = self.bytes_per_s
         check(pace is None or is_seconds(pace), "bytes_per_s", pace, "a number above 0, or None")
 
@@ -153,7 +158,12 @@ class Send:
 
 
 def drip(data: bytes = b"x", every_s: float = 0.05) -> Send:
-    """Return a step that sends ``data`` again and again, with ``every_s`` seconds between; 0 for a flood."""
+    """Return a step that sends ``data`` again and again, with ``every_s`` seconds between; 0 for a flood.
+
+    Raises:
+        ConfigError: for what is no bytes, or no number of seconds.
+    """
+    check(isinstance(data, bytes), "data", data, "bytes")
     return Send(lambda: itertools.repeat(data), every_s=every_s, is_endless=True)
 
 
@@ -162,6 +172,9 @@ class Wait:
     """Wait so many seconds; ``release`` ends it."""
 
     seconds: float
+
+    def __post_init__(self) -> None:
+        check(is_seconds(self.seconds, zero=True), "seconds", self.seconds, "0 or more; Hold() waits for ever")
 
     def play(self, wire: Wire) -> None:
         """Wait."""
@@ -178,6 +191,10 @@ class Hold:
 
     until: threading.Event | None = None
 
+    def __post_init__(self) -> None:
+        is_event = self.until is None or callable(getattr(self.until, "is_set", None))
+        check(is_event, "until", self.until, "a threading.Event, or None; Wait(seconds) waits for time")
+
     def play(self, wire: Wire) -> None:
         """Hold."""
         wire.wait(None, self.until)
@@ -191,6 +208,9 @@ class Read:
     """
 
     count: int = 1
+
+    def __post_init__(self) -> None:
+        check(is_count(self.count), "count", self.count, "a number of bytes, 1 or more")
 
     def play(self, wire: Wire) -> None:
         """Read."""
@@ -239,11 +259,21 @@ class Script:
         steps: in their order.
         goes_on: whether the connection is good for another request afterwards; else it is closed.
 
+    Raises:
+        ConfigError: for what is no step.
+
     Immutable; may be played by many connections at once.
     """
 
     steps: tuple[Step, ...]
     goes_on: bool = False
+
+    def __post_init__(self) -> None:
+        given: Any = self.steps
+        check(isinstance(given, (tuple, list)), "steps", given, "a tuple of steps")
+        for number, step in enumerate(given):
+            is_step = callable(getattr(step, "play", None)) and not isinstance(step, type)
+            check(is_step, f"steps[{number}]", step, "a step such as Send(b'text'); in script() bytes will do")
 
     def play(self, wire: Wire) -> bool:
         """Go through the steps; return whether the connection goes on.
@@ -264,6 +294,9 @@ def script(*steps: Step | bytes, goes_on: bool = False) -> Script:
     Args:
         steps: in their order.
         goes_on: whether the connection is good for another request afterwards.
+
+    Raises:
+        ConfigError: for what is neither a step nor bytes.
     """
     return Script(tuple(Send(step) if isinstance(step, bytes) else step for step in steps), goes_on)
 

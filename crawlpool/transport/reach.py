@@ -186,6 +186,17 @@ class Reach:
         return error
 
 
+class StagedReach(Reach):
+    """What the rules say on a stage, where every name leads to loopback: what a URL says is judged, and that alone.
+
+    Thread-safe, as ``Reach`` is.
+    """
+
+    def refused(self, address: str, grant: Need | None) -> AddressClass | None:
+        """Return ``None``: whatever is connected to there is the stage's own."""
+        return None
+
+
 def permits_here() -> Inputs | None:
     """Return what knows which hosts were named for what the calling thread sends now; ``None`` outside of a request."""
     inputs: Inputs | None = getattr(_here, "inputs", None)

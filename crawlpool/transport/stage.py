@@ -7,21 +7,29 @@ anything is sent. What was https is spoken without TLS. Waits take no time: they
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import LocationValueError
+from urllib3.util import parse_url
 
 from crawlpool.clock import SYSTEM_CLOCK, Clock, Shutdown, SkippingClock
 from crawlpool.transport._urllib3 import Urllib3Adapter, _Origin
 from crawlpool.transport.connections import TrackedHTTPConnection
+from crawlpool.transport.reach import permits_here
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import requests
 
+    from crawlpool.address import Inputs
+    from crawlpool.transport.reach import Reach
+
 LOOPBACK = "127.0.0.1"
+PORTS = {"http": 80, "https": 443}
 
 
 class Lead(NamedTuple):
@@ -98,6 +106,32 @@ class SkippingShutdown(Shutdown):
         return self.is_set
 
 
+def judge(
+    request: requests.PreparedRequest,
+    reach: Reach,
+    resolve: Mapping[tuple[str, int], str],
+    inputs: Inputs | None,
+) -> None:
+    """Hold the rules of addresses for what the URL of a request says: what a name leads to isn't known on a stage.
+
+    Args:
+        request: which isn't sent yet, nor looked for among the answers.
+        reach: the pool's rules.
+        resolve: addresses that the user gave, by (host, port).
+        inputs: who knows what was named; ``None`` where the URL is the call's own.
+
+    Raises:
+        BlockedAddress: when its host is a literal address or a loopback name that nothing permits.
+    """
+    with contextlib.suppress(LocationValueError):  # what is no URL is said by those who send it
+        parts = parse_url(request.url or "")
+        host = (parts.host or "").strip("[]")
+        port = PORTS.get(parts.scheme or "", 0) if parts.port is None else parts.port
+        need, _ = reach.way_to(host, resolve.get((host.lower(), port)))
+        if need is not None:
+            reach.admit(need, inputs, request)
+
+
 class _StagedConnection(TrackedHTTPConnection):
     """A connection to the stage's server, whatever host it is for."""
 
@@ -153,9 +187,11 @@ class StagedAdapter(Urllib3Adapter):
         """Send a request to where the stage leads it; no proxy is asked.
 
         Raises:
+            BlockedAddress: when the rules of addresses refuse its host.
             Unscripted: when there is no answer for it.
         """
         if HTTPAdapter.send is _REQUESTS_SEND:  # else somebody's mock answers
+            judge(request, self.reach, self.resolve, permits_here())
             self._lead = self._stage.lead(request)
             proxies = None
         return super().send(request, stream, timeout, verify, cert, proxies)

@@ -67,6 +67,77 @@ def test_broken(crawl_offline):
     result.stdout.fnmatch_lines(["*ZeroDivisionError*"])
 
 
+def test_what_was_not_scripted_is_told_once(pytester: pytest.Pytester) -> None:
+    """With how to take it back, and without a second exception that says the same."""
+    tests = """
+def test_missing(crawl_offline):
+    titles(["https://a.example/missing"])
+"""
+    result = run(pytester, tests)
+    result.assert_outcomes(passed=1, errors=1)
+    said = result.stdout.str()
+    assert said.count("GET https://a.example/missing") == said.count("crawl_offline.forgive()") == 1
+    assert "During handling" not in said
+
+
+def test_what_a_test_expects_is_forgiven_by_the_fixture(pytester: pytest.Pytester) -> None:
+    """An Unscripted that the test itself has caught is refused all the same, also in a suite that is offline."""
+    tests = """
+import crawlpool
+
+def fetch():
+    with crawlpool.SessionPool() as pool, pytest.raises(crawlpool.Unscripted):
+        pool.get("https://a.example/")
+
+def test_expected(crawl_offline):
+    fetch()
+    crawl_offline.forgive()
+
+def test_not_forgiven():
+    fetch()
+"""
+    result = run(pytester, tests, ini="crawl_offline = true\n")
+    result.assert_outcomes(passed=2, errors=1)
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        ("(site={})", "unknown argument 'site'; known are sites, loopback, check"),
+        ("(sites={}, chek=False)", "unknown argument 'chek'; known are sites, loopback, check"),
+        ("(False, chek=False)", "unknown argument 'chek'"),
+        ("('https://shop.example')", "crawl_offline('https://shop.example'): True or False is needed"),
+        ("({})", "sites are given by name"),
+        ("(True, False)", "one argument without a name at most"),
+        ("(True, is_on=False)", "one argument without a name at most"),
+        ("(check=0)", "check=0: True or False is needed"),
+        ("(loopback='no')", "loopback='no': True or False is needed"),
+        ("(sites='https://shop.example')", "sites='https://shop.example': a dict"),
+    ],
+)
+def test_a_mistake_in_the_mark_fails_the_test(pytester: pytest.Pytester, mark: str, said: str) -> None:
+    """What nobody reads would be a test that checks less than it says."""
+    result = run(pytester, f"@pytest.mark.crawl_offline{mark}\ndef test_it():\n    pass\n")
+    result.assert_outcomes(errors=1)
+    assert said in result.stdout.str()
+
+
+def test_a_mark_may_say_it_by_name(pytester: pytest.Pytester) -> None:
+    """``is_on=False`` takes a test out, as its signature has it."""
+    tests = """
+from crawlpool.transport.stage import current_stage
+
+@pytest.mark.crawl_offline(is_on=False)
+def test_out():
+    assert current_stage() is None
+
+@pytest.mark.crawl_offline(is_on=True)
+def test_in():
+    assert current_stage() is not None
+"""
+    run(pytester, tests, ini="crawl_offline = true\n").assert_outcomes(passed=2)
+
+
 def test_a_line_of_configuration_takes_a_suite_offline(pytester: pytest.Pytester) -> None:
     """Every test, over workers of pytest-xdist as well; a mark takes one out."""
     tests = """

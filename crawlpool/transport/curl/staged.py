@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.config import split_timeout
 from crawlpool.transport.curl.adapter import CurlAdapter
 from crawlpool.transport.curl.route import Route, Way
+from crawlpool.transport.stage import judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from crawlpool.transport.base import Exchange
     from crawlpool.transport.curl.engine import Engine
     from crawlpool.transport.curl.route import Routes
+    from crawlpool.transport.curl.transfer import Inbox, Transfer
     from crawlpool.transport.stage import Lead, Stage
 
 _MOST_ROUTES = 2_000
@@ -62,3 +65,14 @@ class StagedCurlAdapter(CurlAdapter):
     def __init__(self, stage: Stage, engine: Engine) -> None:
         super().__init__(engine)
         self._routes: Any = _StagedRoutes(stage, self._routes)
+
+    def transfer_for(self, exchange: Exchange, inbox: Inbox | None = None) -> Transfer:
+        """Return the transfer of an exchange, as ``CurlAdapter`` does, to where the stage leads it.
+
+        Raises:
+            BlockedAddress: when the rules of addresses refuse its host.
+            Unscripted: when the stage has no answer.
+        """
+        settings = self.engine.settings
+        judge(exchange.request, settings.reach, settings.resolve, exchange.inputs)
+        return super().transfer_for(exchange, inbox)

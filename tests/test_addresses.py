@@ -347,6 +347,15 @@ def test_a_robots_txt_that_leads_inward_is_none(bird: SiteServer, caplog: pytest
     assert results[0].is_ok and bird.connections == 0
 
 
+def test_a_hidden_address_is_told_how_to_be_written(bird: SiteServer) -> None:
+    """However a call's URL hides it, also where preparing the URL has taken that apart."""
+    with pool_of() as pool:
+        for host in ("%31%32%37.0.0.2", "2130706434"):
+            with pytest.raises(BlockedAddress, match=r"it as 127\.0\.0\.2 in an input line or in the URL of the call"):
+                pool.get(f"http://{host}:{bird.port}/")
+    assert bird.connections == 0
+
+
 def test_downloads_and_streams_are_judged(front: SiteServer, bird: SiteServer, tmp_path: Any) -> None:
     """They are calls like any other, and so are sessions that stand alone."""
     from crawlpool import Session

@@ -244,6 +244,6 @@ def test_a_session_keeps_its_settings(both: Callable[[Call], Any]) -> None:
 )
 def test_a_login_with_a_delimiter_is_no_host(url: str) -> None:
     """What stands before the delimiter isn't looked up: it is an invalid URL, and the login doesn't show."""
-    with Session() as session, pytest.raises(requests.exceptions.InvalidURL, match="%-escapes for / [?] #") as caught:
+    with Session() as session, pytest.raises(requests.exceptions.InvalidURL, match=r"%-escapes for / \? #") as caught:
         session.get(url)
     assert "hunter2" not in str(caught.value)

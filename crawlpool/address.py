@@ -322,4 +322,14 @@ def network_of(given: object) -> Network:
             raise ValueError("no text")
         return ipaddress.ip_network(given.strip() if isinstance(given, str) else given)
     except ValueError:
-        raise ConfigError(f"allow_nets: {str(given)[:60]!r} is no network such as 10.0.0.0/8 or fd00::/8") from None
+        meant = _network_around(given)
+        more = " such as 10.0.0.0/8 or fd00::/8" if meant is None else f": did you mean {meant}?"
+        raise ConfigError(f"allow_nets: {str(given)[:60]!r} is no network{more}") from None
+
+
+def _network_around(given: object) -> Network | None:
+    """Return the network that an address with a length of prefix lies in; ``None`` where it isn't that."""
+    try:
+        return ipaddress.ip_network(given.strip(), strict=False) if isinstance(given, str) else None
+    except ValueError:
+        return None

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from requests.exceptions import ConnectTimeout
 
-from crawlpool.errors import ErrorKind, HostUnreachable
-from crawlpool.events import logger
+from crawlpool.errors import BlockedAddress, ErrorKind, HostUnreachable
+from crawlpool.events import RobotsRedirectBlocked, emit, logger
 from crawlpool.leg import Leg, RunOptions
 from crawlpool.models import Outcome, Result, Target
 from crawlpool.retry import RetryPolicy
@@ -121,6 +121,9 @@ class Clearance:
         for leg, result in ended:
             origin = result.target.url.removesuffix("/robots.txt")
             fetched = fetched_of(result, self.token)
+            error = result.error
+            if isinstance(error, BlockedAddress) and result.redirects:  # else each of its URLs says the same
+                emit(_log, "warning", RobotsRedirectBlocked(origin, error.host, error.address))
             if self._kept is not None:
                 try:
                     self._kept(origin, fetched, result.response, leg.trail)

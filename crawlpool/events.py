@@ -129,6 +129,18 @@ class RetriesLeftToAdapter:
 
 
 @dataclasses.dataclass(frozen=True)
+class RobotsRedirectBlocked:
+    """A robots.txt redirects to an address that must not be reached: it counts as none, and the origin is asked.
+
+    ``host`` is where it leads, ``address`` what that is (``None`` for a loopback name).
+    """
+
+    origin: str
+    host: str
+    address: str | None
+
+
+@dataclasses.dataclass(frozen=True)
 class TargetSettled:
     """A target has its outcome; ``error`` is the kind of error that ended it, ``status`` that of its last answer."""
 

@@ -11,6 +11,7 @@ from crawlpool.address import input_key
 from crawlpool.models import Result
 from crawlpool.politeness import UNSENT, Blocks, Passage
 from crawlpool.prepare import PLAIN_URL
+from crawlpool.redact import is_torn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ def host_of(url: str) -> str:
 def origin_text(url: str) -> str:
     """Return ``scheme://host[:port]`` of an http or https URL, lower case, no userinfo, no standard port; or ``""``."""
     found = _ORIGIN.match(url)
-    if found is None:
+    if found is None or is_torn(url):  # no URL either: sending it says so
         return ""
     scheme, host, port = found[1].lower(), found[2].lower().rstrip("."), found[3]
     return f"{scheme}://{host}" + (f":{port}" if port and port != _PORTS[scheme] else "")

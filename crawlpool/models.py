@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import ConfigError, CrawlPoolError, ErrorKind, TargetSkipped, kind_of
 from crawlpool.record import record_of, spans_of
-from crawlpool.redact import redact_text, redact_url
+from crawlpool.redact import redact_input, redact_text, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ class Target:
             if field.name == "headers":
                 value = sorted(str(name) for name in value)
             elif isinstance(value, str):
-                value = redact_text(value)
+                value = redact_input(value, self.url if field.name == "input" else "")
             shown.append(f"{field.name}={'…' if field.name in ('data', 'params') else repr(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 

@@ -21,7 +21,7 @@ from crawlpool.lane import BlockingLane, EngineLane
 from crawlpool.layers import UNSET
 from crawlpool.politeness import ExitProxies
 from crawlpool.prepare import PLAIN_URL, PlainRequest, Plan, checked, merged
-from crawlpool.redact import conceal, split_login
+from crawlpool.redact import TORN, conceal, hide, is_torn, one_line, split_login
 from crawlpool.redirects import RedirectingSession, names_proxy, redirect_errors
 from crawlpool.retry import RetryPolicy
 from crawlpool.shared import Call
@@ -91,10 +91,18 @@ class Session(RedirectingSession):
 
     @staticmethod
     def _split(url: Any) -> tuple[Any, tuple[str, str] | None]:
-        """Return a URL without its login, and the login; what isn't text becomes it as requests has it."""
+        """Return a URL without its login, and the login; what isn't text becomes it as requests has it.
+
+        Raises:
+            requests.exceptions.InvalidURL: for a login with a delimiter in it, part of which would be the host.
+        """
         if isinstance(url, bytes):
             url = url.decode("utf8")
-        return split_login(url if isinstance(url, str) else str(url)) if "@" in str(url) else (url, None)
+        if "@" not in str(url):
+            return url, None
+        if is_torn(str(url)):
+            raise requests.exceptions.InvalidURL(f"{TORN}: {one_line(hide(str(url)), 100)!r}")
+        return split_login(str(url))
 
     def _jar_for(self, cookies: Any) -> Any:
         jar = self.cookies

@@ -12,7 +12,7 @@ from urllib3.util import parse_url
 from crawlpool.errors import ConfigError
 from crawlpool.limits import HostLimits, check_limits
 from crawlpool.prepare import check_header
-from crawlpool.redact import redact_text
+from crawlpool.redact import hide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,9 @@ def origin_of(url: str) -> str:
     except LocationParseError:
         parts = parse_url("")
     if parts.scheme not in _DEFAULT_PORTS or not parts.host:
-        raise ConfigError(f"origin {url!r}: an origin is http://host or https://host, with a port where it needs one")
+        raise ConfigError(
+            f"origin {hide(url)!r}: an origin is http://host or https://host, with a port where it needs one"
+        )
     return f"{parts.scheme}://{parts.host.lower()}:{parts.port or _DEFAULT_PORTS[parts.scheme]}"
 
 
@@ -46,7 +48,7 @@ def declared_origin(text: str) -> str:
     origin = origin_of(text)
     parts = parse_url(text)
     if parts.path not in (None, "", "/") or parts.query is not None or parts.auth is not None:
-        raise ConfigError(f"origin {redact_text(text)!r}: an origin has no user, no path and no query: {origin}")
+        raise ConfigError(f"origin {hide(text)!r}: an origin has no user, no path and no query: {origin}")
     return origin
 
 

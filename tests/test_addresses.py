@@ -332,13 +332,28 @@ def test_robots_and_limits_of_a_blocked_host(bird: SiteServer, monkeypatch: pyte
     assert bird.connections == 0
 
 
-def test_a_robots_txt_that_leads_inward_is_none(bird: SiteServer) -> None:
-    """A redirect of a robots.txt is a leg like any other; one that must not be followed is no file (RFC 9309)."""
+def test_a_robots_txt_that_leads_inward_is_none(bird: SiteServer, caplog: pytest.LogCaptureFixture) -> None:
+    """A redirect of a robots.txt is a leg like any other; one that must not be followed is no file (RFC 9309).
+
+    The log says so once, with the origin and the address.
+    """
     site = {"/robots.txt": Answer(302, {"Location": bird.url("/")}), "/a": b"page"}
     with SiteServer(site, hosts=FRONT) as server, pool_of() as pool:
         results = results_of(pool, [server.url("/a")], limits=HostLimits(concurrency=1), robots=True)
         assert [request.path for request in server.requests] == ["/robots.txt", "/a"]
+        (told,) = [record for record in caplog.records if record.getMessage() == "robots redirect blocked"]
+        assert f"{told.origin}/" == server.url("/")  # type: ignore[attr-defined]
+        assert told.address == "127.0.0.2"  # type: ignore[attr-defined]
     assert results[0].is_ok and bird.connections == 0
+
+
+def test_a_hidden_address_is_told_how_to_be_written(bird: SiteServer) -> None:
+    """However a call's URL hides it, also where preparing the URL has taken that apart."""
+    with pool_of() as pool:
+        for host in ("%31%32%37.0.0.2", "2130706434"):
+            with pytest.raises(BlockedAddress, match=r"it as 127\.0\.0\.2 in an input line or in the URL of the call"):
+                pool.get(f"http://{host}:{bird.port}/")
+    assert bird.connections == 0
 
 
 def test_downloads_and_streams_are_judged(front: SiteServer, bird: SiteServer, tmp_path: Any) -> None:

@@ -110,6 +110,13 @@ def test_what_is_no_http_is_protocol() -> None:
     """An answer that isn't HTTP breaks the protocol; a connection that is just closed is a connection's fault."""
     with RawServer(answering(b"SSH-2.0-server\r\n", close=True)) as server:
         assert kind_of(failure(server.url())) is ErrorKind.PROTOCOL
+        assert isinstance(failure(server.url()), errors.ProtocolError)
+        assert isinstance(failure("http://h.example/", proxies={"http": server.url()}), errors.ProtocolError)
+    for answer in (b"SSH-2.0-\x1b[2J\0\xff\r\n", b"HTTP/2.0 200 OK\r\n\r\n", b"<html>", b"x" * 100_000):
+        with RawServer(answering(answer, close=True)) as server:
+            error = failure(server.url())
+        assert isinstance(error, errors.ProtocolError), answer
+        assert str(error).isprintable() and len(str(error)) < 200
     with RawServer(answering(b"", close=True)) as server:
         assert kind_of(failure(server.url())) is ErrorKind.CONNECT
 

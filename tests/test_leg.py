@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlpool.leg import Group, Leg, RunOptions, host_of
+from crawlpool.leg import Group, Leg, RunOptions, host_of, origin_text
 from crawlpool.limits import HostLimits
 from crawlpool.models import Target
 from crawlpool.sites import Site, Sites, origin_of
@@ -108,3 +108,9 @@ def test_abort_ends_no_other_leg() -> None:
     lifeline.begin(1e9, "the next one")
     leg.abort()
     assert lifeline.end() is None
+
+
+def test_a_torn_login_has_no_origin() -> None:
+    """Nobody is asked for the robots.txt of a host that is the user of a login; sending the URL says what is wrong."""
+    assert origin_text("http://user:/pw@host/") == origin_text("http://user:?pw@host:1/") == ""
+    assert origin_text("http://host:80/@user") == "http://host"

@@ -237,3 +237,13 @@ def test_a_session_keeps_its_settings(both: Callable[[Call], Any]) -> None:
         return seen(session.get(server.url("/a"), params={"q": "2"})), seen(session.post(server.url("/a")))
 
     assert "/a?p=1&q=2" in both(make)[0][1]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:?hunter2@h:1/x", "http://u:/hunter2@h/", "//u:p#hunter2@h/", "http://u:a/hunter2@h"]
+)
+def test_a_login_with_a_delimiter_is_no_host(url: str) -> None:
+    """What stands before the delimiter isn't looked up: it is an invalid URL, and the login doesn't show."""
+    with Session() as session, pytest.raises(requests.exceptions.InvalidURL, match=r"%-escapes for / \? #") as caught:
+        session.get(url)
+    assert "hunter2" not in str(caught.value)

@@ -48,7 +48,7 @@ _FILE_TROUBLE = (
     *(ControlError, JobError, NotInJob),
 )
 _LONGEST = 1000
-_LOGIN = re.compile(r"[^\s/:]+:[^\s/]*@")
+_LOGIN = re.compile(r"[^\s/:]+:(?:[^\s/]*|(?! )[^/:]*)@")
 
 
 def _run(**given: Any) -> Exit:

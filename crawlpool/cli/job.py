@@ -15,7 +15,7 @@ from crawlpool.cli.control_place import listening_at
 from crawlpool.cli.settings import ALL
 from crawlpool.errors import ConfigError, JobError
 from crawlpool.record import EVERY_HEADER
-from crawlpool.redact import one_line, redact_text
+from crawlpool.redact import has_login, one_line
 from crawlpool.source import is_url
 from crawlpool.source.reader import STDIN
 
@@ -60,7 +60,7 @@ def check_job(path: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> N
     """
     if path == "":
         raise ConfigError("--job: a folder is needed")
-    if any(is_url(given) and redact_text(given) != given for given in inputs):
+    if any(is_url(given) and has_login(given) for given in inputs):
         raise ConfigError(
             "a URL with a login isn't taken into a job, which would keep it on the disk: --auth gives one"
         )

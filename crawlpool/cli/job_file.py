@@ -20,7 +20,7 @@ from crawlpool.cli.help import GIVEN, GroupedOption
 from crawlpool.cli.secrets import is_elsewhere
 from crawlpool.config import proxy_url
 from crawlpool.errors import JobError, SinkError
-from crawlpool.redact import one_line, redact_text, redact_url
+from crawlpool.redact import one_line, redact_input, redact_url
 from crawlpool.source import is_url
 from crawlpool.source.reader import STDIN
 
@@ -110,7 +110,7 @@ def _kept(name: str, value: Any, needs: list[str]) -> Any:
         field, _, text = value.partition(":")
         if is_elsewhere(text.strip()):
             return f"{field}: {_found_anywhere(text.strip())}"
-        is_harmless = field.strip().lower() in HARMLESS and redact_text(text) == text
+        is_harmless = field.strip().lower() in HARMLESS and redact_input(text, "") == text
         left_out = None if is_harmless else field.strip()
     elif name in ("auth", "proxy") and is_elsewhere(value):
         return _found_anywhere(value)
@@ -122,7 +122,7 @@ def _kept(name: str, value: Any, needs: list[str]) -> Any:
     elif name in _PATHS:
         return os.path.abspath(value)
     else:
-        left_out = None if redact_text(value) == value else "…"
+        left_out = None if redact_input(value, "") == value else "…"
     if left_out is None:
         return value
     needs.append(f"{name.replace('_', '-')} {left_out}")
@@ -136,7 +136,7 @@ def _kept_site(origin: str, table: Mapping[str, Any], needs: list[str]) -> dict[
     for name, value in table.get("headers", {}).items():
         if is_elsewhere(value.strip()):
             headers[name] = _found_anywhere(value.strip())
-        elif name.lower() in HARMLESS and redact_text(value) == value:
+        elif name.lower() in HARMLESS and redact_input(value, "") == value:
             headers[name] = value
         else:
             needs.append(f"site {shown} {name}")

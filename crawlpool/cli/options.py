@@ -78,7 +78,8 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     option(group, "--rate", type=PerSecond(),
            help="Requests in all, over all hosts: 5/s, 300/m or 10000/h.  [default: no limit]")
     option(group, "--ignore-robots", is_flag=True,
-           help="Don't ask robots.txt. The log and the records say so.")
+           help="Don't ask robots.txt. The log and the records say so. Loopback hosts aren't asked for it anyway, "
+           "unless an option gives them a limit.")
     option(group, "--on-block", type=click.Choice(["hold", "record"]), default="hold", show_default=True,
            help="A host of whose last 20 answers 18 are 401, 403, 429 or a challenge: hold leaves it alone and skips "
            "what is left of it, record asks on.")
@@ -155,7 +156,7 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
            "[default: -, short lines for eyes on a terminal]")
     option(group, "--record-headers", type=Words("NAME"), help="Response headers to keep in the records, or 'all'.")
     option(group, "--rotate", type=Size(), default="1G", show_default=True,
-           help="How long a WARC file becomes before the next one begins; 0 for no limit.")
+           help="How large a WARC file grows before the next one begins; 0 for no limit.")
     option(group, "--warc-credentials", is_flag=True,
            help="Keep cookies and logins in WARC files; else *** stands in their place.")
 
@@ -175,19 +176,20 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     group = "Telling"
     option(group, "--progress", type=click.Choice(KINDS), default="auto", show_default=True,
            help="A bar, a line every 30 s, or nothing; auto is a bar on a terminal.")
-    option(group, "-q", "--quiet", is_flag=True, help="Tell errors only.")
+    option(group, "-q", "--quiet", is_flag=True, help="Tell warnings and errors only.")
     option(group, "-v", "--verbose", count=True, help="Tell of single requests; -vv tells all.")
     option(group, "--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True,
            help="Text, or one JSON object a line.")
     option(group, "--redact-keys", type=Words("WORD"),
            help="Keys of URLs' queries whose values the log shows as ***; 'default' stands for the usual ones (token, "
-           "key, sig, …), 'none' for no key.  [default: default]")
+           "key, sig, …), so that 'default,room' adds one to them; 'none' for no key.  [default: default]")
     option(group, "--control", type=click.Path(), metavar="PATH",
            help="Make a Unix socket there, by which 'crawlpool host' holds, skips or slows down single hosts while the "
            "run goes on, and 'crawlpool status' tells how far it is.")
 
     option("Ends", "--max-failures", type=MaxFailures(),
-           help="Bear so many failures and HTTP errors: within it the exit code is 0, beyond the run ends with 4.")
+           help="Failures and HTTP errors that are acceptable, a number or a percentage: up to that the exit code is "
+           "0, beyond it the run stops, with 4.")
 
     option("Settings", "--config", type=click.Path(), metavar="FILE", is_eager=True, callback=read_config,
            help='A TOML file with options, and [site."https://host"] tables with headers, auth, retries.')

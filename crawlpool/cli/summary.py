@@ -57,6 +57,8 @@ HINTS = {
     "deadline": "raise --max-time for big or slow pages, --max-wait for busy hosts",
     "truncated": "the connections broke; try again, with more --retries",
     "too_large": "raise --max-size",
+    "blocked_address": "what isn't public is asked only where an input line names that very host, or by "
+    "--allow-net NET (see --private)",
     "redirect": "the redirects have no end, or --max-redirects is low",
     "internal": "a fault of crawlpool: please report it",
 }
@@ -194,7 +196,9 @@ def advice_of(settings: RunSettings, progress: Progress, watch: Watch, left: Lef
             dropped = f"the {watch.dropped:,} URLs whose records say interrupted, and " if watch.dropped else ""
             advice.append(f"give {dropped}any input lines without a record, which were not read, to the next run")
     for kind in sorted(progress.kinds, key=lambda k: -progress.kinds[k])[:3]:
-        if kind in HINTS and (kind != "internal" or faults_of(progress)):
+        is_other = kind == "internal" and not faults_of(progress)
+        is_of_redirect = kind == "invalid_url" and not watch.bad_lines  # its Location is none
+        if kind in HINTS and not is_other and not is_of_redirect:
             advice.append(f"{kind}: {HINTS[kind]}")
     for status in sorted(progress.statuses, key=lambda s: -progress.statuses[s])[:3]:
         if status in STATUS_HINTS:

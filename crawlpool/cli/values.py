@@ -193,8 +193,9 @@ class Net(_Type):
         """Return the network as it is usually written; fail for anything else."""
         try:
             return str(network_of(str(value)))
-        except ConfigError:
-            self.fail(f"{value!r} is no network such as 10.0.0.0/8 or fd00::/8.", param, ctx)
+        except ConfigError as error:
+            said = str(error).removeprefix("allow_nets: ")
+            self.fail(said if said.endswith("?") else f"{said}.", param, ctx)
 
 
 class MaxFailures(_Type):

@@ -9,7 +9,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from crawlpool.errors import InputError
-from crawlpool.redact import hide, one_line
+from crawlpool.redact import TORN, hide, is_torn, one_line
 
 MAX_HOST_CHARS = 253
 MAX_LABEL_CHARS = 63
@@ -33,7 +33,7 @@ _AUTHORITY = re.compile(r"[^\\/?#]*")
 _HOST_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::(.*))?", re.DOTALL)
 # What no host may hold (WHATWG URL, "forbidden domain code points"); brackets and colons are IPv6 and seen apart.
 _BAD_HOST = re.compile(r"[\x00-\x20#/:<>?@\[\\\]^|%\x7f]")
-_KNOWN_HOST_END = re.compile(r"[^/?#:@\s]*(?::\d*)?[/?#]")
+_KNOWN_HOST_END = re.compile(r"[^/?#:@\s]*(?::\d+)?[/?#]")
 
 
 def hide_cut(text: str) -> str:
@@ -81,6 +81,8 @@ def normalize(text: str, default_scheme: str | None = None) -> str:
     if not text:
         raise InputError("no URL, only invisible characters")
     full = _with_scheme(text, default_scheme)
+    if is_torn(full):
+        raise InputError(f"{TORN}: {quoted(text)}")
     scheme, _, rest = full.partition("://")
     authority = _AUTHORITY.match(rest).group()  # type: ignore[union-attr]  # it matches the empty string, too
     tail = rest[len(authority) :].partition("#")[0]

@@ -26,7 +26,7 @@ from crawlpool.errors import BlockedAddress, causes
 from crawlpool.models import Wire
 from crawlpool.retry import IDEMPOTENT_METHODS
 from crawlpool.transport.answer import check_switch
-from crawlpool.transport.blame import UNANSWERED, as_requests_error, is_at_hand, short_of
+from crawlpool.transport.blame import UNANSWERED, as_requests_error, is_at_hand, no_http, short_of
 from crawlpool.transport.connections import KnownHeaders, TrackedHTTPConnection, TrackedHTTPSConnection, track
 from crawlpool.transport.reach import Reach, permits_here
 from crawlpool.transport.reading import StreamedBody
@@ -354,6 +354,9 @@ class Urllib3Adapter(HTTPAdapter):
             short = short_of(error, request)
             if short is not None:
                 raise short from None
+            breach = None if isinstance(error, requests.exceptions.ProxyError) else no_http(error, request)
+            if breach is not None:
+                raise breach from error
             if any((type(one).__module__, type(one).__name__) in _SOCKS_AT_FAULT for one in causes(error)):
                 raise requests.exceptions.ProxyError(*error.args, request=request) from error
             raise

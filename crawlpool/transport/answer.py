@@ -170,7 +170,7 @@ class Answer(http.client.HTTPResponse):
                 raise gone("Remote end closed connection without response")
             found = STATUS_LINE.fullmatch(line)
             if found is None:
-                raise http.client.BadStatusLine(repr(line[:80]))
+                raise http.client.BadStatusLine(repr(line[:80].rstrip().decode("iso-8859-1")))
             if found[1] not in (b"1.1", b"1.0"):
                 raise http.client.UnknownProtocol(found[1].decode("ascii"))
             status = int(found[2])

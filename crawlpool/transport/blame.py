@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import ssl
 from typing import Any
 
@@ -19,11 +20,14 @@ from urllib3.exceptions import (
 )
 from urllib3.exceptions import ProtocolError as U3ProtocolError
 
-from crawlpool.errors import NoDescriptors
+from crawlpool.errors import NoDescriptors, ProtocolError, causes
+from crawlpool.redact import one_line
 from crawlpool.shortage import shortage_in
 from crawlpool.transport.answer import HeaderCut, Unanswered, breach_of
 from crawlpool.transport.fields import BrokenHeader
 
+# What is said of an answer that is no HTTP, or of a version that nobody asked for.
+_NO_HTTP = (http.client.BadStatusLine, http.client.UnknownProtocol, http.client.LineTooLong)
 # What a connection that the server has closed says, before a byte of an answer.
 UNANSWERED = (Unanswered, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
@@ -44,6 +48,9 @@ def as_requests_error(
             return short
     if isinstance(error, (HeaderCut, BrokenHeader)):
         return breach_of(error, request)
+    breach = no_http(error, request)
+    if breach is not None:
+        return breach
     if isinstance(error, Unanswered) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, (ssl.SSLError, SSLError)):
@@ -64,6 +71,19 @@ def as_requests_error(
     if isinstance(error, HTTPError) and not isinstance(error, U3ProtocolError):
         return rex.ConnectionError(error, request=request)
     return rex.ConnectionError(U3ProtocolError("Connection aborted.", error), request=request)
+
+
+def no_http(error: BaseException, request: requests.PreparedRequest) -> ProtocolError | None:
+    """Return the error, of one printable line, of an answer that is no HTTP; ``None`` where that isn't it."""
+    for one in causes(error):
+        if isinstance(one, _NO_HTTP) and not isinstance(one, http.client.RemoteDisconnected):
+            said = one_line(str(one), 100)
+            if isinstance(one, http.client.BadStatusLine):
+                said = f"it begins with {said}"
+            elif isinstance(one, http.client.UnknownProtocol):
+                said = f"it is of HTTP/{said}"
+            return ProtocolError(f"the answer breaks HTTP: {said}", request=request)
+    return None
 
 
 def short_of(error: BaseException, request: requests.PreparedRequest) -> NoDescriptors | None:

@@ -12,7 +12,16 @@ import ipaddress
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crawlpool.address import AddressClass, AddressRules, class_of, input_key, is_loopback_name, literal_of, plainly
+from crawlpool.address import (
+    AddressClass,
+    AddressRules,
+    class_of,
+    input_key,
+    inside,
+    is_loopback_name,
+    literal_of,
+    plainly,
+)
 from crawlpool.errors import BlockedAddress
 from crawlpool.redact import one_line
 
@@ -169,14 +178,15 @@ class Reach:
         plain, shown = address.partition("%")[0], one_line(host.strip("[]"), 100)
         is_address = need is None or need.address is not None
         ways = []
-        if need is not None and self.rules.private == "input":
-            if need.key is not None:
-                ways.append("name it in an input line or in the URL of the call")
-            else:
-                ways.append(f"write it as {plain} in an input line or in the URL of the call")
-        net = f"{plain}/{128 if ':' in plain else 32}" if is_address else "127.0.0.0/8"
-        ways.append(f"give --allow-net {net} (AddressRules.allow_nets)")
+        is_metadata = cls is AddressClass.METADATA
+        if need is not None and self.rules.private == "input" and not is_metadata:
+            # Also where it is the usual notation: what was %31%30.0.0.7 in the input comes here taken apart.
+            verb = "write" if need.key is None else "name"
+            ways.append(f"{verb} it as {plain or plainly(host).lower()} in an input line or in the URL of the call")
+        ways.append(f"give --allow-net {_net_of(plain) if is_address else '127.0.0.0/8'} (AddressRules.allow_nets)")
         kind = f"{'an' if cls is AddressClass.UNSPECIFIED else 'a'} {cls} address"
+        if is_metadata:
+            kind += " (a cloud's metadata service, which may give out credentials)"
         if need is None:
             told = f"{shown} leads to {one_line(address)}, {kind}"
         else:
@@ -195,6 +205,17 @@ class StagedReach(Reach):
     def refused(self, address: str, grant: Need | None) -> AddressClass | None:
         """Return ``None``: whatever is connected to there is the stage's own."""
         return None
+
+
+def _net_of(address: str) -> str:
+    """Return the network of an address alone: the IPv4 one of what has one IPv4 address inside."""
+    try:
+        plain = ipaddress.ip_address(address)
+    except ValueError:  # nobody says such a thing
+        return one_line(address, 100)
+    within = inside(plain)
+    one = within[0] if len(within) == 1 else plain
+    return f"{one}/{one.max_prefixlen}"
 
 
 def permits_here() -> Inputs | None:

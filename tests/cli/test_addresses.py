@@ -34,11 +34,24 @@ def test_an_input_line_permits_its_host_and_no_redirect(capfd: Capture, tmp_path
         assert run("run", front.url("/"), "--config", config)[0] == 0
 
 
+def test_what_helps_is_told_where_it_helps(capfd: Capture) -> None:
+    """A blocked address has its remedy; lines are to be corrected only where they are wrong: a Location isn't one."""
+    run = runner(capfd)
+    with canary() as bird:
+        site = {"/in": Answer(302, {"Location": bird.url("/x")}), "/bad": Answer(302, {"Location": "http://[::1/"})}
+        with SiteServer(site, hosts=FRONT) as front:
+            _, out, err = run("run", front.url("/in"), front.url("/bad"), "-o", "-")
+        assert {record["error"]["kind"] for record in records_of(out)} == {"blocked_address", "invalid_url"}
+        assert "next: blocked_address: " in err and "--allow-net NET" in err
+        assert "correct the lines" not in err
+        assert "next: invalid_url: correct the lines" in run("run", "http://[::1/", "-o", "-")[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--private", "never"], "'never'"),
-        (["--allow-net", "10.0.0.1/8"], "'10.0.0.1/8' is no network"),
+        (["--allow-net", "10.0.0.1/8"], "'10.0.0.1/8' is no network: did you mean 10.0.0.0/8?"),
         (["--allow-net", "intranet.example"], "'intranet.example' is no network"),
     ],
 )

@@ -191,9 +191,12 @@ def test_what_is_given_now_counts_over_the_job(tmp_path: pathlib.Path, capfd: Ca
     assert read(job).options["user-agent"] == "one"  # what is given for one run doesn't stay
 
 
-def test_an_input_with_a_login_makes_no_job(tmp_path: pathlib.Path, capfd: Capture) -> None:
-    """The URL would stand in the ledger: it is refused as a mistake of usage, and not shown."""
-    assert main(["run", f"http://u:{SECRET}@127.0.0.1:9/", "--job", str(tmp_path / "job")]) == 2
+@pytest.mark.parametrize(
+    "login", [f"u:{SECRET}", f"u:{SECRET} ", f"u: {SECRET}ä", f"u:?{SECRET}", f"u:/{SECRET}", f"u:a#{SECRET}"]
+)
+def test_an_input_with_a_login_makes_no_job(login: str, tmp_path: pathlib.Path, capfd: Capture) -> None:
+    """The URL would stand in the ledger: it is refused as a mistake of usage, and not shown, however it is written."""
+    assert main(["run", f"http://{login}@127.0.0.1:9/", "--job", str(tmp_path / "job")]) == 2
     err = capfd.readouterr().err
     assert SECRET not in err and "a URL with a login isn't taken into a job" in err
     assert not (tmp_path / "job").exists()

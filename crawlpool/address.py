@@ -92,7 +92,8 @@ _ENDS_IN_IPV4 = frozenset(
     int(ipaddress.IPv6Address(net)) >> 32 for net in ("::ffff:0:0", "::ffff:0:0:0", "::", "64:ff9b::", "64:ff9b:1::")
 )
 _NUMBER = re.compile(r"0x[0-9a-f]*|0[0-7]*|[1-9][0-9]{0,9}")
-_HOST = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^:/?#\\]*)")
+#: A URL up to the end of its host, which is the first group.
+HOST_OF_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^:/?#\\]*)")
 _SIX_TO_FOUR, _TEREDO = 0x2002, 0x20010000
 
 
@@ -231,7 +232,7 @@ def input_key(host: str) -> str | None:
 
 def input_key_of_url(url: str) -> str | None:
     """Return ``input_key`` of the host of a URL; ``None`` where it has none."""
-    found = _HOST.match(url.strip())
+    found = HOST_OF_URL.match(url.strip())
     return None if found is None else input_key(found[1])
 
 

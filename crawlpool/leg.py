@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crawlpool.address import input_key
+from crawlpool.address import HOST_OF_URL, input_key
 from crawlpool.models import Result
 from crawlpool.politeness import UNSENT, Blocks, Passage
 from crawlpool.prepare import PLAIN_URL
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _ORIGIN = re.compile(r"(https?)://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^:/?#\\]+)(?::0*([0-9]*))?(?=[/?#]|$)", re.IGNORECASE)
 _PORTS = {"http": "80", "https": "443"}
-_HOST = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^:/?#\\]*)")
 
 
 def host_of(url: str) -> str:
@@ -40,7 +39,7 @@ def host_of(url: str) -> str:
     origin = url if end < 0 else url[:end]
     host = _hosts.get(origin)
     if host is None:
-        found = _HOST.match(url)
+        found = HOST_OF_URL.match(url)
         host = found[1].lower().rstrip(".") if found is not None else ""
         if end < 0 or "\\" in origin:
             return host  # a query or a fragment may follow at once: this isn't known to come again

@@ -11,12 +11,12 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from crawlpool.transport.resolver import MAX_ADDRESSES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from crawlpool.transport.resolver import Resolver
-
-MAX_ADDRESSES = 8
 
 #: Family, type, protocol and socket address, as ``socket.socket`` and ``connect`` take them.
 Place: TypeAlias = "tuple[int, int, int, Any]"

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
-import pty
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from crawlpool.testing import Answer, Request, SiteServer
 from tests.cli.command import PATIENCE_S, environment, start
+from tests.cli.test_terminal import ESCAPE, seen_on, terminal
 
 #: As Latin-1, the way in which header bytes are read: an escape, C1, DEL, and U+202E and U+2028 as their UTF-8 bytes.
 NASTY = "a\x1b]0;owned\x07\x1b[2J\x9b31m\x7f" + "\u202egnp\u2028\u2066".encode().decode("latin-1")
-#: Colours and the cursor: what the command itself sends to a terminal.
-_OWN = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def site(request: Request) -> Answer:
@@ -47,30 +43,15 @@ def forbidden(shown: str) -> list[str]:
     return re.findall(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]", shown)
 
 
-@contextlib.contextmanager
-def terminal() -> Iterator[tuple[int, int]]:
-    """Give the two ends of a pseudo-terminal."""
-    ours, theirs = pty.openpty()
-    try:
-        yield ours, theirs
-    finally:
-        os.close(ours)
-
-
 def on_terminal(*arguments: str) -> tuple[int, str]:
     """Run the command on a terminal; return its exit code and what the terminal got, without our own colours."""
     with terminal() as (ours, theirs):
         env = environment(TERM="xterm", COLUMNS="200")
         process = start(list(arguments), stdin=theirs, stdout=theirs, stderr=theirs, env=env)
         os.close(theirs)
-        shown, until = b"", time.monotonic() + PATIENCE_S
-        while time.monotonic() < until:
-            try:
-                shown += os.read(ours, 65536)
-            except OSError:
-                break
+        shown = seen_on(ours)
         code = process.wait(PATIENCE_S)
-    return code, _OWN.sub("", shown.decode("utf-8", "surrogateescape")).replace("\r", "")
+    return code, ESCAPE.sub("", shown).replace("\r", "")
 
 
 @pytest.fixture(scope="module")

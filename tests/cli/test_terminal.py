@@ -19,7 +19,8 @@ from tests.gates import Gate
 
 #: Makes standard input the process's controlling terminal, so that Ctrl-C on it becomes a signal.
 _TAKE_TERMINAL = "import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+#: Colours and the cursor: what the command itself sends to a terminal.
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @contextlib.contextmanager
@@ -58,7 +59,7 @@ def test_people_get_short_lines_and_a_bar() -> None:
         gate.open()
         shown += seen_on(ours)
         assert finish(process)[0] == 8
-    plain = _ESCAPE.sub("", shown)
+    plain = ESCAPE.sub("", shown)
     assert re.search(rf"200 +1\.5 kB +\d+\.\d\d s  {re.escape(urls[0])}", plain)
     assert re.search(rf"404 .* {re.escape(urls[1])}", plain)
     assert '{"v"' not in plain

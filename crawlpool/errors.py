@@ -104,6 +104,10 @@ class Cancelled(RequestError):
     """The request was given up because its future was aborted, its crawl ended, or its pool closed."""
 
 
+class TakenBack(Cancelled):
+    """The request wasn't sent: its host refused another one meanwhile. A crawl sends it later; no user sees this."""
+
+
 class DeadlineExceeded(RequestError, rex.Timeout):
     """The wall-clock deadline of the call passed before its last byte."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from crawlpool.errors import TakenBack
 from crawlpool.transport.base import Completion, Exchange
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class BlockingLane:
         response: requests.Response | None = None
         error: Exception | None = None
         session = self._session
+        if exchange.is_late is not None and exchange.is_late(started):
+            late = TakenBack("its host refused another request", request=exchange.request)
+            self._done.append(Completion(exchange, None, late, 0.0))
+            return
         try:
             session.lifeline.enter()
             try:

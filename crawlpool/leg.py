@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import requests
 
     from crawlpool.address import InputHosts
-    from crawlpool.clock import Deadline
+    from crawlpool.clock import Clock, Deadline
     from crawlpool.limits import HostLimits
     from crawlpool.models import Hop, Outcome, Target
     from crawlpool.politeness import Address, Exit, Told
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _ORIGIN = re.compile(r"(https?)://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^:/?#\\]+)(?::0*([0-9]*))?(?=[/?#]|$)", re.IGNORECASE)
 _PORTS = {"http": "80", "https": "443"}
+#: So long after it was last seen what had come nothing is sent to a host of which an answer may be there.
+HELD_UP_S = 0.1
 
 
 def host_of(url: str) -> str:
@@ -345,6 +347,25 @@ class Leg:
         """Tell whether the host of that key, which isn't public, was named by the user (``address.Inputs``)."""
         inputs = self.run.group.inputs
         return input_key(host_of(self.target.url)) == key if inputs is None else inputs.permits(key)
+
+    @property
+    def may_be_late(self) -> bool:
+        """Whether its host may refuse something else between its being taken and its being sent."""
+        limits = None if self.seat is None else self.seat.limits
+        return limits is not None and limits.concurrency != 1 and not limits.delay_s
+
+    def is_late(self, clock: Clock, looked_at: float) -> bool:
+        """Tell whether the leg, about to be sent, must not be any more.
+
+        Its host has refused another one since it was taken, or may have: nobody has looked for a while at what has
+        come, as the process was held up. By the host's clock a request that follows on its refusal is one too many.
+
+        Args:
+            clock: the frontier's.
+            looked_at: when who sends it last saw what had come.
+        """
+        host, now = self.seat.host, clock.monotonic()
+        return host is not None and (host.cooled_until > now or (host.running > 1 and now - looked_at > HELD_UP_S))
 
     def abort(self) -> None:
         """End the leg if it is being sent; from any thread."""

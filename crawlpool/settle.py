@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -18,6 +19,7 @@ from crawlpool.errors import (
     InputError,
     NoDescriptors,
     PoolClosed,
+    TakenBack,
     kind_of,
 )
 from crawlpool.events import logger
@@ -97,6 +99,7 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
             run.is_quick and not is_hooked,
             keeps_wire=options.keeps_wire,
             inputs=leg,
+            is_late=functools.partial(leg.is_late, clock) if leg.may_be_late else None,
         )
     except BaseException as error:
         nothing = leg.request
@@ -191,7 +194,7 @@ def came_from(
         assert response is not None
         is_blocked = _is_blocked(limits, response)
         return refusal_from(response, wall_s, is_block=is_blocked) or (BLOCKED if is_blocked else ANSWERED)
-    if isinstance(error, NoDescriptors):
+    if isinstance(error, (NoDescriptors, TakenBack)):
         return UNSENT
     if isinstance(error, (Cancelled, PoolClosed)) or not isinstance(error, Exception):
         return BROKEN
@@ -215,11 +218,18 @@ def excused(leg: Leg, now: float) -> Leg:
 
 def starved(leg: Leg, now: float) -> Leg:
     """Return the leg that follows on one for which no descriptor was left: the same, uncounted, in a moment."""
+    again = unsent(leg, now + again_s(leg.starved))
+    again.starved = leg.starved + 1
+    return again
+
+
+def unsent(leg: Leg, not_before: float) -> Leg:
+    """Return the leg that follows on one that wasn't sent after all: the same, uncounted."""
     assert leg.request is not None
     if leg.request._body_position is not None:
         requests.utils.rewind_body(leg.request)
-    again = leg.next(leg.request, leg.attempt, now + again_s(leg.starved))
-    again.legs, again.starved = leg.legs - 1, leg.starved + 1
+    again = leg.next(leg.request, leg.attempt, not_before)
+    again.legs, again.kind = leg.legs - 1, leg.kind
     return again
 
 

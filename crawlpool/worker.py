@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.attend import Attendant, tell_refusals
 from crawlpool.detour import by_another
-from crawlpool.errors import PoolClosed
+from crawlpool.errors import PoolClosed, TakenBack
 from crawlpool.events import logger, tell
 from crawlpool.evidence import is_logged, keep_trail, log_legs, note_of
 from crawlpool.exchange import can_resend
@@ -18,7 +18,7 @@ from crawlpool.frontier import Frontier, Offered
 from crawlpool.leg import Leg
 from crawlpool.names import Names, goes_by_proxy
 from crawlpool.politeness import AGAIN_S, UNSENT, How, Rate
-from crawlpool.settle import begin, came_of, conclude, dropped, excused, starved
+from crawlpool.settle import begin, came_of, conclude, dropped, excused, starved, unsent
 from crawlpool.shortage import is_starved
 from crawlpool.transport.base import Completion
 from crawlpool.transport.inbox import Inbox, has_gil
@@ -309,6 +309,9 @@ class Workforce:
         shared = session._shared
         clock, exits = shared.clock, shared.exits
         if completion.error is not None:
+            if isinstance(completion.error, TakenBack):
+                leg.came = UNSENT
+                return unsent(leg, 0.0)
             again = self._starved(leg, shared, completion.error)
             if again is not None:
                 return again

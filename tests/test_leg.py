@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import types
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from crawlpool.leg import Group, Leg, RunOptions, host_of, origin_text
 from crawlpool.limits import HostLimits
 from crawlpool.models import Target
+from crawlpool.politeness.host import Host
 from crawlpool.sites import Site, Sites, origin_of
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.lifeline import LegEnd, Lifeline
@@ -114,3 +117,41 @@ def test_a_torn_login_has_no_origin() -> None:
     """Nobody is asked for the robots.txt of a host that is the user of a login; sending the URL says what is wrong."""
     assert origin_text("http://user:/pw@host/") == origin_text("http://user:?pw@host:1/") == ""
     assert origin_text("http://host:80/@user") == "http://host"
+
+
+@pytest.mark.parametrize(
+    ("limits", "may"),
+    [
+        (None, False),
+        (HostLimits(delay_s=0, concurrency=2), True),
+        (HostLimits(delay_s=0, concurrency=None), True),
+        (HostLimits(delay_s=0, concurrency=1), False),
+        (HostLimits(delay_s=1), False),
+    ],
+)
+def test_only_where_several_run_at_once_may_a_leg_be_late(limits: HostLimits | None, may: bool) -> None:
+    """Where nothing else is asked of a host, nothing else can be refused between taking a leg and sending it."""
+    leg = ListRun().leg("http://h/")
+    leg.seat = types.SimpleNamespace(limits=limits, host=None)
+    assert leg.may_be_late is may
+
+
+@pytest.mark.parametrize(
+    ("cooled_until", "running", "looked_at", "is_late"),
+    [
+        (-math.inf, 3, 100.0, False),
+        (100.5, 1, 100.0, True),  # it has refused since
+        (100.0, 3, 100.0, False),  # its rest is over
+        (-math.inf, 3, 99.8, True),  # it may have: nobody has looked
+        (-math.inf, 1, 99.8, False),  # nothing else of it is under way
+    ],
+)
+def test_a_leg_is_late_when_its_host_refused_or_may_have(
+    cooled_until: float, running: int, looked_at: float, is_late: bool
+) -> None:
+    """Nothing goes out to a host that rests by now, or of which an answer may lie unread for long."""
+    leg, host = ListRun().leg("http://h/"), Host("h")
+    host.cooled_until, host.running = cooled_until, running
+    leg.seat = types.SimpleNamespace(host=host)
+    clock = types.SimpleNamespace(monotonic=lambda: 100.0)
+    assert leg.is_late(clock, looked_at) is is_late  # type: ignore[arg-type]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crawlpool import Cancelled, Outcome, SessionPool
+from crawlpool import Cancelled, HostLimits, Outcome, SessionPool, Target
+from crawlpool.leg import Leg
 from crawlpool.testing import SiteServer
 from crawlpool.worker import Workforce
 from tests.gates import PATIENCE_S, Gate, ListRun, Threads, until
@@ -16,7 +17,7 @@ from tests.gates import PATIENCE_S, Gate, ListRun, Threads, until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from crawlpool.leg import Leg
+    from crawlpool.clock import Clock
     from crawlpool.models import Result
 
 
@@ -220,3 +221,23 @@ def test_joining_workers_from_workers_locks_nothing_up() -> None:
         assert len(take_all(run, 2)) == 2
         pool.close()
         assert not any(thread.is_alive() for thread in pool._workforce._threads)
+
+
+def test_a_leg_taken_back_at_the_last_moment_is_sent_later_and_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What must not go out any more, as its host refused meanwhile, waits again: it is asked once, by one attempt."""
+    asked: dict[Target, int] = {}
+    is_late = Leg.is_late
+
+    def late_at_first(leg: Leg, clock: Clock, looked_at: float) -> bool:
+        asked[leg.target] = asked.get(leg.target, 0) + 1
+        return asked[leg.target] == 1 or is_late(leg, clock, looked_at)
+
+    monkeypatch.setattr(Leg, "is_late", late_at_first)
+    limits = HostLimits(delay_s=0, concurrency=2)
+    with SiteServer({"/": b"page"}) as server, SessionPool(threads=4) as pool:
+        results: list[Result] = []
+        seeds = [Target(server.url("/"), meta={"n": n}) for n in range(6)]
+        report = pool.crawl(seeds, lambda result, _: results.append(result), limits=limits, dedupe=False, robots=False)
+        assert (report.ok, server.hits("/")) == (6, 6)
+    assert [result.attempts for result in results] == [1] * 6
+    assert list(asked.values()) == [2] * 6

@@ -33,6 +33,8 @@ class Exchange:
         is_quick: whether finishing it runs no code of the user's, so that many can be finished in one go.
         is_aborted: set by ``abort`` from another thread.
         keeps_wire: whether its response keeps the bytes of the wire, as ``response.kept``; not where it is streamed.
+        is_late: asked right before the request goes out, with the moment at which its thread last saw what has come:
+            whether it must not go out any more. It ends with ``TakenBack`` then. ``None`` where it always may.
         inputs: who knows which hosts that aren't public the user has named; ``None`` where the URL is the user's own.
         end: how to end it while it is being sent; set by whoever sends it, from which moment on ``abort`` works.
     """
@@ -48,6 +50,7 @@ class Exchange:
     is_aborted: bool = False
     keeps_wire: bool = False
     inputs: Inputs | None = None
+    is_late: Callable[[float], bool] | None = None
     end: Callable[[], object] | None = None
 
     def abort(self) -> None:

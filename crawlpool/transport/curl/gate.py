@@ -15,7 +15,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.errors import BlockedAddress
+from crawlpool.errors import BlockedAddress, TakenBack
 from crawlpool.transport.curl.faults import UNSUPPORTED_PROTOCOL, WEIRD_SERVER_REPLY
 from crawlpool.transport.reach import Reach
 
@@ -30,6 +30,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crawlpool.transport.curl.poller import Poller
     from crawlpool.transport.curl.transfer import Transfer
 
 OK, ABORT = 0, 1  # pycurl's PREREQFUNC_OK and PREREQFUNC_ABORT
@@ -44,8 +45,9 @@ class Connections:
     The I/O thread's; ``open_now`` may be called by any thread.
     """
 
-    def __init__(self, forget: Callable[[int], None], reach: Reach | None = None) -> None:
+    def __init__(self, forget: Callable[[int], None], reach: Reach | None = None, poller: Poller | None = None) -> None:
         self.reach = reach or Reach()
+        self.poller = poller
         self.opened = 0
         # TLS reads ahead: what a server sent behind its last answer may be in OpenSSL's buffer, where no poll sees it.
         # But then the next request is answered in the very call that sent it. Here is whom to look at after that call.
@@ -156,6 +158,10 @@ class Gate:
             except BlockedAddress as error:
                 transfer.error = error
                 return ABORT
+        is_late, poller = transfer.exchange.is_late, self._connections.poller
+        if is_late is not None and poller is not None and is_late(poller.looked_at):
+            transfer.error = TakenBack("its host refused another request", request=transfer.exchange.request)
+            return ABORT
         transfer.sends += 1
         if transfer.sends > 1 and not self._may_repeat(transfer):
             return ABORT  # the connection broke after the request was written: whether it was read, nobody knows

@@ -44,7 +44,7 @@ class Loop(Orders):
         multi = self._multi = pycurl.CurlMulti()  # first: where it can't be made, nothing is to be closed
         self._poller = Poller()
         super().__init__(self._poller.wake)
-        self.connections = Connections(self._poller.forget, settings.reach)
+        self.connections = Connections(self._poller.forget, settings.reach, self._poller)
         self._to_call: Any = None  # by this thread, as soon as it may begin transfers
         self._lingers = False  # whether it was closed with transfers that may come to their end
         # Held while libcurl is called, and by a thread that forks: the child must not get a half-done call.

@@ -11,6 +11,7 @@ import contextlib
 import select
 import selectors
 import socket
+import time
 from typing import Any
 
 READ, WRITE = 1, 2  # as libcurl has them, both in what it wants to know and in what it is told
@@ -23,6 +24,7 @@ class Poller:
     """
 
     def __init__(self) -> None:
+        self.looked_at = time.monotonic()  # when it was last seen what had come
         self._wanted: dict[int, int] = {}
         self._registered: dict[int, int] = {}
         self._backend = _backend()
@@ -59,7 +61,9 @@ class Poller:
     def wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
         """Return the sockets that are ready, with READ and WRITE as libcurl takes them; at the latest after so long."""
         ready: list[tuple[int, int]] = []
-        for fd, events in self._backend.wait(timeout_s):
+        found = self._backend.wait(timeout_s)
+        self.looked_at = time.monotonic()
+        for fd, events in found:
             if fd in self._wanted:
                 ready.append((fd, events))
             elif fd == self._wake_fd:

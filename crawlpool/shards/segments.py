@@ -194,7 +194,7 @@ def _checked(file: BinaryIO, path: str, sharding_id: str) -> int:
 
 
 def _row(line: bytes, path: str) -> tuple[Any, ...]:
-    row = json.loads(line)
+    row = json.loads(line.decode("ascii"))  # of bytes it would guess the encoding first
     if not isinstance(row, list) or len(row) != _FIELDS:
         raise _damaged(path)
     return tuple(row)

@@ -27,7 +27,7 @@ from tests.house import (
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
-        "_version errors clock config disk escape limits models record redact redactor events robots_tag trail",
+        "_version errors clock config disk escape fence limits models record redact redactor events robots_tag trail",
         "address cookies retry decode politeness robots digests shortage suffixes",
         "transport environment",
         "session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
@@ -35,7 +35,10 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl "
         "leg settle books runs attend seen plan evidence audit turns names idlers findings control steering later "
         "owing stock ledger tidings",
-        "jobs sessionpool",
+        "jobs",
+        "shards",
+        "engines",
+        "sessionpool",
         "observe testing cli",
         "__main__",
     )
@@ -91,9 +94,7 @@ ARROWS: dict[str, set[str]] = {
     "turns": {"leg", "lines"},
     "turnstile": {"detour", "evidence", "leg", "names", "rooms", "schedule", "settle"},
     "worker": {"attend", "detour", "evidence", "frontier", "leg", "names", "settle"},
-    # floor 5
-    "sessionpool": {"jobs"},
-    # floor 6
+    # floor 8
     "cli": {"observe"},
     "testing": {"cli"},
 }

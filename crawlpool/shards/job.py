@@ -1,4 +1,4 @@
-"""One shard of a job, as ``SessionPool.new_crawl`` takes it: a job by itself, and what makes it part of a larger one."""
+"""One shard of a job, as ``SessionPool.new_crawl`` takes it: a job by itself, and a part of a larger one."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ class Publisher:
         self._failed = failed
         self._publishing = job.publishing  # this and the next are the thread's
         self._batches = job.batches
-        # Guards all that follows. _news is waited on by the thread. `is_empty` reads without: who wants to know has told
-        # of all rows before, and the thread sets _is_busy before it takes _has_rows back.
+        # Guards all that follows. _news is waited on by the thread. `is_empty` reads without: who asks has told of
+        # all rows before, and the thread sets _is_busy before it takes _has_rows back.
         self._lock = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._has_rows = job.has_outbox or bool(job.publishing)

@@ -241,7 +241,7 @@ def check_folder(path: str) -> None:
         JobError: naming the folder and a file.
         SinkError: when it can't be read.
     """
-    ours = {locks.NAME, flights.NAME, "job.toml", "control"}
+    ours = {locks.NAME, flights.NAME, "job.toml", "control", "origin.json"}
     ours |= {f"{LEDGER}-{end}" for end in ("journal", "wal", "shm")}  # a loss of power may take the ledger's name alone
     try:
         names = os.listdir(path)

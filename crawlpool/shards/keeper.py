@@ -120,7 +120,7 @@ class LeaseKeeper:
             if content is None:
                 return Busy(number, "an owner who came just now", 0.0)
             former = Tenure.from_bytes(number, content)
-            if not self._is_over(shard_folder, number, former, content):
+            if not self.is_over(shard_folder, number, former, content):
                 with self._lock:
                     return Busy(number, _named(former), self._watch.left_s(shard_folder))
         began_at = self.clock.monotonic()
@@ -142,8 +142,15 @@ class LeaseKeeper:
         if os.getpid() != self._pid:
             raise CrawlPoolError("a forked child has no part in its parent's leases: make a keeper of its own")
 
-    def _is_over(self, folder: str, number: int, former: Tenure | None, content: bytes) -> bool:
-        """Tell whether a tenure has ended: it was released, its process is gone, or it has been silent for too long."""
+    def is_over(self, folder: str, number: int, former: Tenure | None, content: bytes) -> bool:
+        """Tell whether a tenure has ended: it was released, its process is gone, or it has been silent for too long.
+
+        Args:
+            folder: the shard's, as it is claimed by.
+            number: of the tenure that counts.
+            former: the tenure; ``None`` where its file is damaged.
+            content: what the file holds, read just now. How long it has been the same is counted from the first call.
+        """
         with self._lock:
             held = self._held.get(folder)
             if held is not None and held.number == number:

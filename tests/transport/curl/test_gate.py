@@ -379,7 +379,7 @@ def test_what_is_late_does_not_go_out(adapter: CurlAdapter) -> None:
     """A request that is too late by the moment at which it was last seen what had come is taken back, unsent."""
     poller = Poller()
     try:
-        gate, transfer = Gate(Connections(poller.forget, None, poller), is_multiplexed=False), None
+        gate, transfer = Gate(Connections(poller.forget, poller=poller), is_multiplexed=False), None
         for looked_at, verdict in ((5.0, OK), (3.0, ABORT)):
             transfer = transfer_of(adapter, "http://127.0.0.1/")
             transfer.exchange.is_late = lambda at: at < 4

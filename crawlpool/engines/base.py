@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crawlpool.config import check, is_count, is_seconds
+from crawlpool.config import check, is_count
 from crawlpool.errors import ConfigError
 from crawlpool.redact import one_line
 
@@ -21,7 +21,6 @@ THREADS, DASK = "threads", "dask"
 #: Shards that a runner has open at once, unless told otherwise. A shard's hosts are few: a polite crawl of one shard
 #: after the other would wait for these, whatever the threads.
 AT_ONCE = 8
-LEASE_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,6 @@ class EngineSpec:
         job: the options of ``ShardJob``, without those that say which shard it is.
         workers: how many runners there shall be; ``None`` for as many as the engine has room for.
         at_once: shards that one runner has open at once.
-        lease_s: seconds after which a runner that is not heard of has lost its shards.
         shuts_pool: whether a runner closes its pool at its end.
 
     Raises:
@@ -46,19 +44,18 @@ class EngineSpec:
 
     folder: str
     run: str
-    make_pool: Callable[[], Any]
-    make_handler: Callable[[], Callable[..., Any]] | None = None
+    # Not shown: whoever logs a task shows its arguments, and these have credentials.
+    make_pool: Callable[[], Any] = dataclasses.field(repr=False)
+    make_handler: Callable[[], Callable[..., Any]] | None = dataclasses.field(default=None, repr=False)
     crawl: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     job: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     workers: int | None = None
     at_once: int = AT_ONCE
-    lease_s: float = LEASE_S
     shuts_pool: bool = True
 
     def __post_init__(self) -> None:
         check(self.workers is None or is_count(self.workers), "workers", self.workers, "1 or more, or None")
         check(is_count(self.at_once), "at_once", self.at_once, "1 or more")
-        check(is_seconds(self.lease_s), "lease_s", self.lease_s, "a positive number of seconds")
 
 
 @dataclasses.dataclass(frozen=True)

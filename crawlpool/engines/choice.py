@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 #: After so many tenures in a row that ended without a release and settled no target more, a shard is left alone.
 GIVEN_UP_AFTER = 5
+#: After so many it is run by itself: what ends a process takes all shards with it that it has open, and these aren't to
+#: be blamed for it.
+ALONE_AFTER = 2
 #: A line of an inbox, roughly: a segment of so many bytes more is one target more to be fetched.
 _LINE_BYTES = 120
 
@@ -43,19 +46,19 @@ class Look:
         tenure: the number of the newest tenure; 0 where there is none.
         is_held: whether that has an owner who may be alive.
         is_released: whether its owner has let go of it.
-        pending: targets that wait, as the one who let go has told; 0 where nobody has.
+        pending: targets that wait, as the one who let go has told; ``None`` where he couldn't.
         why: why it was let go; ``None`` where nobody has told.
         run: which run of the command that was in.
         inbox_bytes: size of the segments in its inbox that count.
         segments: how many there are.
-        tries: tenures before that ended without a release, in a row and to no avail, in this run of the command.
+        tries: tenures that ended without a release, in a row and to no avail, in this run of the command.
     """
 
     shard: int
     tenure: int = 0
     is_held: bool = False
     is_released: bool = False
-    pending: int = 0
+    pending: int | None = 0
     why: Why | None = None
     run: str = ""
     inbox_bytes: int = 0
@@ -70,12 +73,17 @@ class Look:
     @property
     def work(self) -> int:
         """About how many targets wait."""
-        return self.pending + self.inbox_bytes // _LINE_BYTES
+        return (self.pending or 0) + self.inbox_bytes // _LINE_BYTES
 
 
 def is_given_up(look: Look) -> bool:
     """Tell whether a shard has ended its owners so often that it is left alone."""
     return look.tries >= GIVEN_UP_AFTER
+
+
+def is_suspect(look: Look) -> bool:
+    """Tell whether a shard may be what ends its owners, so that it is run alone."""
+    return look.tries >= ALONE_AFTER
 
 
 def is_runnable(look: Look, run: str) -> bool:
@@ -97,7 +105,7 @@ def is_runnable(look: Look, run: str) -> bool:
             return False
         if look.why is Why.HELD:
             return look.segments > 0
-    return look.segments > 0 or look.pending > 0
+    return look.segments > 0 or look.pending is None or look.pending > 0
 
 
 def in_order(looks: Iterable[Look], run: str, name: str, apart_from: Collection[int] = ()) -> list[Look]:
@@ -112,8 +120,12 @@ def in_order(looks: Iterable[Look], run: str, name: str, apart_from: Collection[
         apart_from: shards that it has already.
     """
     mine = [look for look in looks if look.shard not in apart_from and is_runnable(look, run)]
-    # What was broken off may be any size: it comes first, as somebody has waited for it longest.
-    return sorted(mine, key=lambda look: (not look.is_broken_off, -look.work.bit_length(), _mixed(name, look.shard)))
+
+    def rank(look: Look) -> tuple[bool, bool, int, bytes]:
+        # What was broken off may be any size: it comes first, as somebody has waited for it longest.
+        return is_suspect(look), not look.is_broken_off, -look.work.bit_length(), _mixed(name, look.shard)
+
+    return sorted(mine, key=rank)
 
 
 def is_done(before: Sequence[Look], after: Sequence[Look], *, is_input_done: bool, run: str) -> bool:

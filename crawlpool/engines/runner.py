@@ -6,6 +6,7 @@ lies in the job's folder.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -21,7 +22,6 @@ from crawlpool.engines.notes import RunnerNote
 from crawlpool.engines.tenancy import Tenancy, Tenant
 from crawlpool.errors import CrawlPoolError
 from crawlpool.events import logger
-from crawlpool.observe_rate import Rate
 from crawlpool.redact import one_line, redact_text
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _MOST_FAILED = 3
 _TOLD = 200
 #: The coordinator counts as gone when its file hasn't changed for so many leases.
 _GONE_LEASES = 3
+_MARKS = 15  # notes over which the pace is told
 
 
 def new_name() -> str:
@@ -65,12 +66,15 @@ class Runner:
         self._released: dict[int, Any] = {}
         self._failed: dict[int, str] = {}
         self._given_up: set[int] = set()
+        self._is_alone = False  # whether it has a shard that isn't to end others with its process
         self._failed_in_a_row = 0
         self._trouble: str | None = None
         self._counter = 0
         self._told_at = -1e9
         self._freshness = notes.Freshness(clock)
-        self._rate = Rate(clock)
+        self._settled = 0  # by tenants that have ended
+        self._marks: collections.deque[tuple[float, int]] = collections.deque(maxlen=_MARKS)
+        self._lease_s = 0.0
 
     # Any thread's side -------------------------------------------------------------------------------------------
 
@@ -107,9 +111,10 @@ class Runner:
             if spec.shuts_pool:
                 opened.callback(pool.close, cancel=True)
             handler = None if spec.make_handler is None else spec.make_handler()
-            tenancy = Tenancy(spec, pool, handler, self._wake, self._clock)
+            looker = Looker(spec.folder, spec.run)
+            self._lease_s = looker.manifest.lease_s
+            tenancy = Tenancy(spec, pool, handler, self._wake, looker.manifest)
             opened.callback(tenancy.close)
-            looker = Looker(spec.folder, spec.run, tenancy.observer)
             try:
                 self._work(tenancy, looker)
             except BaseException:
@@ -148,11 +153,13 @@ class Runner:
         self._given_up.update(look.shard for look in looks if choice.is_given_up(look) and not look.is_held)
         taken = False
         for look in choice.in_order(looks, self._spec.run, self.name, self._tenants):
-            if len(self._tenants) >= self._spec.at_once or self.is_draining:
+            is_full = len(self._tenants) >= self._spec.at_once or (choice.is_suspect(look) and self._tenants)
+            if is_full or self._is_alone or self.is_draining:
                 break
             tenant = tenancy.take(look)
             if tenant is not None:
                 self._tenants[look.shard] = tenant
+                self._is_alone = choice.is_suspect(look)
                 self._failed.pop(look.shard, None)
                 taken = True
         return taken
@@ -164,7 +171,9 @@ class Runner:
                 continue
             tenant.join()
             del self._tenants[shard]
+            self._is_alone = False
             saved = tenant.saved
+            self._settled += tenant.settled
             if saved is not None:
                 self._released.pop(shard, None)
                 self._released[shard] = saved
@@ -201,7 +210,7 @@ class Runner:
             self.stop()
         elif word is not None and word.order != notes.RUN:
             self.drain()
-        elif age_s > _GONE_LEASES * self._spec.lease_s and not self.is_draining:
+        elif age_s > _GONE_LEASES * self._lease_s and not self.is_draining:
             self._trouble = f"nothing was heard of the coordinator for {age_s:.0f} s"
             self.drain()
 
@@ -211,6 +220,8 @@ class Runner:
             return
         self._told_at = now
         self._counter += 1
+        for tenant in self._tenants.values():
+            tenant.note_getting_on()
         state = "ended" if is_last else "draining" if self.is_draining else "running"
         notes.write_note(self._spec.folder, self._note(state))
 
@@ -228,9 +239,17 @@ class Runner:
             dict(self._failed),
             tuple(sorted(self._given_up)),
             self._trouble,
-            self._rate.read(shards, self._released),
+            self._pace(),
             _rss_bytes(),
         )
+
+
+    def _pace(self) -> float:
+        now = self._clock.monotonic()
+        settled = self._settled + sum(tenant.settled for tenant in self._tenants.values())
+        self._marks.append((now, settled))
+        since_s, before = self._marks[0]
+        return round((settled - before) / (now - since_s), 1) if now > since_s else 0.0
 
 
 def told_trouble(error: BaseException) -> str:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from crawlpool import disk
-from crawlpool.clock import SYSTEM_CLOCK, Clock
-from crawlpool.engines.choice import Look, Tries, Why
+from crawlpool.engines.choice import Tries, Why
+from crawlpool.engines.looking import TRIES, read_tries, write_tries
 from crawlpool.engines.notes import saved_progress
-from crawlpool.errors import Cancelled, CrawlPoolError, LeaseLost, PoolClosed
+from crawlpool.errors import Cancelled, CrawlPoolError, PoolClosed
 from crawlpool.events import logger
 from crawlpool.redact import one_line, redact_text
-from crawlpool.shards import layout, manifest
+from crawlpool.shards import layout
 from crawlpool.shards.job import ShardJob
 from crawlpool.shards.keeper import Busy, LeaseKeeper
-from crawlpool.shards.takeover import take_over
+from crawlpool.shards.takeover import enter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crawlpool.engines.base import EngineSpec
+    from crawlpool.engines.choice import Look
     from crawlpool.shards.keeper import Held
+    from crawlpool.shards.manifest import Manifest
 
-TRIES = "tries.json"
 #: A shard with nothing to do waits so long for more of an input that is still read; then others have its place.
 IDLE_S = 3.0
 _log = logger("engine")
@@ -40,7 +39,7 @@ class Tenancy:
         pool: the runner's.
         handler: of the crawls; ``None`` for none.
         wake: set whenever a shard was let go of.
-        clock: where time comes from.
+        manifest: of the job.
 
     Belongs to the runner's thread.
     """
@@ -51,24 +50,33 @@ class Tenancy:
         pool: Any,
         handler: Callable[..., Any] | None,
         wake: threading.Event,
-        clock: Clock = SYSTEM_CLOCK,
+        manifest: Manifest,
     ) -> None:
         self.spec = spec
         self.pool = pool
         self.handler = handler
         self.wake = wake
-        self.clock = clock
-        self.manifest = manifest.read(spec.folder)
-        self.keeper = LeaseKeeper(spec.lease_s)
+        self.manifest = manifest
+        self.keeper = LeaseKeeper(manifest.lease_s)
+        self._tenants: tuple[Tenant, ...] = ()  # replaced as a whole: it is read when a lease ends, by the keeper
+        self.keeper.on_end(self._ended)
         pool.set_fence(self.keeper.fence())
 
     def take(self, look: Look) -> Tenant | None:
         """Take a shard; ``None`` where another runner was faster."""
         held = self.keeper.claim(layout.shard_folder(self.spec.folder, look.shard))
-        return None if isinstance(held, Busy) else Tenant(self, held, look)
+        if isinstance(held, Busy):
+            return None
+        tenant = Tenant(self, held, look)
+        self._tenants = (*(one for one in self._tenants if not one.has_ended), tenant)
+        return tenant
+
+    def _ended(self) -> None:
+        for tenant in self._tenants:
+            tenant.look_at_lease()
 
     def close(self) -> None:
-        """Let go of the leases."""
+        """Let go of the leases. The pool, should it go on, sends as if there had been none."""
         self.keeper.close()
 
 
@@ -93,6 +101,8 @@ class Tenant:
         #: Targets that got their outcome since it was taken.
         self.settled = 0
         self._began_with: int | None = None
+        self._tries = Tries()
+        self._is_whole = False  # whether the crawl has come to its end, so that its books are whole
         # Guards _crawl and _order: a crawl that is made after it was told to drain is told so, too.
         self._lock = threading.Lock()
         self._crawl: Any = None
@@ -114,6 +124,13 @@ class Tenant:
             return self._last
         return None if crawl is None else self._progress(crawl)
 
+    def note_getting_on(self) -> None:
+        """Write down that the shard gets on, should it end this process after all; by the runner's thread."""
+        if self._tries.count and self.settled and self._crawl is not None:
+            self._tries = self._tries.got_on((self._began_with or 0) + self.settled)
+            with contextlib.suppress(OSError):
+                write_tries(self._folder, self._tries)
+
     def drain(self) -> None:
         """Finish what is under way, and take no more. Returns at once; may be called again."""
         self._tell("drain")
@@ -122,9 +139,10 @@ class Tenant:
         """Break off what is under way. Returns at once; may be called again."""
         self._tell("stop")
 
-    def lost(self) -> None:
-        """Take it that another runner may have the shard from now on."""
-        self._tell("lost")
+    def look_at_lease(self) -> None:
+        """Where the lease has ended: another runner may have the shard from now on. Returns at once."""
+        if not self._held.is_held() and not self.has_ended:
+            threading.Thread(target=self._tell, args=("lost",), name="crawlpool-lost", daemon=True).start()
 
     def join(self) -> None:
         """Wait until it was let go of."""
@@ -146,54 +164,56 @@ class Tenant:
         why, message = Why.FAILED, "it wasn't begun"
         try:
             why, message = self._crawled()
-        except LeaseLost:
-            _log.warning("a shard's lease was lost", shard=shard, tenure=self._held.tenure)
-            return
         except (Cancelled, PoolClosed):
             why, message = Why.DRAINED, ""
-        except Exception as error:  # whatever it is: the shard's others, and other shards, are to go on
+        except Exception as error:  # whatever it is: other shards are to go on
             text = str(error) if isinstance(error, CrawlPoolError) else f"{type(error).__name__}: {error}"
             message = one_line(redact_text(text))
-            self.failure = message
-            if not isinstance(error, CrawlPoolError):
-                _log.error("a fault of crawlpool in a shard", shard=shard, exc_info=error)
+            if self._held.is_held():
+                self.failure = message
+                if not isinstance(error, CrawlPoolError):
+                    _log.error("a fault of crawlpool in a shard", shard=shard, exc_info=error)
         finally:
             crawl = self._crawl
             if crawl is not None:
                 self._last = self._progress(crawl)
+        try:
+            self._release(why, message)
+        finally:
             self._tenancy.wake.set()
-        self._release(why, message)
-        self._tenancy.wake.set()
 
     def _crawled(self) -> tuple[Why, str]:
-        spec, held = self._tenancy.spec, self._held
-        tries = _read_tries(self._folder).begun(spec.run, is_broken_off=self._look.is_broken_off)
-        _write_tries(self._folder, tries)
-        path = take_over(held)
+        spec, held, manifest = self._tenancy.spec, self._held, self._tenancy.manifest
+        is_broken_off = held.number > 1 and not held.is_former_released
+        tries = read_tries(self._folder, spec.run).begun(spec.run, is_broken_off=is_broken_off)
+        if is_broken_off:
+            write_tries(self._folder, tries)
+        epoch = enter(held, is_shared=manifest.is_shared)
         job = ShardJob(
-            path,
+            epoch.path,
             root=spec.folder,
             shard=self._look.shard,
-            manifest=self._tenancy.manifest,
+            manifest=manifest,
             lease=held,
             idle_s=IDLE_S,
             **spec.job,
         )
         crawl = self._tenancy.pool.new_crawl(self._tenancy.handler, job=job, **spec.crawl)
-        settled = crawl.progress().report.settled
-        self._began_with = settled
-        got_on = tries.got_on(settled)
-        if got_on != tries:
-            _write_tries(self._folder, got_on)
-        with self._lock:
-            self._crawl, order = crawl, self._order
-        if order:
-            getattr(crawl, order)()
         try:
+            settled = crawl.progress().report.settled
+            self._began_with = settled
+            if is_broken_off:
+                tries = tries.got_on(settled)
+                write_tries(self._folder, tries)
+            with self._lock:
+                self._crawl, self._tries, order = crawl, tries, self._order
+            if order:
+                getattr(crawl, order)()
             report = crawl.run(())
+            self._is_whole = True
         finally:
             crawl.close()
-        if crawl.is_draining and self._order:
+        if self._order:
             return Why.DRAINED, ""
         return (Why.HELD if report.pending else Why.DONE), ""
 
@@ -206,34 +226,15 @@ class Tenant:
     def _release(self, why: Why, message: str) -> None:
         saved = self._last
         report = {"run": self._tenancy.spec.run, "why": str(why), "message": message, "progress": saved}
-        pending = saved["report"]["pending"] if saved is not None else self._look.pending
+        pending = saved["report"]["pending"] if saved is not None and self._is_whole else None
         try:
-            self._held.release(pending=pending, report=report)
+            is_released = self._held.release(pending=pending, report=report, reason=message or None)
         except (CrawlPoolError, OSError) as error:  # its disk is full: then others take it as broken off
             self.failure = self.failure or one_line(str(error))
-        else:
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self._folder, TRIES))
-
-
-def _read_tries(folder: str) -> Tries:
-    try:
-        with open(os.path.join(folder, TRIES), "rb") as file:
-            found = json.loads(file.read(1000))
-    except (OSError, ValueError):
-        return Tries()
-    return Tries.of_json(found if isinstance(found, dict) else {})
-
-
-def _write_tries(folder: str, tries: Tries) -> None:
-    """Write it so that it is there after a loss of power: that may be just what the shard does to a machine."""
-    path = os.path.join(folder, TRIES)
-    new = f"{path}.{os.getpid()}"
-    fd = disk.open_file(new, create=True)
-    try:
-        disk.cut(fd, 0)
-        disk.write_all(fd, json.dumps(tries.as_json()).encode())
-        disk.sync_file(fd)
-    finally:
-        os.close(fd)
-    disk.rename(new, path)
+            return
+        if not is_released:
+            self._held.abandon()
+            _log.warning("a shard's lease had ended", shard=self._look.shard, tenure=self._held.number)
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(self._folder, TRIES))

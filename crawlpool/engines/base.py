@@ -15,7 +15,7 @@ from crawlpool.errors import ConfigError
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 THREADS, DASK = "threads", "dask"
 #: Shards that a runner has open at once, unless told otherwise. A shard's hosts are few: a polite crawl of one shard
@@ -34,6 +34,7 @@ class EngineSpec:
         make_handler: returns the handler, imported where it is called; ``None`` for none.
         crawl: the options of ``new_crawl``, without handler and job.
         job: the options of ``ShardJob``, without those that say which shard it is.
+        retry: which failed targets each shard takes again when it is first opened in this run, as ``Job.retry``.
         workers: how many runners there shall be; ``None`` for as many as the engine has room for.
         at_once: shards that one runner has open at once.
         shuts_pool: whether a runner closes its pool at its end.
@@ -49,6 +50,7 @@ class EngineSpec:
     make_handler: Callable[[], Callable[..., Any]] | None = dataclasses.field(default=None, repr=False)
     crawl: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     job: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    retry: Collection[str] | None = None
     workers: int | None = None
     at_once: int = AT_ONCE
     shuts_pool: bool = True

@@ -86,7 +86,7 @@ def is_suspect(look: Look) -> bool:
     return look.tries >= ALONE_AFTER
 
 
-def is_runnable(look: Look, run: str) -> bool:
+def is_runnable(look: Look, run: str, *, again: bool = False) -> bool:
     """Tell whether somebody should take a shard.
 
     What was let go of with a reason that holds until somebody looks after it (held hosts, a full disk) is left alone
@@ -95,10 +95,13 @@ def is_runnable(look: Look, run: str) -> bool:
     Args:
         look: what is known of it.
         run: names this run of the command.
+        again: whether this run is to take up failed targets of what was done before.
     """
     if look.is_held or is_given_up(look):
         return False
     if look.is_broken_off:
+        return True
+    if again and look.is_released and look.run != run:
         return True
     if look.is_released and look.run == run:
         if look.why is Why.FAILED:
@@ -108,7 +111,9 @@ def is_runnable(look: Look, run: str) -> bool:
     return look.segments > 0 or look.pending is None or look.pending > 0
 
 
-def in_order(looks: Iterable[Look], run: str, name: str, apart_from: Collection[int] = ()) -> list[Look]:
+def in_order(
+    looks: Iterable[Look], run: str, name: str, apart_from: Collection[int] = (), *, again: bool = False
+) -> list[Look]:
     """Return the shards that a runner may take, the one with most to do first: the last one to end is to be a small one.
 
     Of equals each runner begins with another one, so that not all of them ask for the same.
@@ -118,8 +123,9 @@ def in_order(looks: Iterable[Look], run: str, name: str, apart_from: Collection[
         run: names this run of the command.
         name: of the runner.
         apart_from: shards that it has already.
+        again: as in ``is_runnable``.
     """
-    mine = [look for look in looks if look.shard not in apart_from and is_runnable(look, run)]
+    mine = [look for look in looks if look.shard not in apart_from and is_runnable(look, run, again=again)]
 
     def rank(look: Look) -> tuple[bool, bool, int, bytes]:
         # What was broken off may be any size: it comes first, as somebody has waited for it longest.
@@ -128,7 +134,9 @@ def in_order(looks: Iterable[Look], run: str, name: str, apart_from: Collection[
     return sorted(mine, key=rank)
 
 
-def is_done(before: Sequence[Look], after: Sequence[Look], *, is_input_done: bool, run: str) -> bool:
+def is_done(
+    before: Sequence[Look], after: Sequence[Look], *, is_input_done: bool, run: str, again: bool = False
+) -> bool:
     """Tell whether a job has nothing left that this run of the command could do.
 
     Only an owner puts anything into an inbox, and before it lets go. So when nobody owns a shard both before and after
@@ -139,8 +147,9 @@ def is_done(before: Sequence[Look], after: Sequence[Look], *, is_input_done: boo
         after: looks whose tenures were read after them, of the same shards in the same order.
         is_input_done: whether all of the input had been handed out before that.
         run: names this run of the command.
+        again: as in ``is_runnable``.
     """
-    if not is_input_done or any(look.is_held or is_runnable(look, run) for look in (*before, *after)):
+    if not is_input_done or any(look.is_held or is_runnable(look, run, again=again) for look in (*before, *after)):
         return False
     return [look.tenure for look in before] == [look.tenure for look in after]
 

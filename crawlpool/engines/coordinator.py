@@ -187,7 +187,8 @@ class Coordinator:
         before = self._looker.look()
         is_input_done = self._looker.state.is_done
         after = self._looker.look_at_tenures()
-        return choice.is_done(before, after, is_input_done=is_input_done, run=self._spec.run)
+        again = self._spec.retry is not None
+        return choice.is_done(before, after, is_input_done=is_input_done, run=self._spec.run, again=again)
 
     def _know(self) -> None:
         for shard, saved in self._looker.reports():

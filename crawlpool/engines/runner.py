@@ -152,7 +152,8 @@ class Runner:
         looks = looker.look()
         self._given_up.update(look.shard for look in looks if choice.is_given_up(look) and not look.is_held)
         taken = False
-        for look in choice.in_order(looks, self._spec.run, self.name, self._tenants):
+        again = self._spec.retry is not None
+        for look in choice.in_order(looks, self._spec.run, self.name, self._tenants, again=again):
             is_full = len(self._tenants) >= self._spec.at_once or (choice.is_suspect(look) and self._tenants)
             if is_full or self._is_alone or self.is_draining:
                 break

@@ -196,6 +196,8 @@ class Tenant:
             manifest=manifest,
             lease=held,
             idle_s=IDLE_S,
+            outputs=manifest.outputs,
+            retry=spec.retry if self._look.run != spec.run and tries.count <= 1 else None,
             **spec.job,
         )
         crawl = self._tenancy.pool.new_crawl(self._tenancy.handler, job=job, **spec.crawl)

@@ -12,7 +12,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.errors import JobError
-from crawlpool.ledger.schema import open_to_read
+from crawlpool.ledger.schema import HANDED_OVER, open_to_read
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
@@ -148,16 +148,21 @@ class LedgerReader:
 
     # Targets -----------------------------------------------------------------------------------------------------
 
-    def settled(self, outcome: int | None = None, host: str | None = None) -> Iterator[Settled]:
+    def settled(
+        self, outcome: int | None = None, host: str | None = None, *, has_handed_over: bool = False
+    ) -> Iterator[Settled]:
         """Yield what is settled, in the order of its numbers.
 
         Args:
-            outcome: only what ended so.
+            outcome: only what ended so; ``schema.HANDED_OVER`` for what was handed over to another shard.
             host: only what waited for this host, or for none.
+            has_handed_over: whether what was handed over comes, too: it has legs and no record here.
         """
         where, given = "", []
         if outcome is not None:
             where, given = " AND target.state = ?", [outcome]
+        elif not has_handed_over:
+            where = f" AND target.state <> {HANDED_OVER}"
         if host is not None:
             rows = self._rows("SELECT id FROM host WHERE name = ?", (host,))
             where += " AND target.host IN (0, ?)"
@@ -176,9 +181,15 @@ class LedgerReader:
                 yield self._settled(row)
             last = page[-1][0] if len(page) == PAGE_ROWS else until - 1
 
-    def settled_of(self, number: int) -> Settled | None:
-        """Return a target that is settled; ``None`` for one that isn't."""
-        rows = self._rows(f"{_SETTLED} WHERE settled.id = ?", (number,))
+    def settled_of(self, number: int, *, is_handed_over: bool = False) -> Settled | None:
+        """Return a target that is settled; ``None`` for one that isn't.
+
+        Args:
+            number: the target.
+            is_handed_over: whether one is wanted that was handed over to another shard, and no other.
+        """
+        sign = "=" if is_handed_over else "<>"
+        rows = self._rows(f"{_SETTLED} WHERE settled.id = ? AND target.state {sign} {HANDED_OVER}", (number,))
         return self._settled(rows[0]) if rows else None
 
     def target(self, number: int) -> TargetRow | None:

@@ -244,7 +244,6 @@ class Runner:
             _rss_bytes(),
         )
 
-
     def _pace(self) -> float:
         now = self._clock.monotonic()
         settled = self._settled + sum(tenant.settled for tenant in self._tenants.values())

@@ -144,7 +144,7 @@ class Recipe:
         """Return what makes a pool like this one: with its cookies of now, its sites, its mounted adapters."""
         settings = {**self.settings, "cookies": pool.cookies.copy(), "headers": dict(pool.headers)}
         sites = tuple(pool._shared.sites.current.values())
-        mounts = tuple(pool._shared.mounts.current.items())
+        mounts = pool._shared.mounts.current
         return functools.partial(_like, self.make, settings, sites, mounts)
 
 

@@ -7,7 +7,7 @@ import pathlib
 import sys
 import tempfile
 
-from tests.cluster import same
+from tests.cluster import same, storm
 
 
 def main(arguments: list[str]) -> int:
@@ -26,6 +26,8 @@ def main(arguments: list[str]) -> int:
         place.mkdir(parents=True, exist_ok=True)
         if given.what in ("same", "all"):
             same.main(place, given.urls, given.hosts, given.shards)
+        if given.what in ("storm", "all"):
+            storm.main(place, storm.Storm(kills=given.kills, seed=given.seed))
     return 0
 
 

@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import collections
 import json
-import os
+import pathlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 #: What of a record says when and by whom it was made, and nothing of what came of the target.
 PASSING = ("started_at", "elapsed_s", "waited_s", "timings", "ip", "run", "body")
 
 
+def count_of(folder: str) -> int:
+    """Return about how many records a job has that runs, or isn't even begun."""
+    try:
+        return sum(path.read_bytes().count(b"\n") for path in _files(folder))
+    except OSError:  # moved, or copied, just now
+        return 0
+
+
 def lines_of(folder: str) -> list[dict[str, Any]]:
-    """Return the records of a job, sharded or not, read from the newest epochs' files with nothing of crawlpool."""
+    """Return the records of a job at rest, sharded or not, read from its files with nothing of crawlpool."""
     found = []
-    shards = os.path.join(folder, "shards")
-    for place in [folder] if not os.path.isdir(shards) else sorted(os.path.join(shards, n) for n in os.listdir(shards)):
-        epochs = sorted(name for name in os.listdir(place) if name[0] == "e" and name[1:].isdigit())
-        if epochs:
-            found += _lines(os.path.join(place, epochs[-1]))
-        elif place == folder:
-            found += _lines(folder)
-    return found
-
-
-def _lines(folder: str) -> list[dict[str, Any]]:
-    found = []
-    for name in sorted(os.listdir(folder)):
-        if name.startswith("results") and name.endswith((".jsonl", ".jsonl.open")):
-            with open(os.path.join(folder, name), "rb") as file:
-                found += [json.loads(line) for line in file if line.strip()]
+    for path in _files(folder):
+        with open(path, "rb") as file:
+            found += [json.loads(line) for line in file if line.strip()]
     return [line for line in found if "outcome" in line]
+
+
+def _files(folder: str) -> Iterator[pathlib.Path]:
+    """Yield the files of records: of shards those of the newest epoch."""
+    place = pathlib.Path(folder)
+    shards = sorted(place.glob("shards/*"))
+    epochs = [max(shard.glob("e[0-9]*"), key=lambda epoch: epoch.name, default=None) for shard in shards]
+    for one in epochs if shards else [place]:
+        if one is not None:
+            yield from sorted(path for path in one.glob("results*") if path.name.endswith((".jsonl", ".jsonl.open")))
 
 
 def kept(record: dict[str, Any]) -> str:

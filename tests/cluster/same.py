@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.cluster import command
-from tests.cluster.records import as_set, differences, lines_of
+from tests.cluster.records import as_set, count_of, differences, lines_of
 from tests.cluster.site import Site, addresses
 
 if TYPE_CHECKING:
@@ -126,12 +126,12 @@ class Same:
         process = command.start(*self.args(job, *shards, "--engine", *first))
         try:
             for _ in looks(120.0):
-                if len(lines_of(job)) > self.count // 4 or process.poll() is not None:
+                if count_of(job) > self.count // 4 or process.poll() is not None:
                     break
         finally:
             process.send_signal(signal.SIGKILL)
             told = process.communicate()[1]
-        before = len(lines_of(job))
+        before = count_of(job)
         assert self.count // 4 < before < sum(self.want.values()), f"it was killed too late, or too soon: {told[-2000:]}"
         command.check_gone(process.pid)
         again = command.start("resume", job, "--progress", "none", "--log-format", "json", "--engine", *second)

@@ -50,7 +50,7 @@ class Storm:
         seed: of the moments.
     """
 
-    urls: int = 6000
+    urls: int = 12_000
     hosts: int = 60
     workers: int = 4
     kills: int = 30
@@ -175,6 +175,7 @@ def _weather(
                 break
         for deed in deeds:
             time.sleep(picks.uniform(0.2, 2.5))
+            say(f"{time.monotonic() - began_s:6.1f} s  {deed}, with {count_of(job):,} records")
             if deed == "kill":
                 killed += cluster.kill(picks)
             elif deed == "stop":

@@ -26,7 +26,10 @@ def test_many_shards_come_to_what_one_crawl_does(tmp_path: pathlib.Path) -> None
             print("one" if line in expected else "many", line)
         assert got == expected
         assert (books.inputs, books.found, books.settled, books.legs) == (
-            report.inputs, report.found, report.settled, report.legs
+            report.inputs,
+            report.found,
+            report.settled,
+            report.legs,
         )
         assert books.is_balanced and books.is_complete and books.moved_in == books.moved_out > 20
         assert sorted(map(str, fleet.items())) == sorted(map(str, items))

@@ -11,7 +11,7 @@ from crawlpool.record import record_of, spans_of
 from crawlpool.redact import redact_input, redact_text, redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import requests
 
@@ -282,6 +282,8 @@ class Result:
 class Report:
     """The balanced books of one crawl: ``inputs + found = ok + http_error + failed + disallowed + skipped + pending``.
 
+    Those of one shard have two more: ``inputs + found + moved_in = all outcomes + moved_out + pending``.
+
     Args:
         inputs: targets taken from the seeds, bad lines included.
         found: targets that handlers added.
@@ -295,6 +297,8 @@ class Report:
         items: what handlers emitted.
         pending: of a job that was not finished: targets that wait for its next run. Its other numbers are of all its
             runs together.
+        moved_in: of a shard: targets whose redirects led here from another shard.
+        moved_out: of a shard: targets whose redirects led to another shard, where they have their outcomes.
     """
 
     inputs: int = 0
@@ -312,6 +316,8 @@ class Report:
     is_complete: bool = True
     items: int = 0
     pending: int = 0
+    moved_in: int = 0
+    moved_out: int = 0
 
     @property
     def settled(self) -> int:
@@ -320,8 +326,30 @@ class Report:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether each target that came in has an outcome, or waits for a job's next run."""
-        return self.inputs + self.found == self.settled + self.pending
+        """Whether each target that came in has an outcome, waits for a job's next run, or was handed over."""
+        return self.inputs + self.found + self.moved_in == self.settled + self.pending + self.moved_out
+
+    @property
+    def on_the_way(self) -> int:
+        """Of shards' books merged: targets that one shard has handed over, and no other has taken in yet."""
+        return self.moved_out - self.moved_in
+
+    @classmethod
+    def merged(cls, reports: Iterable[Report]) -> Report:
+        """Return the books of several shards, or jobs, as one.
+
+        Args:
+            reports: theirs. Numbers are added up, ``elapsed_s`` is the longest; it is complete where each is, and
+                nothing is on its way between them. They balance where each does, with what is ``on_the_way``.
+        """
+        each = list(reports)
+        counts = [field.name for field in dataclasses.fields(cls) if field.name not in ("elapsed_s", "is_complete")]
+        found = cls(
+            **{name: sum(getattr(one, name) for one in each) for name in counts},
+            elapsed_s=max((one.elapsed_s for one in each), default=0.0),
+            is_complete=all(one.is_complete for one in each),
+        )
+        return dataclasses.replace(found, is_complete=False) if found.on_the_way else found
 
     def check(self) -> Report:
         """Return the report itself.
@@ -330,9 +358,14 @@ class Report:
             CrawlPoolError: when the books don't balance, which is a fault of crawlpool.
         """
         if not self.is_balanced:
-            ends = f"{self.settled} + {self.pending}" if self.pending else f"{self.settled}"
-            raise CrawlPoolError(f"the books don't balance: {self.inputs} + {self.found} != {ends}")
+            begins = _sum_of(self.inputs, self.found, self.moved_in)
+            ends = _sum_of(self.settled, self.pending, self.moved_out)
+            raise CrawlPoolError(f"the books don't balance: {begins} != {ends}")
         return self
+
+
+def _sum_of(*counts: int) -> str:
+    return " + ".join(str(count) for count in counts if count) or "0"
 
 
 @dataclasses.dataclass(frozen=True)

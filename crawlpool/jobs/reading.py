@@ -151,13 +151,18 @@ class JobReader:
 
     def items(self) -> Iterator[dict[str, Any]]:
         """Yield what handlers have emitted, in the order in which it was written."""
+        for item, _ in self.items_from(1, 0):
+            yield item
+
+    def items_from(self, part: int, offset: int) -> Iterator[tuple[dict[str, Any], tuple[int, int]]]:
+        """Yield what handlers have emitted from a place on, each with the place after it: part and offset."""
         mark = self.mark(self.records_name)
-        for part in range(1, mark.part + 1):
-            until = mark.length if part == mark.part else self.files.size(part)
-            for _, line in self.files.lines(part, until):
+        for number in range(part, mark.part + 1):
+            until = mark.length if number == mark.part else self.files.size(number)
+            for at, line in self.files.lines(number, until, offset if number == part else 0):
                 # No record has that key, and to parse all of them would take long.
                 if b'"item":' in line[:32] and isinstance(item := item_of(line), dict):
-                    yield item
+                    yield item, (number, at + len(line))
 
     # What is known of the job ------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ _TARGET = """
 SELECT target.id, target.n, host.name, target.rank, target.state, target.crashes, target.verdict, target.line
 FROM target LEFT JOIN host ON host.id = target.host
 """
+_MOVED_HERE = "SELECT id FROM moved"
 
 
 class Settled(NamedTuple):
@@ -148,21 +149,27 @@ class LedgerReader:
 
     # Targets -----------------------------------------------------------------------------------------------------
 
-    def settled(self, outcome: int | None = None, host: str | None = None) -> Iterator[Settled]:
+    def settled(
+        self, outcome: int | None = None, host: str | None = None, after: int = 0, *, only_moved: bool = False
+    ) -> Iterator[Settled]:
         """Yield what is settled, in the order of its numbers.
 
         Args:
             outcome: only what ended so.
-            host: only what waited for this host, or for none.
+            host: only what waited for this host, or for none, or was handed over by another shard.
+            after: only what has a greater number.
+            only_moved: only what was handed over by another shard.
         """
-        where, given = "", []
+        where, given = "", list[Any]()
         if outcome is not None:
             where, given = " AND target.state = ?", [outcome]
-        if host is not None:
+        if only_moved:
+            where += f" AND settled.id IN ({_MOVED_HERE})"
+        elif host is not None:
             rows = self._rows("SELECT id FROM host WHERE name = ?", (host,))
-            where += " AND target.host IN (0, ?)"
+            where += f" AND (target.host IN (0, ?) OR settled.id IN ({_MOVED_HERE}))"
             given.append(rows[0][0] if rows else 0)
-        last = 0
+        last = after
         while True:
             first = self._rows("SELECT min(id) FROM settled WHERE id > ?", (last,))[0][0]
             if first is None:

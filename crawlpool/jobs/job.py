@@ -191,11 +191,21 @@ class OpenJob:
         if known is None:
             self.ledger.commit(Batch(values={"fixed": json.dumps(now)}))
             return
-        before = json.loads(known)
-        other = [name for name in sorted({*before, *now}) if before.get(name) != json.loads(json.dumps(now.get(name)))]
-        if other:
-            told = "; ".join(f"{name} was {_shown(before.get(name))}, now {_shown(now.get(name))}" for name in other)
+        told = differences(json.loads(known), now)
+        if told:
             raise JobError(f"{one_line(self.job.path)}: the job was begun with other settings: {told}")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return which settings aren't what they were, in words; nothing where all are.
+
+    Args:
+        before: settings by name, as JSON has them.
+        now: the same as they are now, JSON-ready.
+    """
+    now = json.loads(json.dumps(now))
+    other = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    return "; ".join(f"{name} was {_shown(before.get(name))}, now {_shown(now.get(name))}" for name in other)
 
 
 def make_folder(path: str) -> None:

@@ -1,0 +1,214 @@
+"""The manifest of a sharded job: what was decided when it was made, and holds for every worker and every run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.config import check, is_count, is_seconds
+from crawlpool.errors import ConfigError, JobError
+from crawlpool.jobs.job import differences
+from crawlpool.redact import one_line
+from crawlpool.shards import atomic
+from crawlpool.shards.hashing import Sharding, check_shards
+from crawlpool.shards.layout import MANIFEST, SUFFIXES
+from crawlpool.suffixes import SuffixList, installed_list
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION = 1
+#: How long a worker that nothing is heard of keeps its shards.
+DEFAULT_LEASE_S = 30.0
+#: What one run may not have otherwise than the one before.
+_FIXED = ("shards", "part", "outputs", "lease_s", "is_shared")
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a sharded job is.
+
+    Args:
+        job_id: tells this job from every other.
+        shards: how many there are.
+        part: which part of the job lies in this folder, as (which, of how many), from 1; ``None`` for all of it.
+        suffixes_sha256: of ``suffixes.dat``, by which hosts are told apart.
+        outputs: what each shard writes, as ``Job.outputs``.
+        fixed: what must be the same whenever the job goes on, as ``Job.fixed``; JSON-ready, no credential.
+        lease_s: seconds for which nothing is heard of an owner before another may take its shard.
+        is_shared: whether the folder lies on a file system of several machines: then ledgers have no write-ahead log.
+        created_at: by the wall clock.
+        v: the form of the file.
+
+    Raises:
+        ConfigError: for a value that can't be.
+    """
+
+    job_id: str
+    shards: int
+    part: tuple[int, int] | None
+    suffixes_sha256: str
+    outputs: tuple[str, ...]
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    lease_s: float = DEFAULT_LEASE_S
+    is_shared: bool = False
+    created_at: float = 0.0
+    v: int = VERSION
+
+    def __post_init__(self) -> None:
+        check(self.v == VERSION, "v", self.v, f"{VERSION}")
+        for name in ("job_id", "suffixes_sha256"):
+            value = getattr(self, name)
+            check(isinstance(value, str) and value != "", name, value, "a text")
+        check_shards(self.shards)
+        check_part(self.part, self.shards)
+        check(is_seconds(self.lease_s) and self.lease_s >= 1, "lease_s", self.lease_s, "at least 1 second")
+        is_texts = not isinstance(self.outputs, str) and all(isinstance(name, str) for name in self.outputs)
+        check(is_texts, "outputs", self.outputs, "a sequence of names")
+        check(isinstance(self.fixed, dict), "fixed", self.fixed, "values by name")
+        check(isinstance(self.is_shared, bool), "is_shared", self.is_shared, "true or false")
+        check(is_seconds(self.created_at, zero=True), "created_at", self.created_at, "a time")
+
+    def mine(self) -> range:
+        """Return the numbers of the shards that belong to this folder."""
+        which, of = self.part or (1, 1)
+        return range(which - 1, self.shards, of)
+
+    @property
+    def sharding_id(self) -> str:
+        """What two folders must have in common for their targets to belong together: it stands in each segment."""
+        return f"{self.shards}:{self.suffixes_sha256[:16]}"
+
+    def sharding(self, folder: str) -> Sharding:
+        """Return which shard each host belongs to, by the list that was frozen.
+
+        Raises:
+            JobError: when the list is gone, or isn't what it was.
+        """
+        return Sharding(self.shards, frozen(folder, self.suffixes_sha256))
+
+
+def check_part(part: object, shards: int) -> None:
+    """Raise ``ConfigError`` unless ``part`` is a part of a job of so many shards, or ``None``."""
+    is_pair = isinstance(part, tuple) and len(part) == 2 and all(is_count(number) for number in part)
+    is_good = part is None or (is_pair and part[0] <= part[1] <= shards)  # type: ignore[index]
+    rule = "which part of how many, as 2/4; no more parts than shards"
+    check(is_good, "part", "/".join(map(str, part)) if is_pair else part, rule)  # type: ignore[arg-type]
+
+
+def is_sharded(folder: str) -> bool:
+    """Tell whether a folder is that of a sharded job."""
+    return os.path.isfile(os.path.join(folder, MANIFEST))
+
+
+def new(folder: str, *, shards: int, created_at: float, **others: Any) -> Manifest:
+    """Return the manifest of a job that is about to be made in a folder, with its list of suffixes frozen there.
+
+    Args:
+        folder: the job's; it is there.
+        shards: how many there are.
+        created_at: the wall clock's time.
+        others: as ``Manifest`` takes them.
+
+    Raises:
+        ConfigError: for a value that can't be.
+        SinkError: when the list can't be written.
+    """
+    check_shards(shards)
+    check_part(others.get("part"), shards)
+    others.setdefault("part", None)
+    return Manifest(
+        secrets.token_hex(8), shards, suffixes_sha256=freeze(folder), created_at=created_at, **others
+    )
+
+
+def write(folder: str, manifest: Manifest) -> None:
+    """Write a job's manifest, whole and for good: from then on the folder is that of a sharded job.
+
+    Raises:
+        SinkError: when it can't be written.
+    """
+    atomic.put_json(os.path.join(folder, MANIFEST), dataclasses.asdict(manifest))
+
+
+def read(folder: str) -> Manifest:
+    """Return a job's manifest.
+
+    Raises:
+        JobError: when there is none, or it is damaged, or written by a later crawlpool.
+    """
+    path = os.path.join(folder, MANIFEST)
+    found = atomic.get_json(path)
+    if found is None:
+        raise JobError(f"{one_line(folder)}: no job with shards: it has no {MANIFEST}")
+    version = found.get("v")
+    if is_count(version) and version > VERSION:
+        raise JobError(
+            f"{one_line(path)}: this job was made by a later crawlpool (manifest version {version}, here {VERSION}): "
+            "use that one, or a newer"
+        )
+    try:
+        part = found.get("part")
+        found["part"] = tuple(part) if isinstance(part, list) else part
+        outputs = found.get("outputs")
+        found["outputs"] = tuple(outputs) if isinstance(outputs, list) else outputs
+        return Manifest(**found)
+    except (ConfigError, TypeError) as error:
+        raise JobError(f"{one_line(path)}: is damaged: {one_line(str(error))}") from None
+
+
+def check_same(folder: str, before: Manifest, now: Manifest) -> None:
+    """Refuse to go on with a job with other settings than it was begun with.
+
+    Args:
+        folder: the job's.
+        before: its manifest.
+        now: what it would be made with now; ``job_id``, ``created_at`` and the list of suffixes are its own.
+
+    Raises:
+        JobError: naming each setting, what it was, and what it is now.
+    """
+    told = differences(json.loads(json.dumps(_settings(before))), _settings(now))  # as JSON has them: pairs are lists
+    if told:
+        raise JobError(f"{one_line(folder)}: the job was begun with other settings: {told}")
+
+
+def freeze(folder: str) -> str:
+    """Write the public suffix list that is in use into a job's folder; return its SHA-256.
+
+    A list that is there already stays: it was put there so that the parts of one job, on several machines, have the
+    same one.
+
+    Raises:
+        SinkError: when it can't be written.
+        JobError: when the one that is there can't be read.
+    """
+    path = os.path.join(folder, SUFFIXES)
+    data = atomic.get(path)
+    if data is None:
+        data = installed_list()
+        atomic.put(path, [data])
+    return hashlib.sha256(data).hexdigest()
+
+
+def frozen(folder: str, sha256: str) -> SuffixList:
+    """Return the public suffix list that a job's folder has.
+
+    Raises:
+        JobError: when it is gone, or isn't what it was when the job was made.
+    """
+    path = os.path.join(folder, SUFFIXES)
+    data = atomic.get(path)
+    if data is None:
+        raise JobError(f"{one_line(path)}: the job's file is gone")
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise JobError(f"{one_line(path)}: isn't the list that the job was made with: hosts would change their shards")
+    return SuffixList(data)
+
+
+def _settings(manifest: Manifest) -> dict[str, Any]:
+    return {**manifest.fixed, **{name: getattr(manifest, name) for name in _FIXED}}

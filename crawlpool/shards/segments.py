@@ -1,0 +1,197 @@
+"""Segments: files of targets on their way to a shard. Each is written once, whole, and never changed.
+
+A file of lines: a header (a JSON object), a JSON array for each target (``ledger.store.Row``), and a trailer that tells
+how many these are and the digest of all that stands before it. Nothing is read from a file that isn't whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crawlpool.errors import JobError
+from crawlpool.redact import one_line
+from crawlpool.shards import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import BinaryIO
+
+VERSION = 1
+#: How the names of segments end.
+END = ".seg"
+_NAME = re.compile(r"input-([0-9]{8,})\.seg|from-([0-9]{4,})-e([0-9]{4,})-([0-9]{8,})\.seg")
+_CHUNK_BYTES = 1 << 16
+_MOST_TRAILER_BYTES = 200
+_FIELDS = 7
+_encode: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class SegmentName(NamedTuple):
+    """The name of a segment, taken apart. They sort as they are to be imported: those of the input first.
+
+    Args:
+        source: the shard that has handed its targets over; ``None`` for the input.
+        epoch: of that shard; 0 for the input.
+        number: the round of the input, or the batch of the epoch, from 1.
+    """
+
+    source: int | None
+    epoch: int
+    number: int
+
+    @classmethod
+    def of_input(cls, number: int) -> SegmentName:
+        """Return the name of what a round of the input has for a shard."""
+        return cls(None, 0, number)
+
+    @classmethod
+    def parse(cls, text: str) -> SegmentName | None:
+        """Return the name that a file has; ``None`` where it is that of no segment."""
+        found = _NAME.fullmatch(text)
+        if found is None:
+            return None
+        name = cls.of_input(int(found[1])) if found[1] else cls(int(found[2]), int(found[3]), int(found[4]))
+        return name if str(name) == text else None
+
+    @property
+    def kind(self) -> str:
+        """``input`` or ``from``."""
+        return "input" if self.source is None else "from"
+
+    def __str__(self) -> str:
+        if self.source is None:
+            return f"input-{self.number:08d}{END}"
+        return f"from-{self.source:04d}-e{self.epoch:04d}-{self.number:08d}{END}"
+
+
+def line_of(row: Sequence[Any]) -> bytes:
+    """Return a row as the line of a segment."""
+    return _encode(row).encode("ascii") + b"\n"
+
+
+def write(folder: str, name: SegmentName, rows: Iterable[Sequence[Any]], sharding_id: str = "") -> None:
+    """Write a segment; it is on the disk, with its name, when this returns. One that has the name is replaced.
+
+    Args:
+        folder: the inbox of the shard that it is for; it is there.
+        name: its name.
+        rows: the targets, as ``ledger.store.Row`` says.
+        sharding_id: ``Manifest.sharding_id`` of the job.
+
+    Raises:
+        SinkError: when it can't be written; then nothing is there under its name that wasn't before.
+
+    One writer at a time for each name.
+    """
+    lines = [line_of(row) for row in rows]
+    write_lines(folder, name, b"".join(lines), len(lines), sharding_id)
+
+
+def write_lines(folder: str, name: SegmentName, lines: bytes | bytearray, count: int, sharding_id: str = "") -> None:
+    """Write a segment of rows that are lines already, as ``write`` does.
+
+    Args:
+        folder, name, sharding_id: as ``write`` takes them.
+        lines: what ``line_of`` made of each row, one after the other.
+        count: how many they are.
+
+    Raises:
+        SinkError: when it can't be written.
+    """
+    facts = {"v": VERSION, "id": str(name), "kind": name.kind, "source": name.source, "sharding": sharding_id}
+    header = _encode(facts).encode("ascii") + b"\n"
+    digest = hashlib.blake2b(header, digest_size=16)
+    digest.update(lines)
+    atomic.put(os.path.join(folder, str(name)), (header, bytes(lines), _trailer(count, digest.hexdigest())))
+
+
+def read(path: str, sharding_id: str = "") -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a segment, in their order. All of it is checked before the first one comes.
+
+    Args:
+        path: of the file.
+        sharding_id: ``Manifest.sharding_id`` of the job that reads it; empty for any.
+
+    Raises:
+        JobError: when the file is damaged, of another job, or can't be read; nothing was yielded then, unless the disk
+            failed meanwhile.
+        FileNotFoundError: when there is none any more; who has imported it may have removed it.
+    """
+    try:
+        with open(path, "rb", buffering=_CHUNK_BYTES) as file:
+            count = _checked(file, path, sharding_id)
+            file.seek(0)
+            file.readline()
+            for number, line in enumerate(file):
+                if number >= count:
+                    break
+                yield _row(line, path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise JobError(f"{one_line(path)}: {error.strerror or error}") from error
+
+
+def names(folder: str) -> list[SegmentName]:
+    """Return the names of the segments in an inbox, as they are to be imported; what else lies there is ignored.
+
+    Raises:
+        JobError: when it can't be read; where there is none there are none.
+    """
+    try:
+        found = [SegmentName.parse(name) for name in os.listdir(folder)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise JobError(f"{one_line(folder)}: {error.strerror or error}") from error
+    return sorted((name for name in found if name is not None), key=lambda name: (name.source is not None, *_key(name)))
+
+
+def _key(name: SegmentName) -> tuple[int, int, int]:
+    return (name.source or 0, name.epoch, name.number)
+
+
+def _trailer(count: int, digest: str) -> bytes:
+    return _encode({"rows": count, "blake2b": digest}).encode("ascii") + b"\n"
+
+
+def _checked(file: BinaryIO, path: str, sharding_id: str) -> int:
+    """Return how many rows a segment has, if it is whole and belongs here."""
+    header = file.readline(_CHUNK_BYTES)
+    with contextlib.suppress(ValueError, RecursionError):
+        facts = json.loads(header)
+        if isinstance(facts, dict) and isinstance(version := facts.get("v"), int) and version > VERSION:
+            raise JobError(f"{one_line(path)}: was written by a later crawlpool (version {version}, here {VERSION})")
+        digest, count, last = hashlib.blake2b(header, digest_size=16), -1, b""
+        for line in file:
+            digest.update(last)
+            last = line
+            count += 1
+        if count < 0 or len(last) > _MOST_TRAILER_BYTES or last != _trailer(count, digest.hexdigest()):
+            raise _damaged(path)
+        if facts["id"] != os.path.basename(path):
+            raise JobError(f"{one_line(path)}: is damaged: it is {one_line(str(facts['id']))} by what stands in it")
+        theirs = facts["sharding"]
+        if sharding_id and theirs and theirs != sharding_id:
+            raise JobError(
+                f"{one_line(path)}: is of a job with another number of shards or another list of suffixes "
+                f"({one_line(str(theirs))}, here {sharding_id})"
+            )
+        return count
+    raise _damaged(path)
+
+
+def _row(line: bytes, path: str) -> tuple[Any, ...]:
+    row = json.loads(line)
+    if not isinstance(row, list) or len(row) != _FIELDS:
+        raise _damaged(path)
+    return tuple(row)
+
+
+def _damaged(path: str) -> JobError:
+    return JobError(f"{one_line(path)}: is damaged: it isn't what was written")

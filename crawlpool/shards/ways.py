@@ -1,0 +1,135 @@
+"""Where a URL is among the shards of jobs: in that of its host, or where its redirects have led it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from crawlpool.errors import JobError
+from crawlpool.jobs.reading import spellings
+from crawlpool.ledger.schema import MOVED
+from crawlpool.leg import host_of
+from crawlpool.redact import one_line
+from crawlpool.shards.parts import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from crawlpool.jobs.reading import JobReader
+    from crawlpool.models import Target
+    from crawlpool.shards.parts import Root, Shelf
+
+
+class Found(NamedTuple):
+    """Where a target is.
+
+    Args:
+        part: what has it now, or had it last where it is on its way.
+        number: it has there.
+        way: the places where it was before, each as its part and its number there; the first is where it came in.
+        is_on_its_way: whether it was handed over, and nobody has taken it in yet.
+    """
+
+    part: Part
+    number: int
+    way: tuple[tuple[Part, int], ...] = ()
+    is_on_its_way: bool = False
+
+    @property
+    def first(self) -> tuple[Part, int]:
+        """Where it came in."""
+        return self.way[0] if self.way else (self.part, self.number)
+
+
+class Ways:
+    """Finds targets in jobs.
+
+    Args:
+        groups: the jobs; the parts of one stand together.
+        shelf: has their ledgers.
+
+    Raises:
+        JobError: from each method, when something is damaged or gone.
+
+    Not thread-safe.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[Root]], shelf: Shelf) -> None:
+        self._groups = groups
+        self._shelf = shelf
+
+    def find(self, url: str | Target) -> Found | None:
+        """Return where the target is that asks for a URL.
+
+        Args:
+            url: in whatever spelling; or a target.
+
+        Returns:
+            The first that is settled, of several jobs, else the first; ``None`` where they have none.
+        """
+        first = None
+        for group in self._groups:
+            for root in group:
+                found = self._find_in(group, root, url)
+                if found is not None and self._is_settled(found):
+                    return found
+                first = first or found
+        return first
+
+    def follow(self, group: Sequence[Root], part: Part, number: int) -> Found:
+        """Return where a target has come to.
+
+        Args:
+            group: the job that it is of.
+            part: where it was.
+            number: it had there.
+        """
+        way: list[tuple[Part, int]] = []
+        while self._shelf.look(part, lambda reader, at=number: _is_moved(reader, at), False):  # type: ignore[misc]
+            way.append((part, number))
+            taken = next(self._taken_in(group, part, number, {where for where, _ in way}), None)
+            if taken is None:
+                *before, _ = way
+                return Found(part, number, tuple(before), is_on_its_way=True)
+            part, number = taken
+        return Found(part, number, tuple(way))
+
+    def _taken_in(
+        self, group: Sequence[Root], part: Part, number: int, been: set[Part]
+    ) -> Iterator[tuple[Part, int]]:
+        """Yield where a target was taken in that a shard has handed over.
+
+        The ledger that handed it over doesn't keep where to. So all are asked, each by its key; the folders in which
+        other parts of the job lie, too.
+        """
+        source = part.shard
+        for other in (other for root in group for other in root.parts()):
+            if other != part:
+                at = self._shelf.look(other, lambda reader: reader.ledger.moved_in(source or 0, number), None)
+                if at is not None:
+                    yield other, at
+
+    def _find_in(self, group: Sequence[Root], root: Root, url: str | Target) -> Found | None:
+        for target in self._spelled(root, url):
+            part = root.part_of(host_of(target.url))
+            if part is None:
+                continue
+            number = self._shelf.look(part, lambda reader, target=target: reader.find(target), None)  # type: ignore[misc]
+            if number is not None:
+                return self.follow(group, part, number)
+        return None
+
+    def _spelled(self, root: Root, url: str | Target) -> Iterator[Target]:
+        if root.manifest is not None:
+            yield from spellings(url, root.manifest.fixed.get("method"))
+        else:
+            usual = self._shelf.look(Part(root.path), lambda reader: reader.fixed.get("method"), None)
+            yield from spellings(url, usual)
+
+    def _is_settled(self, found: Found) -> bool:
+        return self._shelf.look(found.part, lambda reader: reader.ledger.settled_of(found.number) is not None, False)
+
+
+def _is_moved(reader: JobReader, number: int) -> bool:
+    row = reader.ledger.target(number)
+    return row is not None and row.state == MOVED

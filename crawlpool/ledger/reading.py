@@ -12,7 +12,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.errors import JobError
-from crawlpool.ledger.schema import open_to_read
+from crawlpool.ledger.schema import HANDED_OVER, open_to_read
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ _TARGET = """
 SELECT target.id, target.n, host.name, target.rank, target.state, target.crashes, target.verdict, target.line
 FROM target LEFT JOIN host ON host.id = target.host
 """
-_MOVED_HERE = "SELECT id FROM moved"
 
 
 class Settled(NamedTuple):
@@ -127,6 +126,14 @@ class LedgerReader:
         self.path = path
         with self._told():
             self._database = open_to_read(path)
+            #: The form of its tables; those of shards came with the second.
+            self.version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
+        self._moved_here = "SELECT id FROM moved" if self.has_shards else "SELECT NULL"
+
+    @property
+    def has_shards(self) -> bool:
+        """Whether it has the tables of shards, empty or not."""
+        return self.version > 1
 
     def close(self) -> None:
         """Let go of the file. May be called again."""
@@ -150,24 +157,33 @@ class LedgerReader:
     # Targets -----------------------------------------------------------------------------------------------------
 
     def settled(
-        self, outcome: int | None = None, host: str | None = None, after: int = 0, *, only_moved: bool = False
+        self,
+        outcome: int | None = None,
+        host: str | None = None,
+        *,
+        has_handed_over: bool = False,
+        after: int = 0,
+        only_moved: bool = False,
     ) -> Iterator[Settled]:
         """Yield what is settled, in the order of its numbers.
 
         Args:
-            outcome: only what ended so.
+            outcome: only what ended so; ``schema.HANDED_OVER`` for what was handed over to another shard.
             host: only what waited for this host, or for none, or was handed over by another shard.
+            has_handed_over: whether what was handed over comes, too: it has legs and no record here.
             after: only what has a greater number.
-            only_moved: only what was handed over by another shard.
+            only_moved: only what was handed over by another shard; ``host`` doesn't count then.
         """
         where, given = "", list[Any]()
         if outcome is not None:
             where, given = " AND target.state = ?", [outcome]
+        elif not has_handed_over:
+            where = f" AND target.state <> {HANDED_OVER}"
         if only_moved:
-            where += f" AND settled.id IN ({_MOVED_HERE})"
+            where += f" AND settled.id IN ({self._moved_here})"
         elif host is not None:
             rows = self._rows("SELECT id FROM host WHERE name = ?", (host,))
-            where += f" AND (target.host IN (0, ?) OR settled.id IN ({_MOVED_HERE}))"
+            where += f" AND (target.host IN (0, ?) OR settled.id IN ({self._moved_here}))"
             given.append(rows[0][0] if rows else 0)
         last = after
         while True:
@@ -183,9 +199,15 @@ class LedgerReader:
                 yield self._settled(row)
             last = page[-1][0] if len(page) == PAGE_ROWS else until - 1
 
-    def settled_of(self, number: int) -> Settled | None:
-        """Return a target that is settled; ``None`` for one that isn't."""
-        rows = self._rows(f"{_SETTLED} WHERE settled.id = ?", (number,))
+    def settled_of(self, number: int, *, is_handed_over: bool = False) -> Settled | None:
+        """Return a target that is settled; ``None`` for one that isn't.
+
+        Args:
+            number: the target.
+            is_handed_over: whether one is wanted that was handed over to another shard, and no other.
+        """
+        sign = "=" if is_handed_over else "<>"
+        rows = self._rows(f"{_SETTLED} WHERE settled.id = ? AND target.state {sign} {HANDED_OVER}", (number,))
         return self._settled(rows[0]) if rows else None
 
     def target(self, number: int) -> TargetRow | None:
@@ -280,6 +302,10 @@ class LedgerReader:
             return json.loads(text)
         except (ValueError, TypeError, RecursionError):
             raise self._damage(f"{what} is no JSON") from None
+
+    def rows(self, query: str, given: Sequence[Any] = ()) -> list[Any]:
+        """Return what a short statement finds that only reads."""
+        return self._rows(query, given)
 
     def _settled(self, row: Sequence[Any]) -> Settled:
         number, n, host, line, info = row

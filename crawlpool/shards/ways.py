@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from crawlpool.errors import JobError
 from crawlpool.jobs.reading import spellings
-from crawlpool.ledger.schema import MOVED
+from crawlpool.ledger.schema import HANDED_OVER
+from crawlpool.ledger.shard_reading import ShardTables
 from crawlpool.leg import host_of
-from crawlpool.redact import one_line
 from crawlpool.shards.parts import Part
 
 if TYPE_CHECKING:
@@ -87,17 +85,14 @@ class Ways:
         way: list[tuple[Part, int]] = []
         while self._shelf.look(part, lambda reader, at=number: _is_moved(reader, at), False):  # type: ignore[misc]
             way.append((part, number))
-            taken = next(self._taken_in(group, part, number, {where for where, _ in way}), None)
+            taken = self._taken_in(group, part, number)
             if taken is None:
-                *before, _ = way
-                return Found(part, number, tuple(before), is_on_its_way=True)
+                return Found(part, number, tuple(way[:-1]), is_on_its_way=True)
             part, number = taken
         return Found(part, number, tuple(way))
 
-    def _taken_in(
-        self, group: Sequence[Root], part: Part, number: int, been: set[Part]
-    ) -> Iterator[tuple[Part, int]]:
-        """Yield where a target was taken in that a shard has handed over.
+    def _taken_in(self, group: Sequence[Root], part: Part, number: int) -> tuple[Part, int] | None:
+        """Return where a target was taken in that a shard has handed over; ``None`` where nobody has it yet.
 
         The ledger that handed it over doesn't keep where to. So all are asked, each by its key; the folders in which
         other parts of the job lie, too.
@@ -105,9 +100,10 @@ class Ways:
         source = part.shard
         for other in (other for root in group for other in root.parts()):
             if other != part:
-                at = self._shelf.look(other, lambda reader: reader.ledger.moved_in(source or 0, number), None)
+                at = self._shelf.look(other, lambda reader: ShardTables(reader.ledger).taken_in(source or 0, number), None)
                 if at is not None:
-                    yield other, at
+                    return other, at
+        return None
 
     def _find_in(self, group: Sequence[Root], root: Root, url: str | Target) -> Found | None:
         for target in self._spelled(root, url):
@@ -132,4 +128,4 @@ class Ways:
 
 def _is_moved(reader: JobReader, number: int) -> bool:
     row = reader.ledger.target(number)
-    return row is not None and row.state == MOVED
+    return row is not None and row.state == HANDED_OVER

@@ -104,6 +104,13 @@ class Cancelled(RequestError):
     """The request was given up because its future was aborted, its crawl ended, or its pool closed."""
 
 
+class LeaseLost(Cancelled):
+    """The lease under which the request was to be sent has ended: nothing was sent, or it was broken off.
+
+    It isn't tried again and counts as no attempt: in a crawl the target is whose the shard is next.
+    """
+
+
 class DeadlineExceeded(RequestError, rex.Timeout):
     """The wall-clock deadline of the call passed before its last byte."""
 

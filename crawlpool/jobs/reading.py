@@ -172,8 +172,9 @@ class JobReader:
         books = self.ledger.value("books") or {}
         try:
             ended = {outcome.value: int(books["ended"][outcome.value]) for outcome in Outcome} if books else {}
-            came = int(books.get("inputs", 0)) + int(books.get("found", 0))
-            pending = came - sum(ended.values())
+            moved_in, moved_out = int(books.get("moved_in", 0)), int(books.get("moved_out", 0))
+            came = int(books.get("inputs", 0)) + int(books.get("found", 0)) + moved_in
+            pending = came - sum(ended.values()) - moved_out
             return Report(
                 **ended,
                 inputs=int(books.get("inputs", 0)),
@@ -185,6 +186,8 @@ class JobReader:
                 items=int(books.get("items", 0)),
                 elapsed_s=float(books.get("elapsed_s", 0.0)),
                 pending=pending,
+                moved_in=moved_in,
+                moved_out=moved_out,
                 is_complete=self.is_input_done and not pending,
             )
         except (KeyError, TypeError, ValueError, AttributeError):

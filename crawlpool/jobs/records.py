@@ -62,6 +62,11 @@ class JobRecord(Mapping[str, Any]):
         return str(self._fields["url"])
 
     @property
+    def folder(self) -> str:
+        """The path of the folder that the job's files lie in; of a job of many shards that of the shard's epoch."""
+        return self._bodies.folder
+
+    @property
     def outcome(self) -> Outcome:
         """How it ended."""
         return Outcome(self._fields["outcome"])

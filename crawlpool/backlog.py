@@ -69,7 +69,11 @@ def pack(target: Target) -> bytes:
 
 def unpack(line: bytes) -> Target:
     """Return the target that ``pack`` made a line of; tuples in it have become lists."""
-    fields = json.loads(line)
+    return target_of(json.loads(line))
+
+
+def target_of(fields: dict[str, Any]) -> Target:
+    """Return the target that a line of ``pack``'s speaks of, parsed; the dict is used up."""
     encoded = fields.pop("data_b64", None)
     if encoded is not None:
         fields["data"] = base64.b64decode(encoded)

@@ -14,7 +14,7 @@ from crawlpool.prepare import PLAIN_URL
 from crawlpool.redact import is_torn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import requests
 
@@ -112,6 +112,8 @@ class RunOptions:
             cert, proxies.
         keeps_trail: whether each leg that is sent leaves a row in ``Leg.trail``.
         keeps_wire: whether answers keep the bytes of the wire, as ``response.kept``.
+        owns: tells whether the run may ask a host that a redirect leads to; ``None`` for any. Where it may not, the run
+            gets a ``handover.Moved`` in place of a result.
     """
 
     deadline_s: float | None = None
@@ -124,6 +126,7 @@ class RunOptions:
     request: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     keeps_trail: bool = False
     keeps_wire: bool = False
+    owns: Callable[[str], bool] | None = None
 
 
 class Group:
@@ -256,6 +259,7 @@ class Leg:
     is_counted = True  # among those of its group that wait; robots.txt's own isn't, nor one of a host on hold
     kind = "first"  # why it is sent, as its row says it; kept where trails are
     trail: tuple[LegNote, ...] = ()  # rows of its target's legs that were sent, where its run keeps them
+    onward: str | None = None  # where its target's redirects have led, by another run, before it came here
     _is_plain: bool | None = None
     _origin: str | None = None
 
@@ -277,8 +281,15 @@ class Leg:
     def origin(self) -> str:
         """``scheme://host[:port]`` of what is to be fetched, lower case; ``""`` where there is none."""
         if self._origin is None:
-            self._origin = origin_text(self.target.url if self.request is None else self.request.url or "")
+            self._origin = origin_text(self.url)
         return self._origin
+
+    @property
+    def url(self) -> str:
+        """What is to be asked for: the target's URL, or the one that redirects have led to."""
+        if self.request is not None:
+            return self.request.url or ""
+        return self.onward or self.target.url
 
     @property
     def is_told(self) -> bool:
@@ -296,7 +307,8 @@ class Leg:
         if known is None:
             target = self.target
             known = self._is_plain = (
-                (target.method == "GET" or target.method == "HEAD")
+                self.onward is None
+                and (target.method == "GET" or target.method == "HEAD")
                 and target.data is None
                 and target.params is None
                 and PLAIN_URL.fullmatch(target.url) is not None

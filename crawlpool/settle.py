@@ -22,6 +22,7 @@ from crawlpool.errors import (
 )
 from crawlpool.events import logger
 from crawlpool.exchange import decide, policy_of
+from crawlpool.handover import Moved, rejoined
 from crawlpool.leg import Leg, host_of
 from crawlpool.models import Hop, Outcome, Result, Target
 from crawlpool.politeness import AGAIN_S, ANSWERED, BLOCKED, BROKEN, REFUSALS, UNSENT, Came, ExitProxies, is_block
@@ -57,7 +58,7 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
     if leg.verdict is not None:
         return Completion(Exchange(nothing, {}, Deadline(None), token=leg), None, None, 0.0)
     clock = session._shared.clock
-    if leg.rules is not None and not leg.rules.allows(leg.target.url if leg.request is None else leg.request.url or ""):
+    if leg.rules is not None and not leg.rules.allows(leg.url):
         leg.verdict = disallowed(leg)
         return Completion(Exchange(nothing, {}, Deadline(None), token=leg), None, None, 0.0)
     leg.started_wall_s = clock.wall()
@@ -76,6 +77,8 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
         else:
             if request is None:
                 request = leg.request = _prepare(leg, session)
+                if leg.onward is not None:
+                    request = leg.request = rejoined(leg, session, request)
             is_hooked = bool(request.hooks.get("response"))
             if not given:
                 settings = session.plain_settings()
@@ -310,6 +313,8 @@ def _conclude(leg: Leg, session: Session, completion: Completion) -> Leg | Resul
             again.host, again.avoided = host_of(hop.url or ""), ()
             again.hops = (*leg.hops, Hop(redact_url(response.url), response.status_code))
             again.history = (*leg.history, response)
+            if options.owns is not None and not options.owns(again.host):
+                return Moved.of(leg, again, completion)
             return again
     return _answered(leg, completion, Outcome.HTTP_ERROR if status >= 400 else Outcome.OK)
 

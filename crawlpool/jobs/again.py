@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 from crawlpool import disk
 from crawlpool.config import check
 from crawlpool.errors import ErrorKind
-from crawlpool.jobs.entries import STATES, target_of_line
+from crawlpool.jobs.entries import STATES, host_of_line
 from crawlpool.jobs.outputs import is_records
 from crawlpool.ledger.schema import transaction, trouble_told
-from crawlpool.leg import host_of
 from crawlpool.models import Outcome
 from crawlpool.sinks.marks import OPEN_SUFFIX, Mark, part_name, tail_of
 
@@ -222,7 +221,7 @@ def _restore_suspects(execute: Callable[..., Any], ids: str) -> None:
     """Give those that were given up after crashes their hosts back."""
     query = "SELECT id, n, line FROM target WHERE verdict IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
     for number, n, line in execute(query, (ids,)).fetchall():
-        host = host_of(target_of_line(line, n).url)
+        host = host_of_line(line, n)
         where = "host = (SELECT id FROM host WHERE name = ?)"
         execute(f"UPDATE target SET verdict = NULL, rank = 0, {where} WHERE id = ?", (host, number))
 

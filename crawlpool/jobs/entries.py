@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.backlog import pack, unpack
 from crawlpool.errors import ConfigError, ErrorKind, HostUnreachable, InputError
+from crawlpool.jobs.chain import MARK, HandedOver, chain_of, leg_of_chain
 from crawlpool.ledger.store import rank_of, signed
 from crawlpool.leg import Leg, host_of
 from crawlpool.models import Outcome, Result, Target
@@ -33,6 +34,7 @@ class Entry(NamedTuple):
     ``leg``, ``result`` and what is said of both are ``None`` for what was added or emitted outside of a handler.
     ``adds`` are rows of targets that were added, ``items`` what was emitted; ``line`` is the record, and ``told`` the
     row of the ledger but for where the record stands. Both are made by who settles: the clerk has enough to do.
+    ``handed_over`` is of a target that another shard goes on with; ``result`` is a ``handover.Moved`` then.
     """
 
     leg: Leg | None
@@ -41,6 +43,7 @@ class Entry(NamedTuple):
     items: list[Mapping[str, Any]]
     line: bytes = b""
     told: Told | None = None
+    handed_over: HandedOver | None = None
 
 
 class Told(NamedTuple):
@@ -109,8 +112,12 @@ def leg_of(run: Run, taken: Taken, host: str) -> Leg:
         taken: the target.
         host: its host; empty for one that waits for no host.
     """
-    target = target_of_line(taken.line, taken.n)
-    leg = Leg(run, target, host or host_of(target.url))
+    if taken.line[0] == MARK:
+        leg = leg_of_chain(run, taken.line, host)
+        target = leg.target
+    else:
+        target = target_of_line(taken.line, taken.n)
+        leg = Leg(run, target, host or host_of(target.url))
     leg.ordinal = taken.id
     if taken.verdict is not None:
         leg.verdict = _verdict_of(target, json.loads(taken.verdict))
@@ -168,11 +175,18 @@ def target_of_line(line: str, n: int | None) -> Target:
     form = line[0]
     if form == "{":
         return unpack(line.encode("ascii"))
+    if form == MARK:
+        return chain_of(line).target
     target: Target = object.__new__(Target)
     # The defaults of the other fields are attributes of the class.
     given = {"url": line[1:]} if form == _BARE else {"url": line[1:], "n": n, "input": line[1:]}
     object.__setattr__(target, "__dict__", given)
     return target
+
+
+def host_of_line(line: str, n: int | None) -> str:
+    """Return the host for which a target waits, of its line."""
+    return host_of(chain_of(line).url if line[0] == MARK else target_of_line(line, n).url)
 
 
 def _row(target: Target, ordinal: int | None, is_found: int) -> tuple[Any, ...]:

@@ -85,7 +85,7 @@ class JobLegs:
 
 def _legs_of(job: JobReader) -> Iterator[tuple[int, int, str, LegNote]]:
     """Yield each leg: its run, the number of its target (0 for robots.txt), that one's URL, and the note."""
-    for settled in job.ledger.settled():
+    for settled in job.ledger.settled(has_handed_over=True):
         if settled.legs:
             url = job.target_of(settled).url
             for note in notes_of(settled.legs):

@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 NAME = "ledger.sqlite3"
 #: Tells a ledger from other SQLite files ("crpl"), and which form its tables have.
-APPLICATION_ID, VERSION = 0x6372706C, 1
+APPLICATION_ID, VERSION = 0x6372706C, 2
 #: The first SQLite whose UPDATE … FROM and window functions this uses.
 _OLDEST_SQLITE = (3, 35)
 _CACHE_KIB = 16 * 1024
+_OLDEST_READ = 1  # version that is read as it is: it has all but the tables of shards, which a job of one lacks anyway
 _WAL_PAGES = 16_384  # that lie in the write-ahead log before they are put in their places: 64 MiB
 _BUSY_MS = 5000
 
-#: Values of ``target.state``; beyond ``PENDING`` they are the outcomes, in the order of ``models.Outcome``.
-PENDING = 0
+#: Values of ``target.state``; those between these two are the outcomes, in the order of ``models.Outcome``. A target
+#: that was handed over to another shard has a row in ``settled``, for its legs, and no record.
+PENDING, HANDED_OVER = 0, 6
 #: The rank of targets that were in flight at several crashes in a row: beyond that of any priority.
 SUSPECT_RANK = 1e305
 
@@ -86,13 +88,15 @@ CREATE TABLE sink (name TEXT PRIMARY KEY, mark TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
-def open_to_write(path: str) -> sqlite3.Connection:
+def open_to_write(path: str, is_shared: bool = False) -> sqlite3.Connection:
     """Open a ledger for the one process that writes it, and make it where there is none.
 
     A ledger of an earlier version is copied first, and then brought up to date.
 
     Args:
         path: of the file.
+        is_shared: whether it lies on a file system of several machines, where no write-ahead log works: its memory is
+            shared between processes of one machine (sqlite.org/wal.html). A plain journal is kept there.
 
     Raises:
         JobError: for a file that is no ledger, one of a later version, or a SQLite library too old.
@@ -106,7 +110,7 @@ def open_to_write(path: str) -> sqlite3.Connection:
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o600))
         database = sqlite3.connect(path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
         try:
-            database.execute("PRAGMA journal_mode = WAL")
+            database.execute(f"PRAGMA journal_mode = {'TRUNCATE' if is_shared else 'WAL'}")
             database.execute("PRAGMA synchronous = FULL")
             database.execute("PRAGMA temp_store = MEMORY")
             database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
@@ -140,7 +144,7 @@ def open_to_read(path: str) -> sqlite3.Connection:
         database = _connected(path, "immutable=1")
     try:
         version = _version_of(database, path)
-        if version != VERSION:
+        if not _OLDEST_READ <= version <= VERSION:
             raise JobError(f"{one_line(path)}: a ledger of version {version}; this crawlpool reads {VERSION}")
     except BaseException:
         database.close()
@@ -189,7 +193,18 @@ def _see_to_tables(database: sqlite3.Connection, path: str) -> None:
 
 
 #: What makes version n + 1 of version n.
-_STEPS: dict[int, tuple[str, ...]] = {}
+#:
+#: Version 2 is for shards. `outbox` has the rows that are for other shards and not published yet, `imported` the
+#: segments that came in, and `moved` which target here is which of another shard's that it was handed over by.
+_STEPS: dict[int, tuple[str, ...]] = {
+    1: (
+        "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, shard INTEGER NOT NULL, row TEXT NOT NULL)",
+        "CREATE INDEX outgoing ON outbox (shard, id)",
+        "CREATE TABLE imported (segment TEXT PRIMARY KEY) WITHOUT ROWID",
+        "CREATE TABLE moved (source INTEGER, source_id INTEGER, id INTEGER NOT NULL, PRIMARY KEY (source, source_id)) "
+        "WITHOUT ROWID",
+    ),
+}
 
 
 def _version_of(database: sqlite3.Connection, path: str) -> int:

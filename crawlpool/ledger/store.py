@@ -11,7 +11,9 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from crawlpool.ledger import transfer as transfers
 from crawlpool.ledger.schema import SUSPECT_RANK, open_to_write, transaction, trouble_told
+from crawlpool.ledger.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -128,6 +130,7 @@ class Batch:
         cooled: hosts whose cooldown has changed, and until when by the wall clock (0: no more).
         orders: hosts of which an operator said something, as JSON; ``None`` for nothing any more.
         blocked: hosts, and whether (1 or 0) they are held as they don't want us.
+        transfer: what it says of other shards.
     """
 
     incoming: list[Any] = dataclasses.field(default_factory=list)
@@ -138,11 +141,12 @@ class Batch:
     cooled: list[tuple[str, float]] = dataclasses.field(default_factory=list)
     orders: list[tuple[str, str | None]] = dataclasses.field(default_factory=list)
     blocked: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    transfer: Transfer | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether it holds results, marks and values alone."""
-        return not (self.incoming or self.robots or self.cooled or self.orders or self.blocked)
+        return not (self.incoming or self.transfer or self.robots or self.cooled or self.orders or self.blocked)
 
 
 class Ledger:
@@ -152,6 +156,7 @@ class Ledger:
         path: of its file, made where there is none.
         dedupes: whether what was asked for before is a duplicate.
         max_per_host: targets of one host at most; the rest is skipped.
+        is_shared: whether it lies on a file system of several machines.
 
     Raises:
         JobError: as ``schema.open_to_write`` does, and so does every ``SinkError``.
@@ -159,11 +164,13 @@ class Ledger:
     Not thread-safe: it belongs to one thread at a time.
     """
 
-    def __init__(self, path: str, *, dedupes: bool = True, max_per_host: int | None = None) -> None:
+    def __init__(
+        self, path: str, *, dedupes: bool = True, max_per_host: int | None = None, is_shared: bool = False
+    ) -> None:
         self.path = path
         self.dedupes = dedupes
         self.max_per_host = max_per_host
-        self.database = open_to_write(path)
+        self.database = open_to_write(path, is_shared)
         self.run = 0
         #: Numbers of hosts, as far as they came in lately.
         self.hosts: dict[str, int] = {}
@@ -230,13 +237,14 @@ class Ledger:
 
     # Groups ------------------------------------------------------------------------------------------------------
 
-    def commit(self, batch: Batch, tally: Callable[[int, int], Mapping[str, str]] = lambda inputs, found: {}) -> None:
+    def commit(self, batch: Batch, tally: Callable[..., Mapping[str, str]] = lambda *counts: {}) -> None:
         """Write a batch, whole or not at all; it is on the disk when this returns.
 
         Args:
             batch: what is to be written.
             tally: called within, with how many of its targets are input, and how many handlers added that weren't there
-                before; returns further values.
+                before; where it says anything of other shards, also with how many these have handed over. Returns
+                further values.
 
         Raises:
             SinkError: when it can't be written; nothing of it counts then.
@@ -249,9 +257,13 @@ class Ledger:
                 with transaction(self.database):
                     self._commit(batch, tally)
 
-    def _commit(self, batch: Batch, tally: Callable[[int, int], Mapping[str, str]]) -> None:
+    def _commit(self, batch: Batch, tally: Callable[..., Mapping[str, str]]) -> None:
         execute = self.database.execute
-        batch.values.update(tally(*(self._take_in(batch.incoming) if batch.incoming else (0, 0))))
+        counts = self._take_in(batch.incoming) if batch.incoming else (0, 0)
+        if batch.transfer:
+            counts = (*counts, self._move_in(batch.transfer.moved))
+            transfers.write(self.database, self.run, batch.transfer)
+        batch.values.update(tally(*counts))
         self._keep(batch)
         for origin, at, how, status, text, legs in batch.robots:
             execute(_KEEP_ROBOTS, (origin, self.run, at, how, status, text, legs))
@@ -318,6 +330,13 @@ class Ledger:
         execute("DELETE FROM incoming")
         return counted[0] - counted[1], counted[1]
 
+    def _move_in(self, moved: Sequence[tuple[int, int, Any]]) -> int:
+        """Take in what other shards have handed over; return how many of it weren't here before."""
+        if not moved:
+            return 0
+        first, self.next_id = self.next_id, self.next_id + len(moved)
+        return transfers.take_moved(self.database, moved, self._numbers_of({row[1] for _, _, row in moved}), first)
+
     def _numbers_of(self, names: set[str]) -> dict[str, int]:
         """Return the numbers of hosts, giving them to those that have none."""
         unknown = names - self.hosts.keys()
@@ -345,8 +364,7 @@ class Ledger:
             mine = "SELECT value FROM json_each(?)"
             rows = execute(f"SELECT id, line FROM target WHERE crashes > 0 AND id NOT IN ({mine})", (text,)).fetchall()
             for number, line in rows:
-                rank = rank_of(json.loads(line).get("priority", 0)) if line.startswith("{") else 0.0
-                execute("UPDATE target SET crashes = 0, rank = ? WHERE id = ?", (rank, number))
+                execute("UPDATE target SET crashes = 0, rank = ? WHERE id = ?", (_rank_of_line(line), number))
             execute(f"UPDATE target SET crashes = crashes + 1 WHERE state = 0 AND id IN ({mine})", (text,))
             execute("UPDATE target SET rank = ? WHERE crashes >= ?", (SUSPECT_RANK, last_from))
             verdict = json.dumps({"crashes": most})
@@ -361,6 +379,14 @@ def rank_of(priority: float) -> float:
         return max(-_MOST_RANK, min(-float(priority), _MOST_RANK))
     except OverflowError:  # of a whole number, which has no end
         return -_MOST_RANK if priority > 0 else _MOST_RANK
+
+
+def _rank_of_line(line: str) -> float:
+    """Return the rank of a target, of its line as ``jobs.entries`` and ``jobs.chain`` write it."""
+    if line[0] not in "{>":
+        return 0.0
+    fields = json.loads(line.removeprefix(">"))
+    return rank_of((fields if line[0] == "{" else fields["target"]).get("priority", 0))
 
 
 def signed(digest: int) -> int:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from crawlpool.ledger.reading import LedgerReader
 
+#: So many targets ``ShardTables.ordinals`` returns at once.
+ORDINALS = 8192
+
 
 class MovedRow(NamedTuple):
     """A target that another shard handed over: that shard, its number there, and the one that it has here."""
@@ -51,9 +54,9 @@ class ShardTables:
         rows = self._rows("SELECT id FROM moved WHERE source = ? AND source_id = ?", (source, source_id))
         return int(rows[0][0]) if rows else None
 
-    def moved(self) -> Iterator[MovedRow]:
-        """Yield what other shards have handed over, by their numbers."""
-        last: tuple[int, ...] = (-1, -1)
+    def moved(self, after: tuple[int, int] = (-1, -1)) -> Iterator[MovedRow]:
+        """Yield what other shards have handed over, by their numbers, from the one after a shard's number of a target."""
+        last: tuple[int, ...] = after
         query = (
             "SELECT source, source_id, id FROM moved WHERE (source, source_id) > (?, ?) "
             "ORDER BY source, source_id LIMIT ?"
@@ -62,9 +65,20 @@ class ShardTables:
             yield from map(MovedRow._make, rows)
             last = rows[-1][:2]
 
-    def outbox(self) -> Iterator[OutboxRow]:
-        """Yield what goes to other shards and isn't known to be published."""
-        last = 0
+    def ordinals(self, after: int = 0) -> list[tuple[int, int]]:
+        """Return number and ordinal of the next targets of the input after one; none at the end.
+
+        What another shard has handed over isn't among them: there it came in.
+        """
+        query = (
+            "SELECT id, n FROM target WHERE id > ? AND n IS NOT NULL AND id NOT IN (SELECT id FROM moved) "
+            "ORDER BY id LIMIT ?"
+        )
+        return [(int(number), int(n)) for number, n in self._rows(query, (after, ORDINALS))]
+
+    def outbox(self, after: int = 0) -> Iterator[OutboxRow]:
+        """Yield what goes to other shards and isn't known to be published, from the row after one on."""
+        last = after
         while rows := self._rows("SELECT id, shard, row FROM outbox WHERE id > ? ORDER BY id LIMIT ?", (last, PAGE_ROWS)):
             for number, shard, text in rows:
                 row = self._ledger.parsed(text, f"row {number} for another shard")
@@ -84,9 +98,9 @@ class ShardTables:
         rows = self._rows(query, (batch.shard, batch.first, batch.last))
         return int(rows[0][0]) if rows else 0
 
-    def imported(self) -> Iterator[str]:
-        """Yield the names of the segments that came in."""
-        last = ""
+    def imported(self, after: str = "") -> Iterator[str]:
+        """Yield the names of the segments that came in, in their order, from the one after a name on."""
+        last = after
         query = "SELECT segment FROM imported WHERE segment > ? ORDER BY segment LIMIT ?"
         while rows := self._rows(query, (last, PAGE_ROWS)):
             yield from (str(row[0]) for row in rows)

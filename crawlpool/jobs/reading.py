@@ -71,6 +71,7 @@ class JobReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        self.paths = (self.path,)
         place = os.path.join(self.path, NAME)
         if not os.path.lexists(place):
             there = "there is no such folder" if not os.path.isdir(self.path) else f"is no job: it has no {NAME}"

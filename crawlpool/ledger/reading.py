@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Rows that one statement returns at most, and numbers that it looks at, where it looks for some of them only.
 PAGE_ROWS, SPAN = 512, 8192
+#: How the line of a target begins that another shard handed over; ``jobs.chain`` writes it.
+MOVED = ">"
 _TOLD = 10  # of what came of a target: how much there is
 
 # What a column holds; in a damaged file it may be anything.
@@ -128,7 +130,6 @@ class LedgerReader:
             self._database = open_to_read(path)
             #: The form of its tables; those of shards came with the second.
             self.version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
-        self._moved_here = "SELECT id FROM moved" if self.has_shards else "SELECT NULL"
 
     @property
     def has_shards(self) -> bool:
@@ -180,11 +181,12 @@ class LedgerReader:
         elif not has_handed_over:
             where = f" AND target.state <> {HANDED_OVER}"
         if only_moved:
-            where += f" AND settled.id IN ({self._moved_here})"
+            where += " AND substr(target.line, 1, 1) = ?"
+            given.append(MOVED)
         elif host is not None:
             rows = self._rows("SELECT id FROM host WHERE name = ?", (host,))
-            where += f" AND (target.host IN (0, ?) OR settled.id IN ({self._moved_here}))"
-            given.append(rows[0][0] if rows else 0)
+            where += " AND (target.host IN (0, ?) OR substr(target.line, 1, 1) = ?)"
+            given += [rows[0][0] if rows else 0, MOVED]
         last = after
         while True:
             first = self._rows("SELECT min(id) FROM settled WHERE id > ?", (last,))[0][0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.errors import JobError
-from crawlpool.ledger.reading import PAGE_ROWS
+from crawlpool.ledger.reading import MOVED, PAGE_ROWS
 from crawlpool.ledger.transfer import BATCHES, PUBLISHING, Outgoing
 from crawlpool.redact import one_line
 
@@ -70,11 +70,8 @@ class ShardTables:
 
         What another shard has handed over isn't among them: there it came in.
         """
-        query = (
-            "SELECT id, n FROM target WHERE id > ? AND n IS NOT NULL AND id NOT IN (SELECT id FROM moved) "
-            "ORDER BY id LIMIT ?"
-        )
-        return [(int(number), int(n)) for number, n in self._rows(query, (after, ORDINALS))]
+        query = "SELECT id, n FROM target WHERE id > ? AND n IS NOT NULL AND substr(line, 1, 1) <> ? ORDER BY id LIMIT ?"
+        return [(int(number), int(n)) for number, n in self._rows(query, (after, MOVED, ORDINALS))]
 
     def outbox(self, after: int = 0) -> Iterator[OutboxRow]:
         """Yield what goes to other shards and isn't known to be published, from the row after one on."""

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 from crawlpool.errors import JobError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 _WIDTH = struct.Struct("<H")
-_GROWS_BYTES = 16 << 20  # pages that nothing is written to take no room
-_MOST_ORDINAL = 1 << 40  # what is more is damage, and would be a file of terabytes
+_GROWS_BYTES = 1 << 20
 _OTHERS = 0xFFFE  # whoever comes after so many shares a number with the others who do
 
 
 class Ordinals:
     """Remembers for each ordinal who was the first that had it. A context manager.
+
+    Args:
+        most: returns the last ordinal that there is by now: a greater one is damage.
 
     Raises:
         JobError: from each method, when the temporary file can't be written.
@@ -27,7 +30,9 @@ class Ordinals:
     Not thread-safe.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: Callable[[], int]) -> None:
+        self._most = most
+        self._last = 0
         try:
             self._file = tempfile.TemporaryFile()
         except OSError as error:
@@ -41,9 +46,14 @@ class Ordinals:
         Args:
             ordinal: from 1.
             who: their number, from 0.
+
+        Raises:
+            JobError: also for an ordinal that there isn't.
         """
-        if not 0 < ordinal <= _MOST_ORDINAL:
-            raise JobError(f"{ordinal} is no ordinal of an input")
+        if not 0 < ordinal <= self._last:
+            self._last = self._most()
+            if not 0 < ordinal <= self._last:
+                raise JobError(f"a target has the ordinal {ordinal:,}, and the input {self._last:,} entries")
         place = ordinal * _WIDTH.size
         if place + _WIDTH.size > self._size:
             self._grow(place + _WIDTH.size)
@@ -67,11 +77,14 @@ class Ordinals:
             if self._map is not None:
                 self._map.close()
                 self._map = None
-            self._file.truncate(size)
+            # Written, and not only made longer: a page that can't be had when it is first used ends the process.
+            self._file.seek(self._size)
+            while self._size < size:
+                self._size += self._file.write(bytes(_GROWS_BYTES))
+            self._file.flush()
             self._map = mmap.mmap(self._file.fileno(), size)
         except (OSError, ValueError) as error:
             raise _trouble(error) from error
-        self._size = size
 
     def __enter__(self) -> Ordinals:
         return self

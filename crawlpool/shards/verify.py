@@ -128,7 +128,7 @@ class _Verifier:
             self._tried(root.path, lambda root=root: states.append(self._check_input(root)))  # type: ignore[misc]
         if len({(state.items, state.digest) for state in states if state.is_done}) > 1:
             self._flaws.add(one_line(group[0].path), "the parts were made of different inputs")
-        with Ordinals() as ordinals:
+        with Ordinals(lambda: max(input_state(root.path).items for root in group)) as ordinals:
             for number, part in enumerate(part for root in group for part in self._parts_of(root)):
                 self._tried(part.name, lambda part=part, at=number: self._check_ordinals(part, ordinals, at))  # type: ignore[misc]
         handed = HandedCheck(group, self._jobs.shelf, self._flaws, is_all=is_all)

@@ -8,7 +8,6 @@ it; each answer is remembered.
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import io
 import re
 from typing import TYPE_CHECKING, Any
@@ -90,6 +89,8 @@ class SuffixList:
 
 def installed_list() -> bytes:
     """Return the public suffix list that the library ships, as it lies there: some 330 kB."""
+    import importlib.resources  # here: it takes milliseconds, and hardly anybody asks
+
     return importlib.resources.files("publicsuffixlist").joinpath("public_suffix_list.dat").read_bytes()
 
 

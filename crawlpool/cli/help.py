@@ -99,6 +99,7 @@ _PLAN_EXAMPLES = (
         "crawlpool plan urls.txt --delay 0.1 --answer-time 0.2",
     ),
     ("Are 64 requests at once worth it?", "crawlpool plan urls.txt --in-flight 64"),
+    ("What would 8 worker processes bring?", "crawlpool plan urls.txt --workers 8"),
     ("For a program; the hours that it takes at least:", "crawlpool plan urls.txt --json | jq '.total_s / 3600'"),
 )
 _PLAN_AFTER = (

@@ -14,6 +14,7 @@ from crawlpool.limits import DAY_S
 from crawlpool.observe.display import KINDS
 from crawlpool.plan import DEFAULT_ANSWER_S
 from crawlpool.retry import RETRY_STATUSES, RetryPolicy
+from crawlpool.shards.hashing import MOST_SHARDS
 from crawlpool.source.settings import FORMATS
 
 if TYPE_CHECKING:
@@ -219,6 +220,10 @@ def plan_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
         GroupedOption(["--answer-time"], group="Speed and politeness", type=Seconds(most=DAY_S),
                       default=DEFAULT_ANSWER_S,
                       show_default=True, help="How long an answer takes: an assumption, as nothing is asked."),
+        GroupedOption(["--shards"], group="Scale", type=click.IntRange(1, MOST_SHARDS), metavar="K",
+                      help="Say how the URLs fall into so many shards.  [default: 32 for each worker]"),
+        GroupedOption(["--workers"], group="Scale", type=click.IntRange(1, 100_000), metavar="N",
+                      help="Say what so many worker processes take, each with one shard at a time."),
         GroupedOption(["--top"], group="Output", type=click.IntRange(0), metavar="N", default=10, show_default=True,
                       help="Hosts shown: those that demand most."),
         GroupedOption(["--json"], group="Output", is_flag=True, help="One JSON object instead of text."),

@@ -10,6 +10,7 @@ import click
 from crawlpool.cli.answer import write_answer
 from crawlpool.cli.exits import Exit
 from crawlpool.cli.pace import Pace, pace_of
+from crawlpool.cli.plan_shards import wanted_shares
 from crawlpool.cli.plan_text import LeftOut, document_of, number_of, text_of
 from crawlpool.cli.settings import source_of
 from crawlpool.cli.signals import Interrupts
@@ -44,6 +45,8 @@ class PlanSettings:
         is_json: whether the plan is one JSON object.
         is_quiet: whether bad lines aren't told one by one.
         log_format: how they are told.
+        shards: into how many shards the URLs would be cut; ``None`` for what suits the workers.
+        workers: how many would run these; where both are ``None`` shards aren't spoken of.
     """
 
     inputs: tuple[str, ...]
@@ -55,6 +58,8 @@ class PlanSettings:
     is_json: bool
     is_quiet: bool
     log_format: str
+    shards: int | None = None
+    workers: int | None = None
 
 
 def plan_settings_of(ctx: click.Context, given: Mapping[str, Any]) -> PlanSettings:
@@ -83,6 +88,8 @@ def plan_settings_of(ctx: click.Context, given: Mapping[str, Any]) -> PlanSettin
         given["json"],
         given["quiet"],
         given["log_format"],
+        given["shards"],
+        given["workers"],
     )
 
 
@@ -106,12 +113,16 @@ def plan(settings: PlanSettings, telling: Telling) -> Exit:
     with Interrupts(count.stop, count.stop, Exit.WORK_LEFT):
         count.read()
         found = None if count.is_stopped else plan_of(count.per_host, settings.terms, settings.top)
+        shares = None
+        if found is not None:
+            shares = wanted_shares(count.per_host, settings.terms, settings.shards, settings.workers)
     if found is None:
         read = number_of(count.urls, "URL")
         telling.warn("interrupted", f"interrupted after {read}: there is no plan of a part of the input")
         return Exit.WORK_LEFT
     left_out = LeftOut(count.bad_lines, count.duplicates)
-    write_answer([document_of(found, left_out) if settings.is_json else text_of(found, settings.pace, left_out)])
+    is_json = settings.is_json
+    write_answer([document_of(found, left_out, shares) if is_json else text_of(found, settings.pace, left_out, shares)])
     return Exit.FAILED if count.bad_lines else Exit.OK
 
 

@@ -7,6 +7,8 @@ import io
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crawlpool.cli.plan_shards import facts_of as shards_of
+from crawlpool.cli.plan_shards import sentences_of
 from crawlpool.observe.pace import duration
 from crawlpool.plan import Decides
 from crawlpool.redact import one_line
@@ -14,6 +16,7 @@ from crawlpool.redact import one_line
 if TYPE_CHECKING:
     from crawlpool.cli.pace import Pace
     from crawlpool.plan import Part, Plan
+    from crawlpool.shards.shares import Shares
 
 #: Wide enough for any table; nothing is cut to the width of a terminal.
 _COLUMNS = 200
@@ -33,17 +36,20 @@ class LeftOut(NamedTuple):
     duplicates: int = 0
 
 
-def text_of(plan: Plan, pace: Pace, left_out: LeftOut) -> str:
+def text_of(plan: Plan, pace: Pace, left_out: LeftOut, shares: Shares | None = None) -> str:
     """Return the plan for eyes.
 
     Args:
         plan: the plan.
         pace: how hard hosts would be asked.
         left_out: what isn't in it.
+        shares: how its URLs fall into shards; ``None`` to say nothing of that.
     """
     sentences = [_whole(plan)]
     if plan.decides is not Decides.NOTHING:
         sentences += [_least(plan), _reason(plan, pace), _in_flight(plan)]
+    if shares is not None:
+        sentences += sentences_of(shares, plan.whole.urls)
     if left_out.duplicates:
         sentences.append(f"{number_of(left_out.duplicates, 'line')} more ask for the same again, and would be skipped.")
     if left_out.bad_lines:
@@ -52,7 +58,7 @@ def text_of(plan: Plan, pace: Pace, left_out: LeftOut) -> str:
     return "\n".join([*([table] if table else []), *sentences])
 
 
-def facts_of(plan: Plan, left_out: LeftOut) -> dict[str, Any]:
+def facts_of(plan: Plan, left_out: LeftOut, shares: Shares | None = None) -> dict[str, Any]:
     """Return the same as values that JSON has; times in seconds, shares as fractions of 1."""
     terms, urls = plan.terms, plan.whole.urls
     return {
@@ -94,12 +100,13 @@ def facts_of(plan: Plan, left_out: LeftOut) -> dict[str, Any]:
             }
             for host in plan.top
         ],
+        "sharded": shards_of(shares, urls),
     }
 
 
-def document_of(plan: Plan, left_out: LeftOut) -> str:
+def document_of(plan: Plan, left_out: LeftOut, shares: Shares | None = None) -> str:
     """Return ``facts_of`` as one line of JSON."""
-    return json.dumps(facts_of(plan, left_out))
+    return json.dumps(facts_of(plan, left_out, shares))
 
 
 def _part(part: Part, urls: int) -> dict[str, Any]:

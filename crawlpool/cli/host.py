@@ -43,8 +43,8 @@ Exit codes:
 
 #: Why a host of a job of many shards can't be spoken of, and what can be done.
 _NO_SHARDS = (
-    "{0} is a job of many shards, whose workers take no word about single hosts; what works: drain its run (Ctrl-C), and "
-    "'crawlpool resume {0}' with --delay or --per-host, which hold for all hosts; a host that refuses us is left alone"
+    "{0} is a job of many shards, whose workers take no word about single hosts; what works: drain its run (Ctrl-C), "
+    "and 'crawlpool resume {0}' with --delay or --per-host, which hold for all hosts; one that refuses us is left alone"
 )
 
 

@@ -116,7 +116,12 @@ def next_of(path: str, found: Mapping[str, Any]) -> str | None:
     resume = f"crawlpool resume {where}" if has_command else None
     if found["state"] != "complete":
         held = [one for one in found["held"] if one["by"] == "operator" and one["waiting"]]
-        if resume is not None and held and "shards" not in found and sum(one["waiting"] for one in held) == found["pending"]:
+        if (
+            resume is not None
+            and held
+            and "shards" not in found
+            and sum(one["waiting"] for one in held) == found["pending"]
+        ):
             resume = f"crawlpool host {where} {shlex.quote(held[0]['host'])} --release, and then {resume}"
         return resume or "begin the same crawl with this job again: it goes on where it was"
     if found["failed"]:

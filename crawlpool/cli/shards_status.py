@@ -1,4 +1,4 @@
-"""What ``crawlpool status`` says of a job of many shards, and of several jobs: what ledgers and workers tell, summed up."""
+"""What ``crawlpool status`` says of a job of many shards, or of several jobs: what ledgers and workers tell."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _state_of(shards: Sequence[_Shard], *, has_it: bool, is_done: bool, is_begun
     return "interrupted" if is_begun else "new"
 
 
-# What workers tell ------------------------------------------------------------------------------------------------------
+# What workers tell ----------------------------------------------------------------------------------------------------
 
 
 def _runners(path: str) -> list[dict[str, Any]]:
@@ -226,10 +226,14 @@ def _slowest(runners: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for row in one["slowest"]:
             host, answers, mean_s = row
             found.append({"host": str(host), "mean_s": round(float(mean_s), 3), "answers": int(answers)})
-    return sorted(found, key=lambda one: -one["mean_s"])[:_SLOWEST]
+    return sorted(found, key=_mean)[:_SLOWEST]
 
 
-# Sums -------------------------------------------------------------------------------------------------------------------
+def _mean(host: Mapping[str, Any]) -> float:
+    return -float(host["mean_s"])
+
+
+# Sums -----------------------------------------------------------------------------------------------------------------
 
 
 def merged(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -247,7 +251,7 @@ def merged(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "kinds": _summed(one["kinds"] for one in each),
         "statuses": _summed(one["statuses"] for one in each),
         **_joined(each),
-        "slowest": sorted((host for one in each for host in one.get("slowest", ())), key=lambda h: -h["mean_s"])[:_SLOWEST],
+        "slowest": sorted((one for job in each for one in job.get("slowest", ())), key=_mean)[:_SLOWEST],
         "runs": [],
         "next": None,
     }
@@ -268,7 +272,7 @@ def _joined(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
-# For eyes ---------------------------------------------------------------------------------------------------------------
+# For eyes -------------------------------------------------------------------------------------------------------------
 
 
 def lines_of_jobs(found: Mapping[str, Any]) -> Iterator[str]:

@@ -50,8 +50,8 @@ def status_command() -> click.Command:
         callback=_status,
         params=options,
         help="Tell how far a run is, and which hosts are held, skipped, slowed down or given up. CONTROL is what the "
-        "run was given as --control, or a folder with a socket named 'control' in it, or a job's folder: of one with many "
-        "shards all of them and their workers are told, and several jobs together.",
+        "run was given as --control, or a folder with a socket named 'control' in it, or a job's folder: of one with "
+        "many shards all of them and their workers are told, and several jobs together.",
         short_help="Tell how far a run is that goes on.",
         epilog=_EPILOG,
     )

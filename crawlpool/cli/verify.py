@@ -62,8 +62,10 @@ def _verify(jobs: tuple[str, ...], as_json: bool) -> Exit:
 
     most = LISTED if as_json else SHOWN
     with open_job(*jobs) as opened:
-        is_one = isinstance(opened, JobReader)
-        found = verify(opened, most_flaws=most) if is_one else verify_jobs(opened, most_flaws=most)
+        if isinstance(opened, JobReader):
+            found = verify(opened, most_flaws=most)
+        else:
+            found = verify_jobs(opened, most_flaws=most)
     if as_json:
         write_answer([json.dumps({"is_whole": found.is_whole, **dataclasses.asdict(found)})])
     else:

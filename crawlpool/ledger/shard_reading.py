@@ -55,7 +55,7 @@ class ShardTables:
         return int(rows[0][0]) if rows else None
 
     def moved(self, after: tuple[int, int] = (-1, -1)) -> Iterator[MovedRow]:
-        """Yield what other shards have handed over, by their numbers, from the one after a shard's number of a target."""
+        """Yield what other shards have handed over, by shard and number there, from the one after such a pair on."""
         last: tuple[int, ...] = after
         query = (
             "SELECT source, source_id, id FROM moved WHERE (source, source_id) > (?, ?) "
@@ -70,13 +70,17 @@ class ShardTables:
 
         What another shard has handed over isn't among them: there it came in.
         """
-        query = "SELECT id, n FROM target WHERE id > ? AND n IS NOT NULL AND substr(line, 1, 1) <> ? ORDER BY id LIMIT ?"
+        query = (
+            "SELECT id, n FROM target WHERE id > ? AND n IS NOT NULL AND substr(line, 1, 1) <> ? ORDER BY id LIMIT ?"
+        )
         return [(int(number), int(n)) for number, n in self._rows(query, (after, MOVED, ORDINALS))]
 
     def outbox(self, after: int = 0) -> Iterator[OutboxRow]:
         """Yield what goes to other shards and isn't known to be published, from the row after one on."""
         last = after
-        while rows := self._rows("SELECT id, shard, row FROM outbox WHERE id > ? ORDER BY id LIMIT ?", (last, PAGE_ROWS)):
+        while rows := self._rows(
+            "SELECT id, shard, row FROM outbox WHERE id > ? ORDER BY id LIMIT ?", (last, PAGE_ROWS)
+        ):
             for number, shard, text in rows:
                 row = self._ledger.parsed(text, f"row {number} for another shard")
                 if not isinstance(row, list) or len(row) < 4:

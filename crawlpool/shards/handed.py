@@ -1,7 +1,7 @@
 """Whether what shards hand over to each other arrives: each target once, and each segment that was ever written.
 
-A target goes from the ledger of one shard to its outbox, from there in a segment to the inbox of another, and into that
-one's ledger. These are looked at in the order of its way, all of one kind before the first of the next. So what moves on
+A target goes from a shard's ledger to its outbox, from there in a segment to the inbox of another, and into the ledger
+of that one. These are looked at in the order of its way, all of one kind before the first of the next. So what moves on
 while this is done is found farther on.
 
 The notes are as many as targets were handed over: they lie in a temporary file.
@@ -74,13 +74,13 @@ class HandedCheck:
         """Look at all of it; what can't be looked at is a flaw."""
         try:
             for part in self._parts.values():
-                self._tried(part.name, lambda part=part: self._take_gone(part))  # type: ignore[misc]
+                self._tried(part.name, lambda part=part: self._take_gone(part))
             for part in self._parts.values():
-                self._tried(part.name, lambda part=part: self._take_outbox(part))  # type: ignore[misc]
+                self._tried(part.name, lambda part=part: self._take_outbox(part))
             for root in self._roots:
-                self._tried(root.path, lambda root=root: self._take_inboxes(root))  # type: ignore[misc]
+                self._tried(root.path, lambda root=root: self._take_inboxes(root))
             for part in self._parts.values():
-                self._tried(part.name, lambda part=part: self._take_moved(part))  # type: ignore[misc]
+                self._tried(part.name, lambda part=part: self._take_moved(part))
             self._compare()
         except sqlite3.Error as error:
             raise JobError(f"a temporary file is needed, in the folder of TMPDIR: {error}") from error
@@ -98,15 +98,15 @@ class HandedCheck:
     def _take_gone(self, part: Part) -> None:
         for gone in self._paged(part, 0, lambda reader, last: reader.ledger.settled(HANDED_OVER, after=last), _number):
             self._add("INSERT OR IGNORE INTO gone VALUES (?, ?)", part.shard, gone.id)
-        batches = self._shelf.look(part, lambda reader: ShardTables(reader.ledger).batches(), {})
-        for epoch, batch in batches.items():
+        batches = self._shelf.look(part, lambda reader: ShardTables(reader.ledger).batches().items(), ())
+        for epoch, batch in batches:
             self._batches[part.shard or 0, epoch] = batch
 
     def _take_outbox(self, part: Part) -> None:
         for row in self._paged(part, 0, lambda reader, last: ShardTables(reader.ledger).outbox(last), _number):
             self._see(row.row, part.name)
         # Those that were numbered and aren't known to be published have no segment yet, perhaps.
-        for one in self._shelf.look(part, lambda reader: ShardTables(reader.ledger).publishing(), []):
+        for one in self._shelf.look(part, lambda reader: ShardTables(reader.ledger).publishing(), ()):
             self._note_segment(SegmentName(part.shard, one.epoch, one.batch))
 
     def _take_inboxes(self, root: Root) -> None:
@@ -137,7 +137,9 @@ class HandedCheck:
     # What they come to -------------------------------------------------------------------------------------------
 
     def _compare(self) -> None:
-        self.on_its_way = int(self._one("SELECT count(*) FROM (SELECT * FROM gone EXCEPT SELECT source, id FROM came)")[0])
+        self.on_its_way = int(
+            self._one("SELECT count(*) FROM (SELECT * FROM gone EXCEPT SELECT source, id FROM came)")[0]
+        )
         if self._is_all:
             lost = "SELECT source, id FROM gone EXCEPT SELECT source, id FROM came EXCEPT SELECT source, id FROM seen"
             for source, number in self._database.execute(lost):
@@ -193,7 +195,11 @@ class HandedCheck:
 
     def _paged(self, part: Part, last: Any, rows: Any, place: Any) -> Iterator[Any]:
         """Yield rows of a part, some at a time, so that a shard that changes its owner meanwhile is looked at again."""
-        while found := self._shelf.look(part, lambda reader: list(itertools.islice(rows(reader, last), _PAGE)), []):  # noqa: B023
+
+        def page(reader: JobReader) -> list[Any]:
+            return list(itertools.islice(rows(reader, last), _PAGE))
+
+        while found := self._shelf.look(part, page, ()):
             yield from found
             last = place(found[-1])
 

@@ -18,14 +18,15 @@ from crawlpool.redact import one_line
 from crawlpool.shards.parts import Part, Root, named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from crawlpool.jobs.judging import JobLegs
 
 
-def each_ledger(path: str, host: str | None = None) -> Iterator[tuple[str, JobReader]]:
-    """Yield each ledger of a job, open to be read until the next one is asked for, with the name of its place.
+def read_legs(path: str, legs: JobLegs, host: str | None = None) -> None:
+    """Give all legs of a job to a judge, ledger by ledger.
 
     Args:
         path: of the job's folder.
+        legs: takes them.
         host: the one whose requests are wanted; ``None`` for all. Of a job of many shards only its own is read then.
 
     Raises:
@@ -34,21 +35,18 @@ def each_ledger(path: str, host: str | None = None) -> Iterator[tuple[str, JobRe
     root = Root(path)
     home = None if host is None or root.sharding is None else root.sharding.shard_of(host)
     for part in root.parts():
-        if part.shard is None:
-            with JobReader(part.root) as reader:
-                yield one_line(path), reader
-        elif home is None or part.shard == home:
-            yield from _of_shard(part)
+        if part.shard is None or home is None or part.shard == home:
+            _read(part, legs)
 
 
-def _of_shard(part: Part) -> Iterator[tuple[str, JobReader]]:
+def _read(part: Part, legs: JobLegs) -> None:
     with named(part):
         folder = part.folder()
         if folder is None:
             return
         try:
             with JobReader(folder) as reader:
-                yield one_line(part.name), reader
+                legs.read(reader, one_line(part.name))
         except JobError as error:
             if part.folder() == folder:
                 raise

@@ -34,7 +34,7 @@ class Ordinals:
         self._most = most
         self._last = 0
         try:
-            self._file = tempfile.TemporaryFile()
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
         except OSError as error:
             raise _trouble(error) from error
         self._map: mmap.mmap | None = None

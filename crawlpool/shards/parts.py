@@ -12,11 +12,12 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, TypeVar
 
-from crawlpool.errors import JobError
+from crawlpool.errors import JobError, SinkError
 from crawlpool.jobs.reading import JobReader, NotBegun
+from crawlpool.ledger.lock import NAME as LOCK
 from crawlpool.ledger.schema import NAME as LEDGER
 from crawlpool.redact import one_line
-from crawlpool.shards import layout, manifest, tenure
+from crawlpool.shards import atomic, layout, manifest, tenure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 #: So many ledgers are open at once; each has some five files. To open one takes as long as to read a few records.
 MOST_OPEN = 40
 _TRIES = 20  # to find a part in a place that counts: as many take-overs in a row aren't met by chance
+_BARE = {layout.ORIGIN, LOCK}  # what the folder of an epoch may have that hasn't begun
 _T = TypeVar("_T")
+_N = TypeVar("_N")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,12 @@ class Part:
         Raises:
             JobError: when that can't be read.
         """
-        return None if self.shard is None else tenure.newest(self.name)
+        if self.shard is None:
+            return None
+        try:
+            return tenure.newest(self.name)
+        except SinkError as error:
+            raise JobError(str(error)) from error
 
     def folder(self) -> str | None:
         """Return where its ledger lies that counts now; ``None`` where nothing was begun.
@@ -65,14 +73,19 @@ class Part:
         if self.shard is None:
             return self.root
         found = self.tenure()
-        if found is None:
+        if found is None or not found.epoch:
             return None
         path = layout.epoch_folder(self.root, self.shard, found.epoch)
         if os.path.lexists(os.path.join(path, LEDGER)):
             return path
-        if found.is_released or found.epoch > layout.FIRST_EPOCH:
+        try:
+            names = set(os.listdir(path))
+        except OSError as error:
+            raise JobError(f"{one_line(path)}: {error.strerror or error}") from error
+        origin = atomic.get_json(os.path.join(path, layout.ORIGIN)) or {}
+        if origin.get("from") is not None or names - _BARE:
             raise JobError(f"{one_line(path)}: the ledger of shard {self.shard} is gone")
-        return None  # its first owner has just come, or went before it had begun
+        return None  # its owner has just come, or went before it had begun
 
 
 class Root:
@@ -92,7 +105,7 @@ class Root:
         if manifest.is_sharded(path):
             self.manifest = manifest.read(path)
             self.sharding = self.manifest.sharding(path)
-            self._mine = frozenset(self.manifest.mine)
+            self._mine = frozenset(self.manifest.mine())
 
     def parts(self) -> list[Part]:
         """Return what of it has a ledger, or may have one soon: its shards that are there, or the job itself."""
@@ -157,7 +170,7 @@ class Shelf:
                 self._let_go(next(iter(self._open)))
             return reader
 
-    def look(self, part: Part, at: Callable[[JobReader], _T], none: _T) -> _T:
+    def look(self, part: Part, at: Callable[[JobReader], _T], none: _N) -> _T | _N:
         """Return what is found in a part, in a place that counted before and afterwards.
 
         What was committed there by then is in any later place, too: an owner's successor first says that it has the

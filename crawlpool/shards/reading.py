@@ -7,11 +7,12 @@ is so never told.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import operator
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.errors import JobError
 from crawlpool.jobs.entries import STATES
@@ -35,6 +36,14 @@ if TYPE_CHECKING:
 #: Records of all shards together that wait in memory to be put into the order of the input, and the fewest of each.
 _MOST_ROWS, _FEWEST = 20_000, 8
 _PAGE_ROWS = 512
+
+
+class _Page(NamedTuple):
+    """Records of a part, each with the ordinal of its target; the number of the last that was looked at."""
+
+    records: Sequence[tuple[int | None, JobRecord]] = ()
+    last: int = 0
+    is_last: bool = True
 
 
 def open_job(path: str | os.PathLike[str], *more: str | os.PathLike[str]) -> JobReader | JobsReader:
@@ -126,21 +135,12 @@ class JobsReader:
         """Yield the records of a part as it took in their targets, each with the last ordinal of the input so far."""
         after = place = 0
         while True:
-
-            def page(reader: JobReader, after: int = after) -> tuple[list[tuple[int | None, JobRecord]], int, bool]:
-                of_host = host if is_home else None
-                rows = list(
-                    itertools.islice(reader.ledger.settled(state, of_host, after, only_moved=not is_home), most)
-                )
-                kept = [row for row in rows if host is None or reader.is_of(row, host)]
-                found = [(row.n, record) for row in kept if (record := reader.record_of(row)) is not None]
-                return found, rows[-1].id if rows else after, len(rows) < most
-
-            found, after, is_last = self.shelf.look(part, page, ([], after, True))
-            for n, record in found:
+            found = self.shelf.look(part, functools.partial(_page, after, most, state, host, is_home), _Page())
+            for n, record in found.records:
                 place = max(place, n or 0)
                 yield place, record
-            if is_last:
+            after = found.last
+            if found.is_last:
                 return
 
     def __iter__(self) -> Iterator[JobRecord]:
@@ -207,7 +207,7 @@ class JobsReader:
     @property
     def on_its_way(self) -> int:
         """Targets that were shared out, found or handed over, and that the shard they are for hasn't taken in yet."""
-        return sum(on_its_way(root, self.shelf) for root in self.roots)
+        return sum(on_its_way(root, self.shelf).all for root in self.roots)
 
     @property
     def is_input_done(self) -> bool:
@@ -242,3 +242,12 @@ class JobsReader:
 
     def __repr__(self) -> str:
         return f"<JobsReader {', '.join(map(repr, self.paths))}>"
+
+
+def _page(after: int, most: int, state: int | None, host: str | None, is_home: bool, reader: JobReader) -> _Page:
+    """Return the next records of a part; the ledger is asked for those of a host that lies elsewhere by another way."""
+    settled = reader.ledger.settled(state, host if is_home else None, after=after, only_moved=not is_home)
+    rows = list(itertools.islice(settled, most))
+    kept = [row for row in rows if host is None or reader.is_of(row, host)]
+    found = [(row.n, record) for row in kept if (record := reader.record_of(row)) is not None]
+    return _Page(found, rows[-1].id if rows else after, len(rows) < most)

@@ -1,4 +1,4 @@
-"""What of a sharded job is on its way: targets that a shard was given, found or handed over, and nobody has taken in yet.
+"""What of a sharded job is on its way: targets that were shared out, found or handed over, and aren't taken in.
 
 Such a target lies in the outbox of the shard that sends it, or in a segment in the inbox of the one that it is for. For
 a moment, and for longer after a crash, it may lie in both, or in a segment that was taken in already: it counts once.

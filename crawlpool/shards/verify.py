@@ -122,15 +122,15 @@ class _Verifier:
     def _verify_group(self, group: Sequence[Root]) -> None:
         manifest = group[0].manifest
         assert manifest is not None
-        is_all = sum(len(root.manifest.mine) for root in group if root.manifest is not None) == manifest.shards
+        is_all = sum(len(root.manifest.mine()) for root in group if root.manifest is not None) == manifest.shards
         states: list[InputState] = []
         for root in group:
-            self._tried(root.path, lambda root=root: states.append(self._check_input(root)))  # type: ignore[misc]
+            self._tried(root.path, lambda root=root: states.append(self._check_input(root)))
         if len({(state.items, state.digest) for state in states if state.is_done}) > 1:
             self._flaws.add(one_line(group[0].path), "the parts were made of different inputs")
         with Ordinals(lambda: max(input_state(root.path).items for root in group)) as ordinals:
             for number, part in enumerate(part for root in group for part in self._parts_of(root)):
-                self._tried(part.name, lambda part=part, at=number: self._check_ordinals(part, ordinals, at))  # type: ignore[misc]
+                self._tried(part.name, lambda part=part, at=number: self._check_ordinals(part, ordinals, at))
         handed = HandedCheck(group, self._jobs.shelf, self._flaws, is_all=is_all)
         handed.check()
         self._on_its_way += handed.on_its_way
@@ -143,7 +143,7 @@ class _Verifier:
         waiting = {shard: self._waiting(root, shard, before) for shard in there if shard is not None}
         taken = {shard: self._taken(part, waiting[shard]) for shard, part in there.items() if shard is not None}
         after = input_state(root.path)
-        for shard in root.manifest.mine:
+        for shard in root.manifest.mine():
             if shard not in there:
                 if before.rows_of(shard):
                     what = f"the folder of the shard is gone, and {before.rows_of(shard):,} targets with it"
@@ -200,11 +200,12 @@ class _Verifier:
         return found
 
     def _check_ordinals(self, part: Part, ordinals: Ordinals, at: int) -> None:
-        def page(reader: JobReader, after: int) -> list[tuple[int, int]]:
+        after = 0
+
+        def page(reader: JobReader) -> list[tuple[int, int]]:
             return ShardTables(reader.ledger).ordinals(after)
 
-        after = 0
-        while found := self._jobs.shelf.look(part, lambda reader, after=after: page(reader, after), []):  # type: ignore[misc]
+        while found := self._jobs.shelf.look(part, page, ()):
             for number, n in found:
                 other = ordinals.add(n, at)
                 if other is not None:

@@ -100,7 +100,9 @@ class Ways:
         source = part.shard
         for other in (other for root in group for other in root.parts()):
             if other != part:
-                at = self._shelf.look(other, lambda reader: ShardTables(reader.ledger).taken_in(source or 0, number), None)
+                at = self._shelf.look(
+                    other, lambda reader: ShardTables(reader.ledger).taken_in(source or 0, number), None
+                )
                 if at is not None:
                     return other, at
         return None

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from crawlpool.models import Report
     from crawlpool.sinks.marks import Mark
 
-_LEDGER, _CAME = "ledger", "inputs + found + moved_in"
+_LEDGER, _CAME = "ledger", "inputs + found"
 _T = TypeVar("_T")
 
 
@@ -144,6 +144,7 @@ class _Verifier:
             least, most = (_number(name, report) for report in (before, after))
             if not least <= count <= most:
                 said = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+                name += " + moved_in" if name == _CAME and after.moved_in else ""
                 self._flaws.add(_LEDGER, f"the books have {said} {name}, and there are {count:,}")
 
     # The files ---------------------------------------------------------------------------------------------------

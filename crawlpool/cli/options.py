@@ -243,7 +243,7 @@ def plan_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
         GroupedOption(["--shards"], group="Scale", type=click.IntRange(1, MOST_SHARDS), metavar="K",
                       help="Say how the URLs fall into so many shards.  [default: 32 for each worker]"),
         GroupedOption(["--workers"], group="Scale", type=click.IntRange(1, 100_000), metavar="N",
-                      help="Say what so many worker processes take, each with one shard at a time."),
+                      help="Say what so many worker processes would take."),
         GroupedOption(["--top"], group="Output", type=click.IntRange(0), metavar="N", default=10, show_default=True,
                       help="Hosts shown: those that demand most."),
         GroupedOption(["--json"], group="Output", is_flag=True, help="One JSON object instead of text."),

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 _LONGEST_HOST = 60
 
 
-def wanted_shares(
-    counts: Mapping[str, int], terms: Terms, shards: int | None, workers: int | None
-) -> Shares | None:
+def wanted_shares(counts: Mapping[str, int], terms: Terms, shards: int | None, workers: int | None) -> Shares | None:
     """Return how the URLs fall into shards; ``None`` where neither option asks for that.
 
     Args:
@@ -51,13 +49,14 @@ def sentences_of(shares: Shares, urls: int) -> list[str]:
         f"Of {_number(shares.shards, 'shard')} (--shards) {shares.used:,} have URLs; the largest has "
         f"{_percent(largest.urls, urls)} of them, an even share would be {_percent(1, shares.shards)}."
     ]
-    each = "1 worker" if workers == 1 else f"{workers:,} workers (--workers)"
-    text = f"{each}, one shard at a time each, {'takes' if workers == 1 else 'take'} at least {duration(shares.total_s)}"
-    if shares.total_s > slowest.demanded_s:
-        told.append(f"{text}; {shares.enough:,} are enough, and take {duration(slowest.demanded_s)}.")
-    else:
-        enough = f"; {shares.enough:,} {'is' if shares.enough == 1 else 'are'} enough" if shares.enough < workers else ""
-        told.append(f"{text}{enough}.")
+    who = "1 worker (--workers)" if workers == 1 else f"{workers:,} workers (--workers)"
+    text = f"{who} with {shares.at_once} shards open at once {'takes' if workers == 1 else 'take'} at least "
+    text += duration(shares.total_s)
+    if shares.enough > workers:
+        text += f"; more would be faster, up to {shares.enough:,}"
+    elif shares.enough < workers:
+        text += f"; {shares.enough:,} {'is' if shares.enough == 1 else 'are'} enough"
+    told.append(f"{text}.")
     told.append(
         f"No number of workers is faster than the slowest shard, {duration(slowest.demanded_s)}: {_slowest(slowest)}."
     )
@@ -71,6 +70,7 @@ def facts_of(shares: Shares | None, urls: int) -> dict[str, Any] | None:
     return {
         "shards": shares.shards,
         "workers": shares.workers,
+        "at_once": shares.at_once,
         "used": shares.used,
         "largest": _share(shares.largest, urls),
         "slowest": _share(shares.slowest, urls),

@@ -65,7 +65,7 @@ def input_state(folder: str) -> InputState:
     if found is None:
         return InputState()
     version = found.pop("v", None)
-    if is_count(version) and version > VERSION:
+    if isinstance(version, int) and version > VERSION:
         raise JobError(f"{one_line(path)}: was written by a later crawlpool (version {version}, here {VERSION})")
     try:
         lists = {name: tuple(found[name]) for name in ("hosts", "segments", "rows")}

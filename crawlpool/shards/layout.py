@@ -1,12 +1,12 @@
 """Where everything of a sharded job lies: each name is made and taken apart here, and nowhere else.
 
-    DIR/
-      job.toml  manifest.json  suffixes.dat  input.json  lock
-      runners/NAME.json  runners/NAME.stop
-      shards/0007/
-        tenure-00000003          who has the shard, or had it last
-        e0002/                   the epoch folder: a job folder, as that of a job without shards
-        inbox/input-00000001.seg
+DIR/
+  job.toml  manifest.json  suffixes.dat  input.json  lock
+  runners/NAME.json  runners/NAME.stop
+  shards/0007/
+    tenure-00000003          who has the shard, or had it last
+    e0002/                   the epoch folder: a job folder, as that of a job without shards
+    inbox/input-00000001.seg
 """
 
 from __future__ import annotations

@@ -95,10 +95,12 @@ class Manifest:
 
 def check_part(part: object, shards: int) -> None:
     """Raise ``ConfigError`` unless ``part`` is a part of a job of so many shards, or ``None``."""
-    is_pair = isinstance(part, tuple) and len(part) == 2 and all(is_count(number) for number in part)
-    is_good = part is None or (is_pair and part[0] <= part[1] <= shards)  # type: ignore[index]
+    if part is None:
+        return
+    numbers: tuple[int, ...] = part if isinstance(part, tuple) and all(map(is_count, part)) else ()
+    is_good = len(numbers) == 2 and numbers[0] <= numbers[1] <= shards
     rule = "which part of how many, as 2/4; no more parts than shards"
-    check(is_good, "part", "/".join(map(str, part)) if is_pair else part, rule)  # type: ignore[arg-type]
+    check(is_good, "part", "/".join(map(str, numbers)) if numbers else part, rule)
 
 
 def is_sharded(folder: str) -> bool:
@@ -122,9 +124,7 @@ def new(folder: str, *, shards: int, created_at: float, **others: Any) -> Manife
     check_shards(shards)
     check_part(others.get("part"), shards)
     others.setdefault("part", None)
-    return Manifest(
-        secrets.token_hex(8), shards, suffixes_sha256=freeze(folder), created_at=created_at, **others
-    )
+    return Manifest(secrets.token_hex(8), shards, suffixes_sha256=freeze(folder), created_at=created_at, **others)
 
 
 def write(folder: str, manifest: Manifest) -> None:
@@ -147,18 +147,17 @@ def read(folder: str) -> Manifest:
     if found is None:
         raise JobError(f"{one_line(folder)}: no job with shards: it has no {MANIFEST}")
     version = found.get("v")
-    if is_count(version) and version > VERSION:
+    if isinstance(version, int) and version > VERSION:
         raise JobError(
             f"{one_line(path)}: this job was made by a later crawlpool (manifest version {version}, here {VERSION}): "
             "use that one, or a newer"
         )
     try:
-        part = found.get("part")
-        found["part"] = tuple(part) if isinstance(part, list) else part
-        outputs = found.get("outputs")
-        found["outputs"] = tuple(outputs) if isinstance(outputs, list) else outputs
+        for name in ("part", "outputs"):
+            if isinstance(found[name], list):
+                found[name] = tuple(found[name])
         return Manifest(**found)
-    except (ConfigError, TypeError) as error:
+    except (ConfigError, TypeError, KeyError) as error:
         raise JobError(f"{one_line(path)}: is damaged: {one_line(str(error))}") from None
 
 

@@ -1,8 +1,8 @@
 """How a list of URLs falls into shards, and what that costs: arithmetic over how many URLs each host has.
 
-A shard is run by one worker at a time, so no number of workers is faster than the slowest shard. A worker runs one shard
-after the other, so all shards together divided by the workers is a bound, too: hosts of one shard are asked side by side,
-those of two shards of the same worker aren't.
+A shard is run by one worker at a time, so no number of workers is faster than the slowest shard. A worker has so many
+shards open at once, so all shards together divided by what is open is a bound, too: hosts of open shards are asked side
+by side, those of the others wait. And all requests share what the workers have in flight, and the rate.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from crawlpool.plan import Terms
     from crawlpool.shards.hashing import Sharding
+
+#: Shards that a worker has open at once, unless told otherwise.
+AT_ONCE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Shares:
 
     Args:
         shards: how many shards there are.
-        workers: how many run them, each one at a time.
+        workers: how many run them.
+        at_once: how many shards each of these has open at once.
         used: shards that have a URL.
         largest: the shard with the most URLs.
         slowest: the one that demands most.
@@ -59,6 +63,7 @@ class Shares:
 
     shards: int
     workers: int
+    at_once: int
     used: int
     largest: Share
     slowest: Share
@@ -67,21 +72,25 @@ class Shares:
     enough: int
 
 
-def shares_of(counts: Mapping[str, int], sharding: Sharding, terms: Terms, workers: int) -> Shares:
+def shares_of(
+    counts: Mapping[str, int], sharding: Sharding, terms: Terms, workers: int, at_once: int = AT_ONCE
+) -> Shares:
     """Return how a list of URLs falls into shards.
 
     Args:
         counts: how many URLs each host has, each at least 1; hosts as ``leg.host_of`` gives them.
         sharding: which shard each host belongs to.
-        terms: how each shard is run. A rate is that of all workers, of which each has its share.
+        terms: how each worker asks. A rate is that of all workers, of which each has its share.
         workers: how many there are.
+        at_once: shards that a worker has open at once.
 
     Raises:
-        ConfigError: when ``workers`` is no whole number of at least 1.
+        ConfigError: when ``workers`` or ``at_once`` is no whole number of at least 1.
 
     Thread-safe: no state.
     """
     check(is_count(workers), "workers", workers, "a whole number of at least 1")
+    check(is_count(at_once), "at_once", at_once, "a whole number of at least 1")
     sums: dict[int, _Sum] = {}
     for host, urls in counts.items():
         shard = sharding.shard_of(host)
@@ -93,10 +102,15 @@ def shares_of(counts: Mapping[str, int], sharding: Sharding, terms: Terms, worke
     slowest = max(shares, key=lambda share: (share.demanded_s, share.urls), default=Share())
     largest = max(shares, key=lambda share: (share.urls, share.demanded_s), default=Share())
     sum_s = math.fsum(share.demanded_s for share in shares)
-    total_s = max(slowest.demanded_s, sum_s / workers)
+    requests = sum(found.requests for found in sums.values())
+    rate_s = 0.0 if terms.rate is None or not requests else (requests - 1) / terms.rate + terms.answer_s
+    least_s = max(slowest.demanded_s, rate_s)
+    # What would take so long if there were one worker, and is done by all of them side by side.
+    shared_s = max(sum_s / at_once, requests * terms.answer_s / terms.in_flight)
     # A hair less, so that a sum of equal parts isn't one worker too many.
-    enough = max(1, math.ceil(sum_s / slowest.demanded_s - 1e-9)) if slowest.demanded_s else 1
-    return Shares(sharding.count, workers, len(shares), largest, slowest, sum_s, total_s, enough)
+    enough = max(1, math.ceil(shared_s / least_s - 1e-9)) if least_s else 1
+    total_s = max(least_s, shared_s / workers)
+    return Shares(sharding.count, workers, at_once, len(shares), largest, slowest, sum_s, total_s, enough)
 
 
 class _Sum:

@@ -113,6 +113,7 @@ def test_json_has_the_same_facts(mixed: str, capfd: Capture) -> None:
         "top": [
             {"host": "big.example", "urls": 3, "share": 0.6, "requests": 4, "demanded_s": 7.0, "waits_s": 6.0},
         ],
+        "sharded": None,
     }
 
 
@@ -140,7 +141,7 @@ def test_what_run_and_plan_share_is_the_same_option() -> None:
     """Same names, values, defaults and words; of its own a plan has what only a plan needs."""
     commands = make_command().commands
     run, plan = ({param.name: param for param in commands[name].params} for name in ("run", "plan"))
-    assert plan.keys() - run.keys() == {"answer_time", "top", "json"}
+    assert plan.keys() - run.keys() == {"answer_time", "top", "json", "shards", "workers"}
     for name in plan.keys() & run.keys():
         assert plan[name].to_info_dict() == run[name].to_info_dict()
 

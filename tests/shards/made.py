@@ -8,7 +8,6 @@ from typing import Any
 from crawlpool.shards import manifest as manifests
 from crawlpool.shards.manifest import Manifest
 
-
 #: A list of suffixes that is soon written and read.
 FEW_SUFFIXES = b"com\norg\nexample\nco.uk\nuk\n"
 

@@ -13,14 +13,14 @@ from crawlpool.errors import JobError
 from crawlpool.shards.inputs import InputState, input_state, is_visible, put_input_state
 from crawlpool.shards.segments import SegmentName
 
-NUMBERS = st.lists(st.integers(0, 10**12), max_size=4).map(tuple)
+NUMBERS = st.lists(st.integers(0, 10**12), max_size=3).map(tuple)
 STATES = st.builds(
     InputState,
     st.integers(0, 10**9),
     st.integers(0, 10**12),
-    st.none() | st.text(),
+    st.none() | st.text(max_size=5),
     st.booleans(),
-    st.lists(st.text()).map(tuple),
+    st.lists(st.sampled_from(["::1", "127.0.0.1", "localhost", "\ud800"]), max_size=3).map(tuple),
     NUMBERS,
     NUMBERS,
 )
@@ -49,7 +49,16 @@ def test_a_segment_counts_with_its_round() -> None:
     assert is_visible(SegmentName(3, 1, 99), state)
 
 
-GOOD = {"v": 1, "rounds": 1, "items": 2, "digest": "a", "is_done": False, "hosts": ["::1"], "segments": [1], "rows": [2]}
+GOOD = {
+    "v": 1,
+    "rounds": 1,
+    "items": 2,
+    "digest": "a",
+    "is_done": False,
+    "hosts": ["::1"],
+    "segments": [1],
+    "rows": [2],
+}
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_names_come_back(name: SegmentName) -> None:
         "from-1-e0001-00000001.seg",
         "from-00001-e0001-00000001.seg",
         "from-0001-e0001-00000001",
-        "input-0000000١.seg",
+        "input-0000000\u0661.seg",
     ],
 )
 def test_other_files_are_no_segments(tmp_path: pathlib.Path, text: str) -> None:

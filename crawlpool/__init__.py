@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         HostUnreachable,
         InputError,
         JobError,
+        LeaseLost,
         MissingExtra,
         NoDescriptors,
         OutOfMemory,
@@ -72,9 +73,9 @@ _HOMES = {
     "download": "DownloadMismatch",
     "errors": (
         "BlockedAddress BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
-        "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError MissingExtra NoDescriptors "
-        "OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError TargetSkipped TruncatedBody "
-        "UndecodableBody Unscripted UnwantedContentType WarcError"
+        "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError LeaseLost MissingExtra "
+        "NoDescriptors OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError TargetSkipped "
+        "TruncatedBody UndecodableBody Unscripted UnwantedContentType WarcError"
     ),
     "models": "BodyPlace Hop Outcome Report Result Statistics Target",
     "retry": "RetryBudget RetryPolicy",
@@ -118,6 +119,7 @@ __all__ = [
     "JobRun",
     "JobsReader",
     "JsonlSink",
+    "LeaseLost",
     "MissingExtra",
     "NoDescriptors",
     "OutOfMemory",

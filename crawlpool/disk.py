@@ -63,6 +63,11 @@ def rename(old: str, new: str) -> None:
     os.replace(old, new)
 
 
+def link(old: str, new: str) -> None:
+    """Give a file a second name; ``FileExistsError`` where somebody has that name."""
+    os.link(old, new)
+
+
 def remove(path: str) -> None:
     """Take a file's name away."""
     os.unlink(path)

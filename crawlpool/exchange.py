@@ -17,8 +17,18 @@ from requests.utils import rewind_body
 
 from crawlpool.config import split_timeout
 from crawlpool.cookies import CookieStore
-from crawlpool.errors import BlockedAddress, Cancelled, DeadlineExceeded, PoolClosed, RequestError, causes, kind_of
+from crawlpool.errors import (
+    BlockedAddress,
+    Cancelled,
+    DeadlineExceeded,
+    LeaseLost,
+    PoolClosed,
+    RequestError,
+    causes,
+    kind_of,
+)
 from crawlpool.events import RetryRefused, RetryScheduled, emit, logger, tell
+from crawlpool.fence import lost
 from crawlpool.redact import redact_url
 from crawlpool.retry import Attempt, GiveUp, Retry, RetryPolicy
 from crawlpool.shortage import GIVE_UP_S, again_s, is_starved
@@ -65,6 +75,7 @@ def send_once(session: LayeredSession, exchange: Exchange) -> requests.Response:
     try:
         if exchange.is_aborted:  # looked at after begin(): from here on abort() reaches the socket
             raise Cancelled("the request was aborted", request=request)
+        lifeline.fence.check(request)  # here, too: an adapter of the user's doesn't ask
         response = session.get_adapter(request.url).send(  # type: ignore[arg-type]
             request,
             stream=stream,
@@ -358,18 +369,21 @@ def _clipped(timeout: Any, deadline: Deadline) -> tuple[float, float]:
 
 
 _CLOSE_S = 0.01  # a wait for what is left of the time may end a little before it is over
+_HELD_BACK = (BlockedAddress, LeaseLost)
 _MAY_BE_LATE = (requests.Timeout, requests.ConnectionError, ChunkedEncodingError)
 
 
 def _as_ended(error: Exception, ended: LegEnd | None, deadline: Deadline, request: Any) -> Exception:
     """Return what an error really means: the pool closed, the request was aborted, or its deadline passed."""
-    if not isinstance(error, BlockedAddress):  # by an adapter of the user's: urllib3 has wrapped it
-        error = next((one for one in causes(error) if isinstance(one, BlockedAddress)), error)
-    if isinstance(error, BlockedAddress):
+    if not isinstance(error, _HELD_BACK):  # by an adapter of the user's: urllib3 has wrapped it
+        error = next((one for one in causes(error) if isinstance(one, _HELD_BACK)), error)
+    if isinstance(error, _HELD_BACK):
         error.request = request
         return error
     if ended is LegEnd.CLOSED:
         return error if isinstance(error, PoolClosed) else PoolClosed("the session pool was closed during the request")
+    if ended is LegEnd.LEASE:
+        return lost(request)
     if ended is LegEnd.CANCELLED:
         return Cancelled("the request was aborted", request=request)
     is_late = ended is LegEnd.DEADLINE

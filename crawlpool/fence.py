@@ -7,9 +7,13 @@ costs two attribute look-ups and a clock; no lock is taken.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
+import socket
 import sys
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import SystemClock
@@ -20,12 +24,12 @@ if TYPE_CHECKING:
 
     from crawlpool.clock import Clock
 
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+_LEASE_CLOCK: int | None = None
 if hasattr(time, "CLOCK_BOOTTIME"):
     _LEASE_CLOCK = time.CLOCK_BOOTTIME
 elif sys.platform == "darwin":  # time.monotonic stops there while the machine sleeps; this one doesn't
     _LEASE_CLOCK = time.CLOCK_MONOTONIC
-else:
-    _LEASE_CLOCK = None
 
 
 class LeaseClock(SystemClock):
@@ -35,11 +39,7 @@ class LeaseClock(SystemClock):
     """
 
     if _LEASE_CLOCK is not None:
-
-        @staticmethod
-        def monotonic() -> float:  # type: ignore[override]
-            """Return seconds that never go back; only differences mean something."""
-            return time.clock_gettime(_LEASE_CLOCK)  # type: ignore[arg-type]
+        monotonic = staticmethod(functools.partial(time.clock_gettime, _LEASE_CLOCK))
 
 
 LEASE_CLOCK: Clock = LeaseClock()
@@ -52,10 +52,10 @@ class Fence:
         clock: where time comes from; by itself ``LEASE_CLOCK``.
         ends_at: when it closes, by that clock; infinity for never.
 
-    Thread-safe: the one attribute that changes is replaced as a whole, and read without a lock.
+    Thread-safe: each attribute that changes is replaced as a whole, and read without a lock.
     """
 
-    __slots__ = ("_now", "ends_at", "unacked_s")
+    __slots__ = ("_callbacks", "_now", "ends_at", "unacked_s")
 
     def __init__(self, clock: Clock = LEASE_CLOCK, ends_at: float = math.inf, unacked_s: float | None = None) -> None:
         self._now = clock.monotonic
@@ -63,10 +63,25 @@ class Fence:
         self.ends_at = ends_at
         #: For how many seconds the system may try to bring what was written before; ``None`` for as long as it likes.
         self.unacked_s = unacked_s
+        self._callbacks: tuple[weakref.WeakMethod[Callable[[], object]], ...] = ()
 
     def may_send(self) -> bool:
         """Tell whether a request may be sent now. Never waits."""
         return self._now() < self.ends_at
+
+    def at_end(self, callback: Callable[[], object]) -> None:
+        """Have a method called when it has closed, to end what is under way; it is quick and doesn't raise.
+
+        Whose method it is isn't kept alive for that. Call this before the fence is used.
+        """
+        self._callbacks = (*self._callbacks, weakref.WeakMethod(callback))
+
+    def tell_end(self) -> None:
+        """Call what waits for its end; by who closed it."""
+        for one in self._callbacks:
+            callback = one()
+            if callback is not None:
+                callback()
 
     def __repr__(self) -> str:
         left_s = self.ends_at - self._now()
@@ -108,6 +123,17 @@ class FenceSlot:
         """
         if not self.may_send():
             raise lost(request)
+
+    def bind(self, sock: socket.socket) -> None:
+        """Have the system give up what is written to a connected socket when its host doesn't take it for so long.
+
+        What a process has written the system goes on to send for many minutes, when the process is stopped, dead or cut
+        off, and a request would arrive long after the lease. (``TCP_USER_TIMEOUT``, RFC 5482; where there is none it
+        may.)
+        """
+        if self.unacked_ms and _USER_TIMEOUT is not None:
+            with contextlib.suppress(OSError):  # no TCP, or closed by now
+                sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, self.unacked_ms)
 
 
 def lost(request: Any = None) -> LeaseLost:

@@ -81,7 +81,7 @@ class LayeredSession(requests.Session):
         self._self_mounted: set[str] = set()
         self._quiet: set[str] = set()  # prefixes whose adapters retry by themselves
         self._engine_adapter: Any = None  # the class of adapters whose bytes the pool's I/O thread moves
-        self.lifeline = Lifeline()
+        self.lifeline = Lifeline(self._shared.fence)
         now = self._shared.defaults.current
         self._headers: Any = OwnHeaders(now.headers)
         self._params: Any = OwnMapping(now.params)

@@ -30,6 +30,7 @@ from crawlpool.defaults import Defaults, Snapshot, as_hooks
 from crawlpool.download import download
 from crawlpool.environment import Environment
 from crawlpool.errors import ConfigError, PoolClosed
+from crawlpool.fencing import Fenced
 from crawlpool.models import Statistics
 from crawlpool.prepare import checked
 from crawlpool.retry import RetryPolicy
@@ -37,7 +38,6 @@ from crawlpool.session import Session
 from crawlpool.shared import Shared, cookies_of, default_transport, engine_for, proxies_of, reach_for, resolver_for
 from crawlpool.sites import Site, declared_origin
 from crawlpool.transport.watchdog import Watchdog
-from crawlpool.verbs import Verbs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ class _Token:
             self._died(self.session)
 
 
-class BlockingPool(Verbs):
+class BlockingPool(Fenced):
     """A session for each thread, and what they share. See ``SessionPool`` for the arguments.
 
     Thread-safe: every method may be called from any thread.

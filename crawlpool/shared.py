@@ -15,6 +15,7 @@ from crawlpool.cookies import CookieStore
 from crawlpool.defaults import Defaults, Snapshot
 from crawlpool.environment import Environment, LiveEnvironment
 from crawlpool.errors import ConfigError
+from crawlpool.fence import FenceSlot
 from crawlpool.politeness import Exits
 from crawlpool.retry import RetryBudget, RetryPolicy
 from crawlpool.shortage import Shortage
@@ -182,8 +183,13 @@ class Shared:
     resolver: Resolver | None = None
     turnstile: Turnstile | None = None
     shortage: Shortage = dataclasses.field(default_factory=lambda: Shortage(SYSTEM_CLOCK))
+    fence: FenceSlot = dataclasses.field(default_factory=FenceSlot)
     exits: Exits | None = None  # guarded by the frontier's lock, but for `Exits.of`
     stage: Stage | None = dataclasses.field(default_factory=current_stage)
+
+    def __post_init__(self) -> None:
+        if self.engine is not None:
+            self.fence = self.engine.settings.fence  # one for all that sends for the pool
 
     @property
     def deadline_clock(self) -> Clock:

@@ -13,7 +13,7 @@ from typing import Any
 from crawlpool import disk
 
 #: Every function that changes the disk, in one place: the tests go through all of them.
-CALLS = ("open_file", "write", "sync_file", "sync_folder", "cut", "rename", "remove", "make_folder")
+CALLS = ("open_file", "write", "sync_file", "sync_folder", "cut", "rename", "link", "remove", "make_folder")
 
 
 class Crash(BaseException):

@@ -31,7 +31,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "address cookies retry decode politeness robots digests shortage suffixes",
         "transport environment",
         "session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
-        "auth redirects",
+        "auth redirects fencing",
         "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl "
         "leg settle books runs attend seen plan evidence audit turns names idlers findings control steering later "
         "owing stock ledger tidings",
@@ -49,6 +49,7 @@ ARROWS: dict[str, set[str]] = {
     # floor 0
     "config": {"errors"},
     "events": {"redactor"},
+    "fence": {"clock", "errors"},
     "limits": {"config"},
     "models": {"errors", "record", "redact"},
     "record": {"clock", "errors", "escape", "redact", "robots_tag"},
@@ -59,9 +60,10 @@ ARROWS: dict[str, set[str]] = {
     # floor 3
     "download": {"exchange", "layers", "shared"},
     "exchange": {"layers", "shared"},
+    "fencing": {"shared", "verbs"},
     "layers": {"defaults", "prepare", "shared"},
     "pool_options": {"verbs"},
-    "pool": {"defaults", "download", "fork", "prepare", "session", "shared", "sites", "verbs"},
+    "pool": {"defaults", "download", "fencing", "fork", "prepare", "session", "shared", "sites"},
     "redirects": {"auth", "layers"},
     "session": {"auth", "exchange", "lane", "layers", "prepare", "redirects", "shared"},
     "shared": {"defaults", "sites"},

@@ -12,134 +12,28 @@ import dataclasses
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from crawlpool import disk
 from crawlpool.clock import LOOK_S
 from crawlpool.errors import CrawlPoolError, JobError, SinkError
 from crawlpool.events import logger
 from crawlpool.fence import LEASE_CLOCK, Fence
 from crawlpool.redact import one_line
+from crawlpool.shards import layout
 from crawlpool.shards import tenure as tenures
+from crawlpool.shards.held import Busy, Held
 from crawlpool.shards.lease import DEFAULT_LEASE_S, Terms, Watch
 from crawlpool.shards.owner import Owner
 from crawlpool.shards.tenure import Tenure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from crawlpool.clock import Clock
 
 _log = logger("leases")
 _LEAST_WAIT_S = 0.005
-
-
-@dataclasses.dataclass(frozen=True)
-class Busy:
-    """A shard that somebody else has.
-
-    Args:
-        number: of the tenure that counts.
-        owner: whose it is, for people.
-        free_in_s: in how many seconds the shard may be claimed if nothing is heard of its owner until then.
-    """
-
-    number: int
-    owner: str
-    free_in_s: float
-
-
-class Held:
-    """A shard that this process has, from ``LeaseKeeper.claim`` until ``release`` or ``abandon``.
-
-    Thread-safe.
-
-    Attributes:
-        folder: the shard's.
-        number: of the tenure.
-        former: the tenure before, ``None`` where there was none, or where its file is damaged.
-        is_former_released: whether that one was given up by its owner, so that its folder may be gone on with.
-    """
-
-    def __init__(
-        self, keeper: LeaseKeeper, folder: str, fd: int, now: Tenure, former: Tenure | None, ends_at: float
-    ) -> None:
-        self.folder = folder
-        self.number = now.number
-        self.former = former
-        self.is_former_released = former is not None and former.is_released
-        self._keeper = keeper
-        # These are the keeper's, guarded by its lock; `ends_at` is read without.
-        self._fd = fd
-        self._tenure = now
-        self._is_writing = False
-        self._ends_at = ends_at
-
-    @property
-    def ends_at(self) -> float:
-        """Until when it is held unless it is refreshed, by the keeper's clock."""
-        return self._ends_at
-
-    @property
-    def epoch(self) -> int:
-        """The number of the folder in use; 0 while there is none."""
-        return self._tenure.epoch
-
-    def is_held(self) -> bool:
-        """Tell whether the shard is still ours. Never waits."""
-        return self._keeper.clock.monotonic() < self._ends_at
-
-    def check(self) -> None:
-        """Raise unless the shard is still ours.
-
-        Raises:
-            JobError: when the lease has ended.
-        """
-        if not self.is_held():
-            raise JobError(f"{one_line(self.folder)}: the lease has ended")
-
-    def use(self, epoch: int) -> None:
-        """Say which folder is in use, durably.
-
-        Raises:
-            JobError: when the lease has ended.
-            SinkError: when that can't be written.
-        """
-        self._keeper._refresh(self, epoch=epoch)
-
-    def release(
-        self,
-        *,
-        pending: int | None = None,
-        is_input_done: bool = False,
-        report: Mapping[str, Any] | None = None,
-        reason: str | None = None,
-    ) -> bool:
-        """Give the shard up, with all its files closed; others may claim it at once.
-
-        Args:
-            pending: targets that are left.
-            is_input_done: whether all of the input has come in.
-            report: the shard's books; JSON-ready.
-            reason: why it is given up before its end.
-
-        Returns:
-            Whether it was released; not where its lease had ended before: then nothing is written.
-
-        Raises:
-            SinkError: when that can't be written; the lease is at its end all the same.
-        """
-        told = {"is_released": True, "pending": pending, "is_input_done": is_input_done}
-        return self._keeper._release(self, **told, report=report, reason=reason)
-
-    def abandon(self) -> None:
-        """Let go of the shard without a word, as one must whose lease has ended. May be called again."""
-        self._keeper._drop(self)
-
-    def __repr__(self) -> str:
-        left_s = self._ends_at - self._keeper.clock.monotonic()
-        return f"<Held tenure {self.number} epoch {self.epoch}, {left_s:.1f} s left>"
 
 
 class LeaseKeeper:
@@ -166,18 +60,17 @@ class LeaseKeeper:
         self.clock = clock
         self.owner = owner or Owner.here()
         self._has_threads = has_threads
-        # Guards _held, _watch, _threads, _is_closed, _told, and of each Held its _fd, _tenure, _is_writing and _ends_at,
-        # and the fence's `ends_at`. Files are read and written without it: who writes a tenure's says so in
-        # `_is_writing`, and others wait on _changed.
+        self._pid = os.getpid()
+        self._stop = threading.Event()
+        self._fence = Fence(clock, unacked_s=self.terms.unacked_s)
+        # Guards _held, _watch, _threads and _told, of each Held its _fd, _tenure, _is_writing and _ends_at, and the
+        # fence's `ends_at`. Files are read and written without it: who writes a tenure's says so in `_is_writing`.
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)  # somebody has written, an end has moved, or all is over
         self._held: dict[str, Held] = {}
         self._watch = Watch(self.terms, clock)
         self._threads: list[threading.Thread] = []
-        self._is_closed = False
-        self._told: set[Held] = set()  # of whose end the callbacks have been told
-        self._fence = Fence(clock, unacked_s=self.terms.unacked_s)
-        self._callbacks: tuple[Callable[[], object], ...] = ()
+        self._told: set[Held] = set()  # of whose end the fence's callbacks have been told
 
     def fence(self) -> Fence:
         """Return the fence that is open while each lease that is held is; for ``SessionPool.set_fence``.
@@ -186,7 +79,217 @@ class LeaseKeeper:
         """
         return self._fence
 
-    def on_end(self, callback: Callable[[], object]) -> None:
-        """Have a function called when a lease ends: it ends what is under way. It must be quick and not raise."""
+    def held(self) -> list[Held]:
+        """Return what is held, and what was lost and not abandoned yet."""
         with self._lock:
-            self._callbacks = (*self._callbacks, callback)
+            return list(self._held.values())
+
+    # Claiming ----------------------------------------------------------------------------------------------------
+
+    def claim(self, shard_folder: str) -> Held | Busy:
+        """Claim a shard.
+
+        Args:
+            shard_folder: the shard's; made where there is none.
+
+        Returns:
+            The shard, held and refreshed from now on; or who has it. Whether a silent owner is at its end is known
+            only after it has been asked about for as long as leases hold: call this again.
+
+        Raises:
+            SinkError: when nothing can be written there.
+            JobError: when the folder can't be read.
+        """
+        self._check_process()
+        if not os.path.isdir(shard_folder):
+            layout.make_folder(shard_folder)
+        there = layout.tenures_there(shard_folder)
+        number, former = (there[-1], None) if there else (0, None)
+        if there:
+            content = tenures.content_of(shard_folder, number)
+            if content is None:
+                return Busy(number, "an owner who came just now", 0.0)
+            former = Tenure.from_bytes(number, content)
+            if not self._is_over(shard_folder, number, former, content):
+                with self._lock:
+                    return Busy(number, _named(former), self._watch.left_s(shard_folder))
+        began_at = self.clock.monotonic()
+        mine = Tenure(number + 1, self.owner, epoch=0 if former is None else former.epoch)
+        # Looked at once more: others may have come and gone, and have removed the very name that we took.
+        if not tenures.make(shard_folder, mine) or layout.tenures_there(shard_folder)[-1] != mine.number:
+            return Busy(mine.number, "an owner who was quicker", self.terms.lease_s)
+        fd = tenures.open_file(shard_folder, mine.number)
+        held = Held(self, shard_folder, fd, mine, former, self.terms.end_after(began_at))
+        with self._lock:
+            self._held[shard_folder] = held
+            self._watch.forget(shard_folder)
+            self._settle()
+        self._ensure_threads()
+        tenures.remove_before(shard_folder, mine.number)
+        return held
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise CrawlPoolError("a forked child has no part in its parent's leases: make a keeper of its own")
+
+    def _is_over(self, folder: str, number: int, former: Tenure | None, content: bytes) -> bool:
+        """Tell whether a tenure has ended: it was released, its process is gone, or it has been silent for too long."""
+        with self._lock:
+            held = self._held.get(folder)
+            if held is not None and held.number == number:
+                return False
+            has_ended = self._watch.has_ended(folder, number, content)
+        if former is None:
+            return has_ended
+        # One of ours that isn't held was abandoned: nobody in this process goes on with it.
+        return has_ended or former.is_released or former.owner == self.owner or former.owner.is_dead()
+
+    # Refreshing --------------------------------------------------------------------------------------------------
+
+    def refresh_all(self) -> None:
+        """Refresh each lease that hasn't ended; what can't be written is tried again the next time, until the end."""
+        for held in self.held():
+            if held.is_held():
+                try:
+                    self.refresh(held)
+                except CrawlPoolError as error:
+                    _log.warning("a lease could not be refreshed", shard=os.path.basename(held.folder), why=str(error))
+
+    def look(self) -> None:
+        """Tell the fence's callbacks of leases that have ended, each once. Does no I/O but what they do."""
+        now = self.clock.monotonic()
+        with self._lock:
+            fresh = [one for one in self._held.values() if now >= one._ends_at and one not in self._told]
+            self._told.update(fresh)
+        if fresh:
+            for held in fresh:
+                _log.warning("a lease has ended", shard=os.path.basename(held.folder), tenure=held.number)
+            self._fence.tell_end()
+
+    def refresh(self, held: Held, **changed: Any) -> None:
+        """Write a tenure again, with changes; move the lease's end on when that is acknowledged.
+
+        Raises:
+            JobError: when the lease has ended.
+            SinkError: when it can't be written, or the folder can't be looked into.
+        """
+        self._check_process()
+        with self._writing(held):
+            began_at = self.clock.monotonic()
+            held.check()
+            now = dataclasses.replace(held._tenure, counter=held._tenure.counter + 1, **changed)
+            try:
+                tenures.rewrite(held._fd, now)
+            except OSError as error:
+                raise SinkError(f"{one_line(held.folder)}: {error.strerror or error}") from error
+            is_newest = layout.tenures_there(held.folder)[-1:] == [held.number]
+            with self._lock:
+                held._tenure = now
+                if not is_newest:
+                    held._ends_at = -math.inf
+                elif self.clock.monotonic() < held._ends_at:  # else it came too late: another may have begun
+                    held._ends_at = self.terms.end_after(began_at)
+                self._settle()
+        held.check()
+
+    def release(self, held: Held, **told: Any) -> bool:
+        """Write that a shard is given up, and drop it; for ``Held.release``."""
+        try:
+            self.refresh(held, **told)
+        except JobError:
+            return False
+        finally:
+            self.drop(held)
+        return True
+
+    def drop(self, held: Held) -> None:
+        """Let go of a shard without a word; for ``Held.abandon``."""
+        with self._lock:
+            held._ends_at = -math.inf
+            if self._held.get(held.folder) is held:
+                del self._held[held.folder]
+            self._told.discard(held)
+            self._settle()
+            fd = -1
+            if not held._is_writing:  # else who writes closes it: that may take as long as the file system likes
+                fd, held._fd = held._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def _writing(self, held: Held) -> Iterator[None]:
+        with self._lock:
+            while held._is_writing:
+                self._changed.wait(LOOK_S)
+            held._is_writing = True
+        try:
+            yield
+        finally:
+            fd = -1
+            with self._lock:
+                held._is_writing = False
+                if self._held.get(held.folder) is not held:
+                    fd, held._fd = held._fd, -1
+                self._changed.notify_all()
+            if fd >= 0:
+                os.close(fd)
+
+    def _settle(self) -> None:
+        """Set the fence to the earliest end, under the lock, and wake who waits for it."""
+        self._fence.ends_at = min((one._ends_at for one in self._held.values()), default=math.inf)
+        self._changed.notify_all()
+
+    # Its threads -------------------------------------------------------------------------------------------------
+
+    def _ensure_threads(self) -> None:
+        with self._lock:
+            if self._threads or not self._has_threads or self._stop.is_set():
+                return
+            for run, name in ((self._keep, "crawlpool-leases"), (self._guard, "crawlpool-lease-ends")):
+                self._threads.append(threading.Thread(target=run, name=name, daemon=True))
+            started = list(self._threads)
+        for thread in started:
+            thread.start()
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self.terms.refresh_s):
+            try:
+                self.refresh_all()
+            except Exception:  # a fault of ours; the leases end by themselves
+                _log.exception("refreshing leases failed")
+
+    def _guard(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.look()
+            except Exception:  # of a callback; the fence is closed all the same
+                _log.exception("ending what is under way failed")
+            with self._lock:
+                ends = [one._ends_at for one in self._held.values() if one not in self._told]
+                left_s = min(ends, default=math.inf) - self.clock.monotonic()
+                if left_s > 0 and not self._stop.is_set():
+                    self._changed.wait(min(left_s + _LEAST_WAIT_S, LOOK_S))
+
+    def close(self) -> None:
+        """Abandon what is held, and end the threads. May be called again."""
+        self._stop.set()
+        with self._lock:
+            self._changed.notify_all()
+            threads = list(self._threads)
+        for held in self.held():
+            held.abandon()
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(self.terms.lease_s)  # longer, and a file system hangs: no process is to wait for that
+
+    def __enter__(self) -> LeaseKeeper:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _named(tenure: Tenure | None) -> str:
+    return "an owner whose file is damaged" if tenure is None else str(tenure.owner)

@@ -1,8 +1,8 @@
 """A tenure's file: who owns a shard now, which folder of it is in use, and how it was left.
 
-Each ownership of a shard is a file ``tenure-00000003`` in the shard's folder, the next number each time. It is made whole
-or not at all, and only by one: under another name first, then by ``link``, which fails where the name is taken, on
-network file systems, too. The file with the highest number says who owns the shard; whoever made it does, and nobody
+Each ownership of a shard is a file ``tenure-00000003`` in the shard's folder, the next number each time. It is made
+whole or not at all, and only by one: under another name first, then by ``link``, which fails where the name is taken,
+on network file systems, too. The file with the highest number says who owns the shard; whoever made it does, and nobody
 else ever writes to it.
 
 Its owner writes it again in its place, always as many bytes or more: a new file by the same name could be hidden from
@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
-import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -26,12 +26,14 @@ from typing import Any
 from crawlpool import disk
 from crawlpool.errors import JobError, SinkError
 from crawlpool.redact import one_line
+from crawlpool.shards.layout import tenure_name, tenure_of, tenures_there
 from crawlpool.shards.owner import Owner
 
-_NAME = re.compile(r"tenure-(\d{8,18})")
 _LEAST_BYTES, _MOST_BYTES = 1024, 1 << 20  # a page of any disk holds the least: it is nearly never seen half written
 _DIGEST_BYTES = 16
 _LOOKS = 3
+_NO_LINKS = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK))
+_UNDER = ".tenure-"  # how the names of those begin that are being made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,26 +105,6 @@ class Tenure:
             return None
 
 
-def file_name(number: int) -> str:
-    """Return the name of a tenure's file in the folder of its shard."""
-    return f"tenure-{number:08d}"
-
-
-def numbers(shard_folder: str) -> list[int]:
-    """Return the numbers of the tenures that have files, in order; none of a shard that has no folder.
-
-    Raises:
-        SinkError: when the folder can't be read.
-    """
-    try:
-        names = os.listdir(shard_folder)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise _trouble(shard_folder, error) from error
-    return sorted(int(found[1]) for name in names if (found := _NAME.fullmatch(name)) is not None)
-
-
 def content_of(shard_folder: str, number: int) -> bytes | None:
     """Return the bytes of a tenure's file, ``None`` where it is gone.
 
@@ -131,7 +113,7 @@ def content_of(shard_folder: str, number: int) -> bytes | None:
     """
     try:
         # Opened each time: by that a network file system asks its server whether the file was changed.
-        fd = os.open(os.path.join(shard_folder, file_name(number)), os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        fd = os.open(os.path.join(shard_folder, tenure_name(number)), os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -148,11 +130,11 @@ def newest(shard_folder: str) -> Tenure | None:
     """Return the tenure that counts, ``None`` of a shard that nobody has had. Locks nothing; anybody may ask.
 
     Raises:
-        JobError: when its file is damaged, and not only half written.
+        JobError: when its file is damaged, and not only half written, or can't be looked for.
         SinkError: when it can't be read.
     """
     for _ in range(_LOOKS):
-        there = numbers(shard_folder)
+        there = tenures_there(shard_folder)
         if not there:
             return None
         content = content_of(shard_folder, there[-1])
@@ -160,7 +142,7 @@ def newest(shard_folder: str) -> Tenure | None:
             tenure = Tenure.from_bytes(there[-1], content)
             if tenure is not None:
                 return tenure
-    raise JobError(f"{one_line(os.path.join(shard_folder, file_name(there[-1])))}: is damaged, or no tenure's file")
+    raise JobError(f"{one_line(os.path.join(shard_folder, tenure_name(there[-1])))}: is damaged, or no tenure's file")
 
 
 def make(shard_folder: str, tenure: Tenure) -> bool:
@@ -173,8 +155,8 @@ def make(shard_folder: str, tenure: Tenure) -> bool:
     Raises:
         SinkError: when it can't be written.
     """
-    path = os.path.join(shard_folder, file_name(tenure.number))
-    under = os.path.join(shard_folder, f".{file_name(tenure.number)}-{secrets.token_hex(8)}")
+    path = os.path.join(shard_folder, tenure_name(tenure.number))
+    under = os.path.join(shard_folder, f".{tenure_name(tenure.number)}-{secrets.token_hex(8)}")
     try:
         fd = disk.open_file(under, create=True, exclusive=True)
         try:
@@ -193,6 +175,19 @@ def make(shard_folder: str, tenure: Tenure) -> bool:
     return is_made
 
 
+def open_file(shard_folder: str, number: int) -> int:
+    """Return a descriptor of a tenure's file, for ``rewrite``.
+
+    Raises:
+        SinkError: when it can't be opened.
+    """
+    path = os.path.join(shard_folder, tenure_name(number))
+    try:
+        return disk.open_file(path)
+    except OSError as error:
+        raise _trouble(path, error) from error
+
+
 def rewrite(fd: int, tenure: Tenure) -> None:
     """Write a tenure again into its open file, and return when that is on the disk.
 
@@ -209,21 +204,25 @@ def remove_before(shard_folder: str, number: int) -> None:
     """Remove the files of earlier tenures, and what half-made ones left; nothing is said of what can't be removed."""
     with contextlib.suppress(OSError):
         for name in os.listdir(shard_folder):
-            found = _NAME.match(name.removeprefix("."))
-            if found is not None and int(found[1]) < number:
+            of = tenure_of(name)
+            if of is None and name.startswith(_UNDER):
+                of = tenure_of(name[1:].rpartition("-")[0])
+            if of is not None and of < number:
                 with contextlib.suppress(OSError):
                     disk.remove(os.path.join(shard_folder, name))
 
 
 def _linked(under: str, path: str) -> bool:
     try:
-        os.link(under, path)
+        disk.link(under, path)
     except FileExistsError:
         pass
-    except PermissionError:  # a file system without links; there the exclusive making of a name is all there is
-        return _made_at_once(under, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _made_at_once(under, path)  # a file system without links: the exclusive making of a name is all it has
     # An answer of a network file system may be lost after the deed was done, and the second try fail: the count tells.
-    return os.stat(under).st_nlink == 2  # noqa: PLR2004
+    return os.stat(under).st_nlink == 2
 
 
 def _made_at_once(under: str, path: str) -> bool:

@@ -206,6 +206,12 @@ class BodiesSink:
             raise SinkError(self._failure) from error
 
 
+def body_ordinal(name: str) -> int | None:
+    """Return which body has a file of that name; ``None`` for a file that is being written, and for any other."""
+    found = None if name.endswith(PARTIAL_SUFFIX) else _NAME.fullmatch(name)
+    return None if found is None else int(found[1])
+
+
 def _folder_of(ordinal: int) -> str:
     return f"{ordinal // _PER_FOLDER**2:02}/{ordinal // _PER_FOLDER % _PER_FOLDER:02}"
 

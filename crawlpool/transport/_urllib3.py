@@ -22,7 +22,7 @@ from urllib3.util import parse_url
 from urllib3.util.connection import is_connection_dropped
 
 from crawlpool.config import split_timeout
-from crawlpool.errors import BlockedAddress, causes
+from crawlpool.errors import BlockedAddress, LeaseLost, causes
 from crawlpool.models import Wire
 from crawlpool.retry import IDEMPOTENT_METHODS
 from crawlpool.transport.answer import check_switch
@@ -210,7 +210,7 @@ class Urllib3Adapter(HTTPAdapter):
                     # 9.3.1). No failure of the request's: once, over a connection that nobody has grown tired of.
                     may_repeat, connection = False, origin.make(self)
                     continue
-                if isinstance(error, BlockedAddress):
+                if isinstance(error, (BlockedAddress, LeaseLost)):
                     error.request = request
                     raise
                 if isinstance(error, (HTTPError, OSError, http.client.HTTPException)):

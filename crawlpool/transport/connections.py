@@ -101,6 +101,7 @@ class _Tracked:
         fitting: Callable[[list[Place]], list[Place]] | None = None,
     ) -> socket.socket:
         """Return what ``connect`` returns for the first address of a host that can, and may, be reached."""
+        self.lifeline.fence.check()
         host = self.resolve.get((host.lower(), port), host).strip("[]")
         try:
             host.encode("idna")
@@ -149,6 +150,7 @@ class _Tracked:
             if self.source_address:
                 sock.bind(self.source_address)
             sock.connect(address)
+            self.lifeline.fence.bind(sock)
             sock.settimeout(self.timeout)
         except BaseException:
             self._forget()
@@ -204,6 +206,8 @@ class _Tracked:
 
     def _send_output(self: Any, *args: Any, **kwargs: Any) -> None:
         self._sent = b"\r\n".join([*self._buffer, b"", b""]) if keeps_here() else None
+        if self.lifeline is not None:
+            self.lifeline.fence.check()  # last of all: what comes after this is the sending
         super()._send_output(*args, **kwargs)  # type: ignore[misc]
 
     def getresponse(self: Any) -> Any:
@@ -355,6 +359,7 @@ class _SocksTracked(_Tracked):
             if self.source_address:
                 sock.bind(self.source_address)
             sock.connect((goal, self.port))
+            self.lifeline.fence.bind(sock)
             sock.parting = None
             sock.settimeout(self.timeout)
         except BaseException:

@@ -16,6 +16,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from crawlpool.errors import PoolClosed
+from crawlpool.fence import FenceSlot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,15 +28,21 @@ class LegEnd(enum.Enum):
     DEADLINE = "deadline"
     CANCELLED = "cancelled"
     CLOSED = "closed"
+    LEASE = "lease"
 
 
 class Lifeline:
     """The part of a session that all threads may use.
 
     Thread-safe. ``enter``/``leave`` and ``begin``/``end`` are the owner's, the rest is anybody's.
+
+    Args:
+        fence: the pool's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fence: FenceSlot | None = None) -> None:
+        #: What is asked right before a request's bytes go; the pool's.
+        self.fence = fence or FenceSlot()
         # Guards every field below. Shutting a socket down happens under it too, against the rule: between a look at
         # the descriptor and the call the owner could close it, and its number could be another connection's by then.
         # It can be taken again by its holder: the garbage collector may run under it and close a dropped response,
@@ -147,6 +154,12 @@ class Lifeline:
         """Shut the socket of the leg that was begun with ``token`` if it still runs; return whether it did."""
         with self._lock:
             return self._token is token and token is not None and self._end_leg(LegEnd.CANCELLED)
+
+    def cut(self) -> None:
+        """Shut the running leg's socket because its lease has ended."""
+        with self._lock:
+            if self._token is not None and self._ended_by is None:
+                self._end_leg(LegEnd.LEASE)
 
     def shut(self) -> bool:
         """Close the session to further calls and shut all its sockets.

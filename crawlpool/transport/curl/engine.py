@@ -70,6 +70,16 @@ class Engine:
         if loop is not None:
             loop.command("end", transfer, why)
 
+    def end_all(self, why: LegEnd) -> None:
+        """End each transfer that is on the wire; those that aren't yet meet the gate."""
+        with self._lock:
+            loops = self._loops()
+        for loop in loops:
+            with loop.turn:
+                running = loop.transfers()
+            for transfer in running:
+                loop.command("end", transfer, why)
+
     def resume(self, transfer: Transfer) -> None:
         """Have a paused transfer go on."""
         loop = self._loop

@@ -27,6 +27,7 @@ from crawlpool.errors import (
     ProtocolError,
     TruncatedBody,
 )
+from crawlpool.fence import lost
 from crawlpool.shortage import SHORT, shortage_now
 from crawlpool.transport.answer import check_switch
 from crawlpool.transport.curl.header import read_head
@@ -75,6 +76,8 @@ def _fault_of(transfer: Transfer) -> BaseException | None:
         return _of_error(transfer.error, request, was_sent=transfer.sends > 0)
     if transfer.stopped is LegEnd.CLOSED:
         return PoolClosed("the session pool was closed during the request")
+    if transfer.stopped is LegEnd.LEASE:
+        return lost(request)
     if transfer.stopped is LegEnd.CANCELLED:
         return Cancelled("the request was aborted", request=request)
     if transfer.stopped is LegEnd.DEADLINE:

@@ -54,9 +54,10 @@ def abandon(loop: Any) -> None:
                 os.dup2(null, fd, inheritable=False)
     finally:
         os.close(null)
-    for transfer in loop.streams():
-        transfer.error = PoolClosed("the rest of this body comes to the process that asked for it")
-        transfer.stream.abandon_in_child()
+    for transfer in loop.transfers():
+        if transfer.stream is not None:
+            transfer.error = PoolClosed("the rest of this body comes to the process that asked for it")
+            transfer.stream.abandon_in_child()
     _abandoned.append(loop)
 
 

@@ -15,7 +15,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.errors import BlockedAddress
+from crawlpool.errors import BlockedAddress, LeaseLost
+from crawlpool.fence import FenceSlot, lost
 from crawlpool.transport.curl.faults import UNSUPPORTED_PROTOCOL, WEIRD_SERVER_REPLY
 from crawlpool.transport.reach import Reach
 
@@ -44,8 +45,11 @@ class Connections:
     The I/O thread's; ``open_now`` may be called by any thread.
     """
 
-    def __init__(self, forget: Callable[[int], None], reach: Reach | None = None) -> None:
+    def __init__(
+        self, forget: Callable[[int], None], reach: Reach | None = None, fence: FenceSlot | None = None
+    ) -> None:
         self.reach = reach or Reach()
+        self.fence = fence or FenceSlot()
         self.opened = 0
         # TLS reads ahead: what a server sent behind its last answer may be in OpenSSL's buffer, where no poll sees it.
         # But then the next request is answered in the very call that sent it. Here is whom to look at after that call.
@@ -78,10 +82,19 @@ class Connections:
             if name is None:
                 continue
             if name[1] == local[1] and name[0].partition("%")[0] == local[0].partition("%")[0]:
+                if self.fence.unacked_ms:
+                    self._bind(fd)
                 self._by_local[local] = Ear(fd)
                 self._local_of[fd] = local
                 return True
         return False
+
+    def _bind(self, fd: int) -> None:
+        sock = socket.socket(fileno=fd)
+        try:
+            self.fence.bind(sock)
+        finally:
+            sock.detach()
 
     def part(self, local: tuple[str, int]) -> None:
         """End the connection that has that local address; libcurl finds that out before it would use it again."""
@@ -124,6 +137,7 @@ class Gate:
     def __init__(self, connections: Connections, *, is_multiplexed: bool) -> None:
         self._connections = connections
         self._fine = connections.reach.fine
+        self._fence = connections.fence
         self._is_multiplexed = is_multiplexed  # then there are always others' bytes on a connection
         self._just_opened: list[int] = []
         self.transfer: Transfer | None = None
@@ -135,8 +149,13 @@ class Gate:
         It is what libcurl is going to connect to, however it came to it: it reads hosts in its own way.
         """
         try:
+            self._fence.check()
             self._check(address.addr[0])
             fd = self._connections.open(address)
+        except LeaseLost as error:
+            if self.transfer is not None:
+                self.transfer.error = error
+            return _BAD_SOCKET
         except OSError as error:  # no descriptor left, or no IPv6 here: another address may do
             if self.transfer is not None:
                 self.transfer.no_socket = error
@@ -179,6 +198,9 @@ class Gate:
         transfer.ip = ip
         transfer.head_start = len(self.head)
         transfer.seen_at = time.monotonic()
+        if not self._fence.may_send():  # last of all: what comes after this is the sending
+            transfer.error = lost(transfer.exchange.request)
+            return ABORT
         return OK
 
     def _check(self, ip: Any) -> None:

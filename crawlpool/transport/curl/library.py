@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import ConfigError, MissingExtra
+from crawlpool.fence import FenceSlot
 from crawlpool.transport.reach import Reach
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class EngineSettings:
         memory_budget_bytes: bytes of bodies that all transfers may hold together; ``None`` for any number.
         resolve: addresses to connect to instead of asking DNS, by (host, port).
         reach: the rules of addresses.
+        fence: what is asked before each send.
     """
 
     http: str = "1.1"
@@ -74,3 +76,4 @@ class EngineSettings:
     memory_budget_bytes: int | None = None
     resolve: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
     reach: Reach = dataclasses.field(default_factory=Reach)
+    fence: FenceSlot = dataclasses.field(default_factory=FenceSlot, compare=False)

@@ -36,7 +36,7 @@ _QUICK_BYTES = 128 * 1024
 class Loop(Orders):
     """One multi handle and the thread that it lives in.
 
-    What ``Orders`` has is anybody's, as are ``retire``, ``descriptors`` and ``streams``; the rest is the I/O thread's.
+    What ``Orders`` has is anybody's, as are ``retire``, ``descriptors`` and ``transfers``; the rest is the thread's.
     """
 
     def __init__(self, pycurl: Any, settings: EngineSettings, resolver: Resolver) -> None:
@@ -44,7 +44,7 @@ class Loop(Orders):
         multi = self._multi = pycurl.CurlMulti()  # first: where it can't be made, nothing is to be closed
         self._poller = Poller()
         super().__init__(self._poller.wake)
-        self.connections = Connections(self._poller.forget, settings.reach)
+        self.connections = Connections(self._poller.forget, settings.reach, settings.fence)
         self._to_call: Any = None  # by this thread, as soon as it may begin transfers
         self._lingers = False  # whether it was closed with transfers that may come to their end
         # Held while libcurl is called, and by a thread that forks: the child must not get a half-done call.
@@ -76,9 +76,9 @@ class Loop(Orders):
         ours = [one.reused.fileno() for one in self._running if one.reused is not None]
         return [*self.connections.descriptors(), *self._poller.own_descriptors(), *ours]
 
-    def streams(self) -> list[Transfer]:
-        """Return the running transfers whose bodies are streamed."""
-        return [transfer for transfer in self._running if transfer.stream is not None]
+    def transfers(self) -> list[Transfer]:
+        """Return the running transfers; by who has the ``turn``."""
+        return list(self._running)
 
     # The I/O thread ----------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Hosts whose times are kept; a crawl of more forgets the ones that were seen least.
 _KEPT_HOSTS = 4096
 #: The plain counts that ``Books.saved`` has.
-_SAVED = ("inputs", "found", "items", "bytes", "legs", "robots_legs", "retries")
+_SAVED = ("inputs", "found", "items", "bytes", "legs", "robots_legs", "retries", "moved_in", "moved_out")
 #: Why a target ends unsent for its host's sake.
 _LEFT_ALONE = frozenset({"held", "host_skipped", "host_unreachable", "robots_unreachable", "crashes"})
 
@@ -70,6 +70,7 @@ class Books:
         # Guards every field below.
         self._lock = threading.Lock()
         self._inputs = self._found = self._items = self._bytes = self._legs = self._robots_legs = self._retries = 0
+        self._moved_in = self._moved_out = 0
         self._ended = dict.fromkeys(Outcome, 0)
         self._kinds: dict[str, int] = {}
         self._statuses: dict[int, int] = {}
@@ -84,7 +85,7 @@ class Books:
 
     def _restore(self, before: Mapping[str, Any]) -> None:
         for name in _SAVED:
-            setattr(self, f"_{name}", before[name])
+            setattr(self, f"_{name}", before.get(name, 0))  # the last ones are younger than some jobs
         self._ended = {outcome: before["ended"][outcome.value] for outcome in Outcome}
         self._kinds = dict(before["kinds"])
         self._statuses = {int(status): count for status, count in before["statuses"].items()}
@@ -117,6 +118,16 @@ class Books:
         """Count targets added by handlers."""
         with self._lock:
             self._found += count
+
+    def moved_in(self, count: int) -> None:
+        """Count targets that other shards have handed over."""
+        with self._lock:
+            self._moved_in += count
+
+    def moved_out(self, count: int) -> None:
+        """Count targets that are handed over to other shards."""
+        with self._lock:
+            self._moved_out += count
 
     def unfound(self) -> None:
         """Take back a count of ``found``: the target was refused."""
@@ -214,6 +225,8 @@ class Books:
             elapsed_s=self._elapsed_s(),
             is_complete=self._is_complete,
             items=self._items,
+            moved_in=self._moved_in,
+            moved_out=self._moved_out,
         )
 
     def _forget_hosts(self) -> None:

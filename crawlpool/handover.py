@@ -81,7 +81,7 @@ def rejoined(leg: Leg, session: Session, first: requests.PreparedRequest) -> req
         answer = requests.Response()
         answer.status_code, answer.url, answer.request = hop.status, request.url or "", request
         answer.headers["Location"] = url
-        answer._content, answer._content_consumed = b"", True  # type: ignore[attr-defined]
+        answer._content, answer._content_consumed = b"", True
         settings = session.merge_environment_settings(
             request.url, given.get("proxies") or {}, False, given.get("verify"), given.get("cert")
         )

@@ -358,14 +358,14 @@ class Report:
             CrawlPoolError: when the books don't balance, which is a fault of crawlpool.
         """
         if not self.is_balanced:
-            begins = _sum_of(self.inputs, self.found, self.moved_in)
-            ends = _sum_of(self.settled, self.pending, self.moved_out)
+            begins = f"{self.inputs} + {self.found}{_more(self.moved_in)}"
+            ends = f"{self.settled}{_more(self.pending)}{_more(self.moved_out)}"
             raise CrawlPoolError(f"the books don't balance: {begins} != {ends}")
         return self
 
 
-def _sum_of(*counts: int) -> str:
-    return " + ".join(str(count) for count in counts if count) or "0"
+def _more(count: int) -> str:
+    return f" + {count}" if count else ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,15 +22,24 @@ class Owing:
     Not thread-safe: the frontier's lock guards it.
     """
 
-    __slots__ = ("_most", "count")
+    __slots__ = ("_binders", "_most", "count")
 
     def __init__(self) -> None:
         self._most = math.inf
+        self._binders = 0
         self.count = 0  # results that are settled and not committed
 
     def bind(self, most: float) -> None:
-        """Set how many legs may be running or settled and not committed, all in all; infinity for any number."""
-        self._most = most
+        """Set how many legs may be running or settled and not committed, all in all.
+
+        Args:
+            most: so many; infinity for who asks for no bound any more. It holds until each who set one has done that.
+        """
+        self._binders = max(self._binders + (1 if most != math.inf else -1), 0)
+        if not self._binders:
+            self._most = math.inf
+        elif most != math.inf:
+            self._most = min(self._most, most)
 
     def room(self, wanted: int, running: int) -> int:
         """Return how many of so many legs may be begun.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.leg import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from crawlpool.clock import Clock
     from crawlpool.idlers import Idlers
@@ -54,21 +54,33 @@ class Tidings:
             news, schedule.news = schedule.news, []
             return news
 
-    def cooled(self) -> list[tuple[str, float]]:
-        """Return the hosts whose cooldown has changed since the last call, as ``Hosts.cooled`` does; for one caller."""
+    def cooled(self, owns: Callable[[str], bool] | None = None) -> list[tuple[str, float]]:
+        """Return the hosts whose cooldown has changed since the last call, as ``Hosts.cooled`` does.
+
+        Args:
+            owns: tells which hosts the caller asks about, nobody else about these; ``None`` for the one caller.
+        """
         if not self._schedule.hosts.has_cooled:  # nearly always; and without the lock
             return []
         with self._lock:
-            return self._schedule.hosts.cooled(self._clock.monotonic())
+            return self._schedule.hosts.cooled(self._clock.monotonic(), owns)
 
-    def resume_hosts(self, group: Group, cooled: Mapping[str, float], *, waits_delay: bool) -> None:
+    def resume_hosts(
+        self,
+        group: Group,
+        cooled: Mapping[str, float],
+        *,
+        waits_delay: bool,
+        owns: Callable[[str], bool] | None = None,
+    ) -> None:
         """Have hosts go on where an earlier process left them, as ``Hosts.resume`` does; before legs are put.
 
         Args:
             group: by whose limits a host rests no longer than it may.
             cooled: hosts that rest, and for how many seconds from now.
             waits_delay: whether each host waits a full delay first.
+            owns: tells which hosts are meant; ``None`` for all.
         """
         resting = [(host, min(seconds, group.most_cooldown_s(host))) for host, seconds in cooled.items()]
         with self._lock:
-            self._schedule.hosts.resume(resting, self._clock.monotonic(), waits_delay=waits_delay)
+            self._schedule.hosts.resume(resting, self._clock.monotonic(), waits_delay=waits_delay, owns=owns)

@@ -14,9 +14,9 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.backlog import pack, target_of
-from crawlpool.leg import Leg, host_of
 from crawlpool.ledger.schema import HANDED_OVER
-from crawlpool.ledger.store import rank_of
+from crawlpool.ledger.transfer import rank_of
+from crawlpool.leg import Leg, host_of
 from crawlpool.models import Hop
 from crawlpool.trail import LegKind
 
@@ -34,7 +34,8 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 class HandedOver(NamedTuple):
     """A target that is handed over: to which shard, its row there as JSON, and what the ledger here is told of it.
 
-    ``told`` is a JSON list open at its end, as ``ledger.transfer.Transfer.handed_over`` has it.
+    ``told`` is a JSON list open at its end, as ``ledger.transfer.Transfer.handed_over`` has it; where a result has the
+    part in which its record stands it has the shard.
     """
 
     shard: int
@@ -91,7 +92,7 @@ def handed_over(leg: Leg, moved: Moved, source: int, shard: int) -> HandedOver:
     row = (target.n, _plain(again.host), rank_of(target.priority), line, None, None, 0)
     status = "null" if moved.response is None else moved.response.status_code
     legs = ",".join([note.json for note in leg.trail])
-    told = f"[{leg.ordinal},{HANDED_OVER},null,{status},null,0,0,0,[{legs}]"
+    told = f"[{leg.ordinal},{HANDED_OVER},null,{status},null,{shard},0,0,[{legs}]"
     return HandedOver(shard, _encode(row), told)
 
 

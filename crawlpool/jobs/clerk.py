@@ -13,12 +13,13 @@ import hashlib
 import json
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.clock import LOOK_S
 from crawlpool.events import logger
 from crawlpool.jobs.entries import Entry
 from crawlpool.ledger.store import Batch
+from crawlpool.ledger.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +36,16 @@ _SOON_S = 0.005
 #: How long a result waits for others to be committed with it, unless enough have come. A commit costs as much for one
 #: as for twenty; a moment more or less costs nobody anything.
 _GATHER_S = 0.005
+
+
+class Chore(Protocol):
+    """Something else that is to be committed, by the next group."""
+
+    def fill(self, batch: Batch) -> None:
+        """Add to a batch that is about to be committed; its ``transfer`` is there. Called by the clerk, once."""
+
+    def done(self, error: BaseException | None) -> None:
+        """Take it that it is committed, or that it won't be, for that error; called by the clerk, once."""
 
 
 class Clerk:
@@ -82,6 +93,7 @@ class Clerk:
         self._entries: list[Entry] = []
         self._rows: list[Any] = []
         self._robots: list[tuple[Any, ...]] = []
+        self._chores: list[Chore] = []
         self._is_input_done = False
         self._is_called = False
         self._looks_soon = False
@@ -110,6 +122,15 @@ class Clerk:
         """Take what a robots.txt said, as ``Batch.robots`` has it; it goes with the next group."""
         with self._lock:
             self._robots.append(row)
+
+    def hand_in(self, chore: Chore) -> bool:
+        """Take something else to be committed; never waits. Return whether it was taken: not after a failure."""
+        with self._lock:
+            if self._is_failed:
+                return False
+            self._chores.append(chore)
+            self._news.notify()
+        return True
 
     def take_in(self, row: Any) -> bool:
         """Take a row of input, waiting while there are many; by the feeder. Return whether it was taken."""
@@ -158,7 +179,7 @@ class Clerk:
     def is_empty(self) -> bool:
         """Whether nothing waits to be committed, but for what is being committed now."""
         with self._lock:
-            return not self._entries and not self._rows
+            return not self._entries and not self._rows and not self._chores
 
     # The clerk's thread ------------------------------------------------------------------------------------------
 
@@ -168,6 +189,7 @@ class Clerk:
                 self._wait_for_news()
                 entries, self._entries = self._entries, []
                 rows, self._rows = self._rows, []
+                chores, self._chores = self._chores, []
                 if entries and len(rows) > _ROWS_BESIDE:  # results shouldn't wait for so much input
                     self._rows, rows = rows[_ROWS_BESIDE:], rows[:_ROWS_BESIDE]
                 is_over = self._is_input_done and not self._rows
@@ -175,19 +197,19 @@ class Clerk:
                     self._is_input_done = False
                 # What comes after something that wasn't written must not be: that the input is at its end, for one.
                 is_failed = self._is_failed
-                is_ending = self._is_ending and not (entries or rows or is_over)
+                is_ending = self._is_ending and not (entries or rows or chores or is_over)
                 self._is_called = False
                 self._room.notify()
                 looks, self._looks_soon = self._looks_soon, False
             if is_ending:
                 return
-            if looks and not (entries or rows):
+            if looks and not (entries or rows or chores):
                 self._look()
             try:
-                if (entries or rows or is_over) and not is_failed:
-                    self._write(entries, rows, is_over)
+                if (entries or rows or chores or is_over) and not is_failed:
+                    self._write(entries, rows, is_over, chores)
             except BaseException as error:  # of whatever kind: the thread lives on, to be joined
-                self._fail(error, entries)
+                self._fail(error, entries, chores)
             try:
                 self._refill()
             except BaseException as error:
@@ -195,7 +217,7 @@ class Clerk:
 
     def _wait_for_news(self) -> None:
         """Wait until there is something to do: for a first result, and then a moment for those that come with it."""
-        while not (self._entries or self._rows or self._is_called or self._is_input_done or self._is_ending):
+        while not (self._has_news() or self._is_called or self._is_input_done or self._is_ending):
             if not self._news.wait(_SOON_S if self._looks_soon else None):
                 return
         ends_at = time.monotonic() + _GATHER_S
@@ -204,21 +226,30 @@ class Clerk:
             if left_s <= 0 or not self._news.wait(left_s):
                 return
 
-    def _fail(self, error: BaseException, entries: list[Entry]) -> None:
+    def _has_news(self) -> bool:
+        return bool(self._entries or self._rows or self._chores)
+
+    def _fail(self, error: BaseException, entries: list[Entry], chores: Sequence[Chore] = ()) -> None:
         with self._lock:
             is_first, self._is_failed = not self._is_failed, True
             lost, self._entries = self._entries, []
             self._rows.clear()
+            chores, self._chores = [*chores, *self._chores], []
             self._room.notify_all()
+        for chore in chores:
+            chore.done(error)
         self._lost(error if is_first else None, [*entries, *lost])
 
-    def _write(self, entries: list[Entry], rows: list[Any], is_over: bool) -> None:
+    def _write(self, entries: list[Entry], rows: list[Any], is_over: bool, chores: Sequence[Chore]) -> None:
         job, books = self._job, self._books
-        kept = [entry for entry in entries if entry.leg is not None]
+        kept = [entry for entry in entries if entry.leg is not None and entry.handed_over is None]
+        moved = [entry for entry in entries if entry.handed_over is not None]
         results: list[Any] = [entry.result for entry in kept]
         items = [item for entry in entries for item in entry.items]
         marks = {}
-        if results or items:
+        if moved:
+            job.outputs.keep_exchanges([entry.result for entry in moved if entry.result is not None])
+        if results or items or moved:
             places = job.outputs.write(results, items, [entry.line for entry in kept])
             marks = job.outputs.sync()
         batch = Batch(marks=marks)
@@ -230,17 +261,29 @@ class Clerk:
                 books.settle(entry.result, entry.leg)  # type: ignore[arg-type]
         if items:
             books.emitted(len(items))
-        batch.incoming = rows + [row for entry in entries for row in entry.adds]
+        batch.transfer = transfer = Transfer()
+        batch.incoming = rows + job.share_out([row for entry in entries for row in entry.adds], transfer)
+        for entry in moved:
+            assert entry.handed_over is not None and entry.leg is not None
+            transfer.sent.append((entry.handed_over.shard, entry.handed_over.row))
+            transfer.handed_over.append((entry.leg.ordinal, entry.handed_over.told))
+        books.moved_out(len(moved))
+        for chore in chores:
+            chore.fill(batch)
         if rows or is_over:
             self._note_position(rows, is_over, batch)
         self.note(batch)
+        job.check_may_commit()
         job.ledger.commit(batch, self._tally)
         if marks:
             job.outputs.committed(marks)
-        job.committed(kept, batch.incoming)
+        has_come = bool(batch.incoming or transfer.moved)
+        job.committed([*kept, *moved], [*batch.incoming, *(row for _, _, row in transfer.moved)])
         if is_over:
             job.is_input_done = True  # last: who sees it takes what waits for all there is
-        self._committed(entries, bool(batch.incoming))
+        for chore in chores:
+            chore.done(None)
+        self._committed(entries, has_come)
 
     def note(self, batch: Batch) -> None:
         """Add to a batch what there is to be said of hosts and their robots.txt files."""
@@ -255,9 +298,10 @@ class Clerk:
         position = {"items": self.items, "digest": self.hasher.hexdigest(), "is_done": is_over}
         batch.values["position"] = json.dumps(position)
 
-    def _tally(self, inputs: int, found: int) -> dict[str, str]:
+    def _tally(self, inputs: int, found: int, moved_in: int = 0) -> dict[str, str]:
         """Count what comes in, and return what the same commit saves of the books."""
         self._books.took(inputs)
         self._books.found(found)
-        self._job.came(inputs + found)
+        self._books.moved_in(moved_in)
+        self._job.came(inputs + found + moved_in)
         return {"books": json.dumps(self._books.saved(), separators=(",", ":"))}

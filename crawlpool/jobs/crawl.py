@@ -58,7 +58,8 @@ def maker(job: Job | str, in_flight: int) -> Callable[..., JobCrawl]:
             dedupes=others["dedupe"], max_per_host=others["max_per_host"], in_flight=in_flight, clock=others["clock"]
         )
         try:
-            return JobCrawl(workforce, handler, options, group, opened, in_flight, sinks=sinks, **others)
+            crawl: type[JobCrawl] = opened.crawl_class or JobCrawl
+            return crawl(workforce, handler, options, group, opened, in_flight, sinks=sinks, **others)
         except BaseException:
             opened.close()
             raise
@@ -100,6 +101,7 @@ class JobCrawl(Crawl):
         self._job = job
         self._in_flight = in_flight
         self._extras = _Extras()
+        self._is_bound = False  # whether the frontier holds back for it
         group.owes = group.gives_back = True
         options = dataclasses.replace(options, keeps_trail=True, keeps_wire=job.outputs.needs_wire)
         super().__init__(workforce, handler, options, group, **others)
@@ -268,7 +270,7 @@ class JobCrawl(Crawl):
         if has_come:
             self._intake.has_strangers = True
         legs = [entry.leg for entry in entries if entry.leg is not None]
-        results = [entry.result for entry in entries if entry.result is not None]
+        results = [entry.result for entry in entries if entry.result is not None and entry.handed_over is None]
         try:
             if self._sinks:
                 self._written(results)
@@ -336,17 +338,26 @@ class JobCrawl(Crawl):
     # The way of a run --------------------------------------------------------------------------------------------
 
     def _feed(self, seeds: Iterable[str | Target | BadLine]) -> None:
+        self._set_out()
+        feed(self, self._job, self._clerk, seeds)
+
+    def _set_out(self) -> None:
+        """Begin with what waits in the ledger."""
+        self._is_bound = True
         self._workforce.frontier.bind(2 * self._in_flight)
         self._hosts.restore()
         self._intake.has_strangers = True
         self._clerk.start()
         self._clerk.wake()
-        feed(self, self._job, self._clerk, seeds)
+
+    def _wind_up(self) -> None:
+        """Do what is to be done when nothing is fetched any more, while things can still be committed."""
 
     def _wait(self) -> BaseException | None:
         """Wait until nothing more is to be done; end the job's run."""
         while not self._is_quiet():
             self._clerk.wake()  # it sees to that by itself; should it ever not, it is asked
+        self._wind_up()
         self._clerk.finish()
         job = self._job
         failure = self._failure
@@ -377,7 +388,9 @@ class JobCrawl(Crawl):
         return self._is_draining or (self._job.is_input_done and not self._job.waiting and self._clerk.is_empty)
 
     def _close(self) -> None:
-        self._workforce.frontier.bind(math.inf)
+        if self._is_bound:
+            self._is_bound = False
+            self._workforce.frontier.bind(math.inf)
         try:
             self._intake.close()
         finally:

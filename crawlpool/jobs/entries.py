@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from crawlpool.backlog import pack, unpack
 from crawlpool.errors import ConfigError, ErrorKind, HostUnreachable, InputError
 from crawlpool.jobs.chain import MARK, HandedOver, chain_of, leg_of_chain
-from crawlpool.ledger.store import rank_of, signed
+from crawlpool.ledger.store import signed
+from crawlpool.ledger.transfer import rank_of
 from crawlpool.leg import Leg, host_of
 from crawlpool.models import Outcome, Result, Target
 from crawlpool.redact import hide, redact_input, redact_url

@@ -36,6 +36,7 @@ class HostMemory:
         self._told: Mapping[str, Any] = {}  # what the group was told when it was last noted
         self._orders: dict[str, dict[str, Any]] = {}
         self._is_token_noted = False
+        self._owns = crawl.options.owns  # of a frontier that several crawls share, whose hosts are whose
 
     def restore(self) -> None:
         """Have hosts go on where the run before left them.
@@ -53,7 +54,7 @@ class HostMemory:
                 cooled[name] = until - now
             if orders is not None:
                 self._orders[name] = json.loads(orders)
-        self._frontier.resume_hosts(self._crawl.group, cooled, waits_delay=self._ledger.run > 1)
+        self._frontier.resume_hosts(self._crawl.group, cooled, waits_delay=self._ledger.run > 1, owns=self._owns)
         if self._orders:
             self._crawl._control.restore(self._crawl.told_of(self._orders))
 
@@ -62,7 +63,7 @@ class HostMemory:
         named = self._crawl.group.inputs
         while named is not None and named.fresh:
             batch.values[f"{INPUT_HOST}{named.fresh.popleft()}"] = ""
-        cooled = self._frontier.cooled()
+        cooled = self._frontier.cooled(self._owns)
         if cooled:
             now = self._clock.wall()
             batch.cooled = [(host, now + left_s if left_s > 0 else 0.0) for host, left_s in cooled]

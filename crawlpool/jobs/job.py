@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Container, Mapping, Sequence
 
     from crawlpool.jobs.entries import Entry
+    from crawlpool.ledger.transfer import Transfer
 
 #: After so many crashes in a row with it in flight a target goes last of its host; after so many it is given up.
 SUSPECT_AFTER, GIVEN_UP_AFTER = 2, 5
@@ -61,6 +62,11 @@ class Job:
     retry: Collection[str] | None = None
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether it lies on a file system of several machines: a job of one process doesn't."""
+        return False
+
     def __post_init__(self) -> None:
         check(isinstance(self.path, str) and self.path != "", "path", self.path, "a folder's path")
         check(not isinstance(self.outputs, str), "outputs", self.outputs, "a sequence of names")
@@ -92,6 +98,9 @@ class OpenJob:
     The clerk alone uses ``ledger``, ``waiting`` and ``outputs``, from its start to its end.
     """
 
+    #: What crawls it, for jobs that have a kind of crawl of their own.
+    crawl_class: Any = None
+
     def __init__(self, job: Job, dedupes: bool, max_per_host: int | None, in_flight: int, clock: Clock) -> None:
         self.job = job
         self._clock = clock
@@ -101,7 +110,8 @@ class OpenJob:
         check_folder(job.path)
         with contextlib.ExitStack() as opened:
             opened.enter_context(JobLock(job.path))
-            self.ledger = Ledger(os.path.join(job.path, LEDGER), dedupes=dedupes, max_per_host=max_per_host)
+            path = os.path.join(job.path, LEDGER)
+            self.ledger = Ledger(path, dedupes=dedupes, max_per_host=max_per_host, is_shared=job.is_shared)
             opened.callback(self.ledger.close)
             self._check_fixed({"outputs": list(job.outputs), "dedupe": dedupes, "max_per_host": max_per_host})
             path = os.path.join(job.path, flights.NAME)
@@ -145,6 +155,13 @@ class OpenJob:
         return digest
 
     # The clerk's side --------------------------------------------------------------------------------------------
+
+    def share_out(self, rows: list[Any], transfer: Transfer) -> list[Any]:
+        """Return which rows of added targets are this job's; those of other shards go into the transfer."""
+        return rows
+
+    def check_may_commit(self) -> None:
+        """Raise where nothing may be committed any more; asked right before it is done."""
 
     def came(self, count: int) -> None:
         """Take it that the transaction under way adds so many targets."""
@@ -241,7 +258,7 @@ def check_folder(path: str) -> None:
         JobError: naming the folder and a file.
         SinkError: when it can't be read.
     """
-    ours = {locks.NAME, flights.NAME, "job.toml", "control"}
+    ours = {locks.NAME, flights.NAME, "job.toml", "control", "origin.json"}  # the last is of an epoch of a shard
     ours |= {f"{LEDGER}-{end}" for end in ("journal", "wal", "shm")}  # a loss of power may take the ledger's name alone
     try:
         names = os.listdir(path)

@@ -135,6 +135,16 @@ class JobOutputs:
             records.emit_all(items)
         return places[0]
 
+    def keep_exchanges(self, results: Sequence[Result]) -> None:
+        """Write the exchanges of targets that have no record here, where an output keeps such.
+
+        Args:
+            results: of targets that were handed over to another shard.
+        """
+        for sink in self._bodies:
+            if getattr(sink, "needs_wire", False):
+                sink.write_all(results)
+
     def sync(self) -> dict[str, Mark]:
         """Return when all is on the disk; return what may be committed of each."""
         return {name: sink.sync() for name, sink in self._sinks.items()}

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 #: How the keys of values begin that say which hosts, not public, the input has named: a row for each.
 INPUT_HOST = "input_host:"
-_MOST_RANK = 1e300
 _MOST_HOSTS = 20_000  # whose numbers are remembered
 
 # Where nothing of a batch was asked for before, which is nearly always, its rows go straight to where they belong.
@@ -215,6 +214,10 @@ class Ledger:
         """Return how many targets wait; it counts them."""
         return int(self._read("SELECT count(*) FROM target WHERE state = 0")[0][0])
 
+    def has_outbox(self) -> bool:
+        """Tell whether anything is on its way to other shards."""
+        return bool(self._read("SELECT EXISTS (SELECT 1 FROM outbox)")[0][0])
+
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with trouble_told(self.path):
             return self.database.execute(query, values).fetchall()
@@ -259,7 +262,7 @@ class Ledger:
 
     def _commit(self, batch: Batch, tally: Callable[..., Mapping[str, str]]) -> None:
         execute = self.database.execute
-        counts = self._take_in(batch.incoming) if batch.incoming else (0, 0)
+        counts: tuple[int, ...] = self._take_in(batch.incoming) if batch.incoming else (0, 0)
         if batch.transfer:
             counts = (*counts, self._move_in(batch.transfer.moved))
             transfers.write(self.database, self.run, batch.transfer)
@@ -364,29 +367,13 @@ class Ledger:
             mine = "SELECT value FROM json_each(?)"
             rows = execute(f"SELECT id, line FROM target WHERE crashes > 0 AND id NOT IN ({mine})", (text,)).fetchall()
             for number, line in rows:
-                execute("UPDATE target SET crashes = 0, rank = ? WHERE id = ?", (_rank_of_line(line), number))
+                execute("UPDATE target SET crashes = 0, rank = ? WHERE id = ?", (transfers.rank_of_line(line), number))
             execute(f"UPDATE target SET crashes = crashes + 1 WHERE state = 0 AND id IN ({mine})", (text,))
             execute("UPDATE target SET rank = ? WHERE crashes >= ?", (SUSPECT_RANK, last_from))
             verdict = json.dumps({"crashes": most})
             execute(
                 "UPDATE target SET verdict = ?, host = 0, rank = 0 WHERE crashes >= ? AND state = 0", (verdict, most)
             )
-
-
-def rank_of(priority: float) -> float:
-    """Return where a target of a priority stands among those of its host: the lowest rank goes first."""
-    try:
-        return max(-_MOST_RANK, min(-float(priority), _MOST_RANK))
-    except OverflowError:  # of a whole number, which has no end
-        return -_MOST_RANK if priority > 0 else _MOST_RANK
-
-
-def _rank_of_line(line: str) -> float:
-    """Return the rank of a target, of its line as ``jobs.entries`` and ``jobs.chain`` write it."""
-    if line[0] not in "{>":
-        return 0.0
-    fields = json.loads(line.removeprefix(">"))
-    return rank_of((fields if line[0] == "{" else fields["target"]).get("priority", 0))
 
 
 def signed(digest: int) -> int:

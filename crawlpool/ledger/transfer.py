@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PUBLISHING = "publishing"
 #: Under which key it has, for each epoch that ever numbered any, the highest batch: ``{"2": 17}``.
 BATCHES = "batches"
+_MOST_RANK = 1e300
 
 _SEND = """
 INSERT INTO outbox (shard, row) SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
@@ -167,6 +168,22 @@ class OutboxReader:
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with trouble_told(self._path):
             return self._database.execute(query, values).fetchall()
+
+
+def rank_of(priority: float) -> float:
+    """Return where a target of a priority stands among those of its host: the lowest rank goes first."""
+    try:
+        return max(-_MOST_RANK, min(-float(priority), _MOST_RANK))
+    except OverflowError:  # of a whole number, which has no end
+        return -_MOST_RANK if priority > 0 else _MOST_RANK
+
+
+def rank_of_line(line: str) -> float:
+    """Return the rank of a target, of its line as ``jobs.entries`` and ``jobs.chain`` write it."""
+    if line[0] not in "{>":
+        return 0.0
+    fields = json.loads(line.removeprefix(">"))
+    return rank_of((fields if line[0] == "{" else fields["target"]).get("priority", 0))
 
 
 _json = json.JSONEncoder(separators=(",", ":")).encode

@@ -9,7 +9,7 @@ from crawlpool.politeness.address import Addresses, Whereabouts
 from crawlpool.politeness.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _FEW = 1024
 _MOST_COOLED = 10_000  # hosts that are remembered to have new cooldowns; where there are more all are looked at
@@ -63,28 +63,42 @@ class Hosts:
         """Return a host if it is known."""
         return self._hosts.get(name)
 
-    def cooled(self, now: float) -> list[tuple[str, float]]:
+    def cooled(self, now: float, owns: Callable[[str], bool] | None = None) -> list[tuple[str, float]]:
         """Return the hosts whose cooldown has changed since the last call, each with the seconds that are left.
 
         There are none left where it was lifted. The first call, and one after very many changes, names all that rest.
+
+        Args:
+            now: the time.
+            owns: tells which hosts are asked about; others are kept for who asks about these. ``None`` for all.
         """
         cooled = self._cooled
         if cooled is None:
             cooled = {host for host in self if host.cooled_until > now or host.lifted_at != -math.inf}
-        self._cooled, self.has_cooled = set(), False
+        others = set() if owns is None else {host for host in cooled if not owns(host.name)}
+        self._cooled, self.has_cooled = others, bool(others)
+        cooled = cooled - others
         return [(host.name, max(host.cooled_until - now, 0.0)) for host in cooled]
 
-    def resume(self, cooled: Iterable[tuple[str, float]], now: float, *, waits_delay: bool) -> None:
+    def resume(
+        self,
+        cooled: Iterable[tuple[str, float]],
+        now: float,
+        *,
+        waits_delay: bool,
+        owns: Callable[[str], bool] | None = None,
+    ) -> None:
         """Have hosts go on where an earlier process left them.
 
         Args:
             cooled: those that rest, and for how many seconds from now.
             now: the time.
             waits_delay: whether each host, and each address, counts as having ended an answer now.
+            owns: tells which hosts of those that are known already are meant; ``None`` for all.
         """
         if waits_delay:
             self._resumed_at = self._addresses.ended_at = now
-            for host in self:
+            for host in self if owns is None else [host for host in self if owns(host.name)]:
                 host.ended_at = max(host.ended_at, now)
                 if host.address is not None:
                     host.address.ended_at = max(host.address.ended_at, now)

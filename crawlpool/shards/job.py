@@ -1,30 +1,23 @@
-"""One shard of a job, as ``SessionPool.new_crawl`` takes it: a job of its own, and what makes it a part of a larger one."""
+"""One shard of a job, as ``SessionPool.new_crawl`` takes it: a job by itself, and a part of a larger one."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from crawlpool.clock import SYSTEM_CLOCK, Clock
 from crawlpool.config import check, is_seconds
 from crawlpool.errors import JobError
 from crawlpool.jobs.job import Job
 from crawlpool.redact import one_line
+from crawlpool.shards.crawl import ShardCrawl
+from crawlpool.shards.layout import epoch_of
+from crawlpool.shards.opened import OpenShard
 
 if TYPE_CHECKING:
     from crawlpool.shards.manifest import Manifest
-
-
-class Lease(Protocol):
-    """Who owns a shard, for how long (``shards.tenure.Held``). Thread-safe."""
-
-    @property
-    def ends_at(self) -> float:
-        """Until when it is owned, by the monotonic clock; infinity for ever."""
-
-    def is_held(self) -> bool:
-        """Tell whether it is owned now."""
+    from crawlpool.shards.opened import Lease
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,3 +46,36 @@ class ShardJob(Job):
     lease: Lease | None = dataclasses.field(default=None, kw_only=True)
     idle_s: float | None = dataclasses.field(default=None, kw_only=True)
     until_idle: bool = dataclasses.field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(isinstance(self.root, str) and self.root != "", "root", self.root, "a folder's path")
+        check(self.shard in self.manifest.mine(), "shard", self.shard, "the number of a shard that is in the folder")
+        check(self.idle_s is None or is_seconds(self.idle_s), "idle_s", self.idle_s, "a positive number, or None")
+        if epoch_of(os.path.basename(os.path.abspath(self.path))) is None:
+            raise JobError(f"{one_line(self.path)}: isn't the folder of an epoch")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it lies on a file system of several machines."""
+        return self.manifest.is_shared
+
+    def open(
+        self, *, dedupes: bool = True, max_per_host: int | None = None, in_flight: int = 1, clock: Clock = SYSTEM_CLOCK
+    ) -> OpenShard:
+        """Open the shard to go on with it, as ``Job.open`` does."""
+        opened = OpenShard(
+            self,
+            dedupes,
+            max_per_host,
+            in_flight,
+            clock,
+            root=self.root,
+            shard=self.shard,
+            manifest=self.manifest,
+            lease=self.lease,
+            idle_s=self.idle_s,
+            until_idle=self.until_idle,
+        )
+        opened.crawl_class = ShardCrawl
+        return opened

@@ -65,9 +65,9 @@ def test_a_later_version_is_refused_and_an_earlier_one_brought_up_to_date(
     database.close()
     assert os.path.exists(f"{path}.v{VERSION}")
     monkeypatch.undo()
-    with pytest.raises(JobError, match=r"later crawlpool \(ledger version 2, here 1\)"):
+    with pytest.raises(JobError, match=r"later crawlpool \(ledger version 3, here 2\)"):
         open_to_write(path)
-    with pytest.raises(JobError, match="a ledger of version 2"):
+    with pytest.raises(JobError, match="a ledger of version 3"):
         open_to_read(path)
 
 

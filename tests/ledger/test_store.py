@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawlpool.errors import SinkError
-from crawlpool.ledger.store import Batch, Ledger, rank_of, signed
+from crawlpool.ledger.store import Batch, Ledger, signed
+from crawlpool.ledger.transfer import rank_of
 from crawlpool.sinks.marks import Mark
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawlpool.ledger.store import Batch, Ledger, rank_of
+from crawlpool.ledger.store import Batch, Ledger
+from crawlpool.ledger.transfer import rank_of
 from crawlpool.ledger.waiting import Waiting
 
 if TYPE_CHECKING:

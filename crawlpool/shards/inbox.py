@@ -1,0 +1,164 @@
+"""The inbox of a shard: segments of targets that come from the input and from other shards, each taken in once.
+
+A segment's rows and its name go into the ledger in one transaction; then its file is removed. Where the process ends in
+between, the ledger has its name, and the file is removed the next time. What nobody knows any more isn't taken in at
+all (``lineage``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from crawlpool import disk
+from crawlpool.clock import LOOK_S
+from crawlpool.errors import SinkError
+from crawlpool.jobs.chain import MARK
+from crawlpool.ledger.schema import NAME, open_to_read
+from crawlpool.ledger.transfer import OutboxReader
+from crawlpool.redact import one_line
+from crawlpool.shards import lineage, segments
+from crawlpool.shards.inputs import input_state, is_visible
+from crawlpool.shards.lineage import Standing
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+    from crawlpool.jobs.clerk import Chore
+    from crawlpool.ledger.store import Batch
+    from crawlpool.shards.inputs import InputState
+    from crawlpool.shards.opened import OpenShard
+    from crawlpool.shards.segments import SegmentName
+
+#: Rows that are taken in by one transaction, unless one segment has more.
+MOST_ROWS = 20_000
+
+
+class Arrived:
+    """Segments that are to be committed, as the clerk takes them.
+
+    Args:
+        names: of the segments.
+        rows: all of theirs.
+    """
+
+    def __init__(self, names: Sequence[str], rows: Sequence[Any]) -> None:
+        self._names = names
+        self._rows = rows
+        self.error: BaseException | None = None
+        self.is_over = threading.Event()
+
+    def fill(self, batch: Batch) -> None:
+        """Add the rows and the names to a batch."""
+        assert batch.transfer is not None
+        batch.transfer.imported += self._names
+        for row in self._rows:
+            if row[3][0] == MARK:
+                source, source_id = json.loads(row[3][len(MARK) :])["from"]
+                batch.transfer.moved.append((source, source_id, row))
+            else:
+                batch.incoming.append(row)
+
+    def done(self, error: BaseException | None) -> None:
+        """Take it that they are committed, or not."""
+        self.error = error
+        self.is_over.set()
+
+
+class Inbox:
+    """The inbox of a shard that is crawled.
+
+    Args:
+        job: whose it is.
+        hand_in: has a chore committed; returns whether it was taken.
+        state_told: called with how far the input is, before anything of it is taken in.
+
+    Not thread-safe: it belongs to the thread that runs the crawl.
+    """
+
+    def __init__(
+        self, job: OpenShard, hand_in: Callable[[Chore], bool], state_told: Callable[[InputState], None]
+    ) -> None:
+        self._job = job
+        self._hand_in = hand_in
+        self._state_told = state_told
+        self._database: sqlite3.Connection | None = None
+        #: Whether all of the input has been shared out, and what of it is for this shard is taken in.
+        self.is_input_done = False
+
+    def look(self) -> bool:
+        """Take in what has come; return whether anything had.
+
+        Raises:
+            JobError: when a segment is damaged, or a file that tells of the input or of its source.
+            SinkError: when something can't be read or removed.
+        """
+        job = self._job
+        state = input_state(job.root)  # first: each segment of its rounds is there by now
+        self._state_told(state)
+        taken: list[str] = []
+        rows: list[Any] = []
+        has_come = False
+        for name in segments.names(job.inbox):
+            if not is_visible(name, state) or not self._is_wanted(name):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                rows += segments.read(os.path.join(job.inbox, str(name)), job.manifest.sharding_id)
+                taken.append(str(name))
+            if len(rows) >= MOST_ROWS:
+                if not self._take_in(taken, rows):
+                    return has_come
+                has_come, taken, rows = True, [], []
+        if taken:
+            if not self._take_in(taken, rows):
+                return has_come
+            has_come = True
+        self.is_input_done = state.is_done
+        return has_come
+
+    def close(self) -> None:
+        """Let go of the ledger. May be called again."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _is_wanted(self, name: SegmentName) -> bool:
+        """Tell whether a segment is to be taken in; one that was, and one that never counted, goes."""
+        standing = lineage.standing(self._job.root, name)
+        if standing is Standing.LATER:
+            return False
+        if standing is Standing.VOID or self._has_imported(str(name)):
+            self._remove([str(name)])
+            return False
+        return True
+
+    def _has_imported(self, name: str) -> bool:
+        path = os.path.join(self._job.job.path, NAME)
+        if self._database is None:
+            self._database = open_to_read(path)
+        return OutboxReader(self._database, path).has_imported(name)
+
+    def _take_in(self, names: Sequence[str], rows: Sequence[Any]) -> bool:
+        """Have segments committed, and remove them; return whether they were."""
+        arrived = Arrived(names, rows)
+        if not self._hand_in(arrived):
+            return False
+        while not arrived.is_over.wait(LOOK_S):
+            pass  # the clerk says it of each chore that it takes, whatever happens
+        if arrived.error is not None:
+            return False
+        self._remove(names)
+        return True
+
+    def _remove(self, names: Sequence[str]) -> None:
+        for name in names:
+            path = os.path.join(self._job.inbox, name)
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    disk.remove(path)
+            except OSError as error:
+                raise SinkError(f"{one_line(path)}: {error.strerror or error}") from error

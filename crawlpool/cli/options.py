@@ -8,7 +8,19 @@ import click
 
 from crawlpool.address import PRIVATE
 from crawlpool.cli.help import GroupedOption
-from crawlpool.cli.values import Kinds, Lines, MaxFailures, Net, Part, PerSecond, Resolve, Seconds, Size, Statuses, Words
+from crawlpool.cli.values import (
+    Kinds,
+    Lines,
+    MaxFailures,
+    Net,
+    Part,
+    PerSecond,
+    Resolve,
+    Seconds,
+    Size,
+    Statuses,
+    Words,
+)
 from crawlpool.config import DEFAULT_THREADS, HTTP_VERSIONS
 from crawlpool.limits import DAY_S
 from crawlpool.observe.display import KINDS
@@ -22,8 +34,6 @@ if TYPE_CHECKING:
 
 _POLICY = RetryPolicy()
 
-#: As ``shards.hashing`` has it, which takes its time to import.
-MOST_SHARDS = 9999
 TRANSPORT_CHOICES = ("auto", "curl", "urllib3")
 #: Options whose values may be secrets: no message ever repeats them.
 SECRET = frozenset({"header", "auth", "proxy"})
@@ -178,8 +188,8 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
 
     group = "Scale"
     option(group, "--engine", metavar="ENGINE", default="threads", show_default=True,
-           help="What runs the crawl: threads (this process), dask (a worker process for each core), dask://HOST:PORT or "
-           "dask://FILE.json (a cluster that runs). Dask needs pip install 'crawlpool[dask]' and --job.")
+           help="What runs the crawl: threads (this process), dask (a worker process for each core), dask://HOST:PORT "
+           "or dask://FILE.json (a cluster that runs). Dask needs pip install 'crawlpool[dask]' and --job.")
     option(group, "--shards", type=click.IntRange(1, MOST_SHARDS), metavar="K",
            help="Cut a new job into so many parts, by registrable domain, so that workers can share it.  [default: 1; "
            "with dask or --shard 32 for each worker]")

@@ -1,4 +1,4 @@
-"""What the options say of scale: which engine, how many shards, which part; and what doesn't go together with shards."""
+"""What the options say of scale: which engine, how many shards, which part; and what shards can't have."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Scale:
         part: which part of how many; ``None`` for all.
         workers: worker processes; ``None`` for as many as there are.
         lease_s: seconds for a new job's leases; ``None`` where nothing was said.
-        is_shared: whether a new job's folder lies on a file system of several machines; ``None`` where nothing was said.
+        is_shared: whether a new job's folder lies on a file system of several machines.
     """
 
     engine: str = THREADS
@@ -111,8 +111,8 @@ def scale_of(ctx: click.Context, given: Mapping[str, Any]) -> Scale:
         )
     if given["rate"] is not None and scale.joins and scale.workers is None:
         raise click.UsageError(
-            f"{place_of(ctx, 'rate')} is shared out among the workers: --workers says how many of {one_line(scale.engine)} "
-            "there shall be",
+            f"{place_of(ctx, 'rate')} is shared out among the workers: --workers says how many there shall be of "
+            f"{one_line(scale.engine)}",
             ctx,
         )
     return scale

@@ -82,7 +82,7 @@ class RunSettings:
     grace_s: float
     min_free_bytes: int | None
     bound: FailureBound | None
-    scale: Scale = Scale()
+    scale: Scale
 
 
 def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:

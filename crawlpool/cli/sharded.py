@@ -1,4 +1,4 @@
-"""One run of a job of shards: a coordinator hands the input out, an engine runs it, the main thread shows how far it is."""
+"""One run of a job of shards: a coordinator hands out the input, an engine runs it, the main thread shows it."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def is_runnable(look: Look, run: str, *, again: bool = False) -> bool:
 def in_order(
     looks: Iterable[Look], run: str, name: str, apart_from: Collection[int] = (), *, again: bool = False
 ) -> list[Look]:
-    """Return the shards that a runner may take, the one with most to do first: the last one to end is to be a small one.
+    """Return the shards that a runner may take, the one with most to do first: the last to end is to be a small one.
 
     Of equals each runner begins with another one, so that not all of them ask for the same.
 

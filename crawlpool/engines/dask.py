@@ -29,9 +29,18 @@ START_S, END_S = 60.0, 10.0
 _LOOK_S = 0.5
 #: Runners lost, for each worker, after which something is wrong that another one wouldn't help against.
 _MOST_LOST = 50
-#: What a worker's settings are, beside those that it has: no profile of our threads is taken a hundred times a second.
-CONFIG = {"distributed.worker.profile.enabled": False, "distributed.worker.daemon": True}
-_ENVIRON = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False", "DASK_LOGGING__DISTRIBUTED": "critical"}
+#: The settings of a cluster of our own: no profile of our threads is taken a hundred times a second, and nobody is told
+#: by HTTP what runs.
+_CONFIG = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
+_ENVIRON = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__WORKER__HTTP__ROUTES": "[]",
+    "DASK_LOGGING__DISTRIBUTED": "critical",
+}
 
 
 class DaskEngine:
@@ -81,7 +90,8 @@ class DaskEngine:
             self._connect(spec)
         except Exception as error:
             self._let_go()
-            where = "a cluster on this machine" if self._place is None else f"the Dask scheduler {one_line(self._place)}"
+            place = self._place
+            where = "a cluster on this machine" if place is None else f"the Dask scheduler {one_line(place)}"
             raise EngineError(f"{where}: {told_trouble(error) or type(error).__name__}") from error
         self._answered_at = self._clock.monotonic()
         self._state = EngineState(runners=0)
@@ -121,13 +131,18 @@ class DaskEngine:
         settings: dict[str, Any] = {"set_as_default": False, "timeout": CONNECT_S, "name": "crawlpool"}
         if self._place is None:
             count = spec.workers or _cores()
-            with dask.config.set(CONFIG):
+            # Who can talk to a scheduler can have it run anything: with keys made for this run only its own can.
+            settings["security"] = distributed.Security.temporary()
+            with dask.config.set(_CONFIG):
                 self._cluster = distributed.LocalCluster(
                     n_workers=count,
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    protocol="tls://",
+                    security=settings["security"],
+                    dashboard_address="127.0.0.1:0",
+                    scheduler_kwargs={"dashboard": False},
                     silence_logs=logging.CRITICAL,
                     memory_limit=0,  # the pool has its own budget, and what a nanny ends is a runner lost
                     preload=["crawlpool.engines.preload"],

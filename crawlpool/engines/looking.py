@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from crawlpool import disk
 from crawlpool.engines.choice import Look, Tries, Why
@@ -17,11 +17,12 @@ from crawlpool.shards.lease import Terms, Watch
 from crawlpool.shards.segments import SegmentName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from crawlpool.clock import Clock
     from crawlpool.shards.tenure import Tenure
 
+IsOver: TypeAlias = "Callable[[str, int, Tenure | None, bytes], bool]"
 #: Beside a shard's tenures: how often it has ended its owners.
 TRIES = "tries.json"
 _MOST_BYTES = 1000
@@ -34,17 +35,19 @@ class Looker:
         folder: the job's.
         run: names this run of the command.
         clock: by which leases are watched.
+        is_over: tells whether a tenure has ended, as ``LeaseKeeper.is_over``; unless given, what is seen here says so.
 
     Raises:
         JobError: when it isn't a job with shards.
     """
 
-    def __init__(self, folder: str, run: str, clock: Clock = LEASE_CLOCK) -> None:
+    def __init__(self, folder: str, run: str, clock: Clock = LEASE_CLOCK, is_over: IsOver | None = None) -> None:
         self._folder = folder
         self._run = run
         self.manifest = manifest.read(folder)
         self._mine = frozenset(self.manifest.mine())
         self._watch = Watch(Terms(self.manifest.lease_s), clock)
+        self.is_over: IsOver = is_over or self._has_ended
         self._released: dict[int, Tenure] = {}  # what was let go of doesn't change any more
         self.state = InputState()
         #: Shards whose folders couldn't be read, and why.
@@ -103,7 +106,7 @@ class Looker:
             if content is None or found is None or not found.is_released:
                 # Half written, or gone for a newer one: somebody has it. Where the former never ends it is damaged, and
                 # whoever claims it finds that out.
-                is_held = content is None or not self._has_ended(shard, numbers[-1], content, found)
+                is_held = content is None or not self.is_over(folder, numbers[-1], found, content)
                 tries = 0 if is_held else read_tries(folder, self._run).count + 1
                 return Look(shard, numbers[-1], is_held=is_held, tries=tries)
             self._released[shard] = known = found
@@ -115,10 +118,10 @@ class Looker:
         told = str(report.get("run", ""))
         return Look(shard, known.number, is_released=True, pending=known.pending, why=why, run=told)
 
-    def _has_ended(self, shard: int, number: int, content: bytes, found: Tenure | None) -> bool:
+    def _has_ended(self, folder: str, number: int, found: Tenure | None, content: bytes) -> bool:
         if found is not None and found.owner.is_dead():
             return True
-        return self._watch.has_ended(str(shard), number, content)
+        return self._watch.has_ended(folder, number, content)
 
     def _with_inbox(self, look: Look) -> Look:
         count = size = 0

@@ -1,9 +1,9 @@
 """What runners tell of themselves, and what the coordinator tells them: small files, replaced about once a second.
 
-``runners/NAME.json`` is a runner's, ``runners/coordinator.json`` the coordinator's. None is synced, and nothing that must
-be right hangs on them: a runner that reads nothing new for long drains, and one that isn't read of is shown as stale.
-No clocks of two machines are compared: whether a file is fresh is told by how long ago, by the reader's own clock, its
-counter changed.
+``runners/NAME.json`` is a runner's, ``runners/coordinator.json`` the coordinator's. None is synced, and nothing that
+must be right hangs on them: a runner that reads nothing new for long drains, and one that isn't read of is shown as
+stale. No clocks of two machines are compared: whether a file is fresh is told by how long ago, by the reader's own
+clock, its counter changed.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def saved_progress(progress: Progress) -> dict[str, Any]:
         "report": {name: getattr(progress.report, name) for name in _REPORT},
         "queued": progress.queued,
         "running": progress.running,
-        "slowest": [dataclasses.astuple(host) for host in progress.slowest],
+        "slowest": [list(dataclasses.astuple(host)) for host in progress.slowest],
         "kinds": dict(progress.kinds),
         "statuses": {str(status): count for status, count in progress.statuses.items()},
         "left_alone": {reason: dict(hosts) for reason, hosts in progress.left_alone.items()},

@@ -115,6 +115,7 @@ class Runner:
             self._lease_s = looker.manifest.lease_s
             tenancy = Tenancy(spec, pool, handler, self._wake, looker.manifest)
             opened.callback(tenancy.close)
+            looker.is_over = tenancy.keeper.is_over
             try:
                 self._work(tenancy, looker)
             except BaseException:
@@ -243,7 +244,6 @@ class Runner:
             self._pace(),
             _rss_bytes(),
         )
-
 
     def _pace(self) -> float:
         now = self._clock.monotonic()

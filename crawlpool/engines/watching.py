@@ -112,7 +112,7 @@ class Watcher:
             before = self._last.get(shard)
             # Of a shard that has moved on, a note that tells of it as it was comes late. Its books only grow.
             if before is None or now.report.legs >= before.report.legs:
-                self._last[shard] = now if shard in self._is_open else now
+                self._last[shard] = now
 
     def progress(self) -> Progress:
         """Return how far the job is, as of the last look."""

@@ -110,7 +110,7 @@ class LeaseKeeper:
             if content is None:
                 return Busy(number, "an owner who came just now", 0.0)
             former = Tenure.from_bytes(number, content)
-            if not self._is_over(shard_folder, number, former, content):
+            if not self.is_over(shard_folder, number, former, content):
                 with self._lock:
                     return Busy(number, _named(former), self._watch.left_s(shard_folder))
         began_at = self.clock.monotonic()
@@ -132,7 +132,15 @@ class LeaseKeeper:
         if os.getpid() != self._pid:
             raise CrawlPoolError("a forked child has no part in its parent's leases: make a keeper of its own")
 
-    def _is_over(self, folder: str, number: int, former: Tenure | None, content: bytes) -> bool:
+    def is_over(self, folder: str, number: int, former: Tenure | None, content: bytes) -> bool:
+        """Tell whether a tenure has ended, so that ``claim`` would begin the next; to be asked again and again.
+
+        Args:
+            folder: the shard's.
+            number: of the tenure.
+            former: what its file says; ``None`` where it can't be read.
+            content: the file's bytes, read just now.
+        """
         """Tell whether a tenure has ended: it was released, its process is gone, or it has been silent for too long."""
         with self._lock:
             held = self._held.get(folder)

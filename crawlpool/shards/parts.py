@@ -113,11 +113,16 @@ class Root:
             return [Part(self.path)]
         return [Part(self.path, shard) for shard in layout.shards_there(self.path) if shard in self._mine]
 
-    def part_of(self, host: str) -> Part | None:
-        """Return what has the targets of a host; ``None`` where that is a shard of another folder, or isn't there."""
+    def part_of(self, host: str, digest: int | None = None) -> Part | None:
+        """Return what has the targets of a host; ``None`` where that is a shard of another folder, or isn't there.
+
+        Args:
+            host: its name.
+            digest: of what a target asks for, as the ledger has it: one without a host goes by that.
+        """
         if self.sharding is None:
             return Part(self.path)
-        shard = self.sharding.shard_of(host)
+        shard = self.sharding.shard_of_row((None, host, 0.0, "", None, digest, 0))
         is_there = shard in self._mine and os.path.isdir(layout.shard_folder(self.path, shard))
         return Part(self.path, shard) if is_there else None
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from crawlpool.jobs.reading import spellings
 from crawlpool.ledger.schema import HANDED_OVER
 from crawlpool.ledger.shard_reading import ShardTables
+from crawlpool.ledger.store import signed
 from crawlpool.leg import host_of
+from crawlpool.seen import digest_of
 from crawlpool.shards.parts import Part
 
 if TYPE_CHECKING:
@@ -109,7 +111,8 @@ class Ways:
 
     def _find_in(self, group: Sequence[Root], root: Root, url: str | Target) -> Found | None:
         for target in self._spelled(root, url):
-            part = root.part_of(host_of(target.url))
+            digest = digest_of(target)
+            part = root.part_of(host_of(target.url), None if digest is None else signed(digest))
             if part is None:
                 continue
             number = self._shelf.look(part, lambda reader, target=target: reader.find(target), None)  # type: ignore[misc]

@@ -152,7 +152,8 @@ def lines_of_job(found: Mapping[str, Any], more: Iterable[str] = ()) -> Iterator
         if run is runs[-1] and found["state"] == "running":
             end = "and goes on"
         yield f"run {run['n']} of {len(runs)}: from {run['began_at']} {end}"
-    yield f"all runs together took {duration(found['elapsed_s'])}"
+    is_one = "shards" not in found and "jobs" not in found
+    yield f"{'all runs together took' if is_one else 'what took longest of it ran for'} {duration(found['elapsed_s'])}"
     if found["next"] is not None:
         yield f"next: {found['next']}"
 

@@ -28,7 +28,7 @@ from crawlpool.sinks.marks import Mark
 from crawlpool.source.urls import normalize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from crawlpool.ledger.reading import Settled, TargetRow
@@ -253,16 +253,21 @@ class JobReader:
         moves = self.ledger.value(MOVES) or ()
         return PartFiles(self.path, name, [str(one) for one in moves])
 
-    def record_of(self, settled: Settled) -> JobRecord | None:
-        """Return a record; ``None`` where its target has come to wait again meanwhile."""
+    def record_of(self, settled: Settled, before: Callable[[], list[Any]] | None = None) -> JobRecord | None:
+        """Return a record; ``None`` where its target has come to wait again meanwhile.
+
+        Args:
+            settled: what came of the target.
+            before: as ``JobRecord`` takes it.
+        """
         try:
-            return JobRecord(self.record_at(settled), settled, self.bodies)
+            return JobRecord(self.record_at(settled), settled, self.bodies, before)
         except JobError:
             # Where failed targets are taken again, the files are written anew, and records stand elsewhere.
             self.files.close()
             self.files = self.files_of(self.records_name)
             now = self.ledger.settled_of(settled.id)
-            return None if now is None else JobRecord(self.record_at(now), now, self.bodies)
+            return None if now is None else JobRecord(self.record_at(now), now, self.bodies, before)
 
 
 def spellings(url: str | Target, usual: object = None) -> Iterator[Target]:

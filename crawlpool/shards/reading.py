@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.errors import JobError
+from crawlpool.jobs.chain import MARK
 from crawlpool.jobs.entries import STATES
 from crawlpool.jobs.reading import JobReader, plain_name
 from crawlpool.models import Outcome, Report
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from crawlpool.jobs.reading import JobRun
     from crawlpool.jobs.records import JobRecord
+    from crawlpool.ledger.reading import Settled
     from crawlpool.models import Target
 
 #: Records of all shards together that wait in memory to be put into the order of the input, and the fewest of each.
@@ -124,24 +126,48 @@ class JobsReader:
             at_home = set() if host is None else {root.part_of(host) for root in group}
             most = max(_FEWEST, min(_PAGE_ROWS, _MOST_ROWS // max(len(parts), 1)))
             streams = [
-                self._in_order(part, state, host, most, is_home=host is None or part in at_home) for part in parts
+                self._in_order(group, part, state, host, most, is_home=host is None or part in at_home)
+                for part in parts
             ]
             for _, record in heapq.merge(*streams, key=operator.itemgetter(0)):
                 yield record
 
     def _in_order(
-        self, part: Part, state: int | None, host: str | None, most: int, *, is_home: bool
+        self, group: Sequence[Root], part: Part, state: int | None, host: str | None, most: int, *, is_home: bool
     ) -> Iterator[tuple[int, JobRecord]]:
         """Yield the records of a part as it took in their targets, each with the last ordinal of the input so far."""
         after = place = 0
+        page = functools.partial(self._page, group, host, most, state=state, is_home=is_home)
         while True:
-            found = self.shelf.look(part, functools.partial(_page, after, most, state, host, is_home), _Page())
+            found = self.shelf.look(part, functools.partial(page, after=after), _Page())
             for n, record in found.records:
                 place = max(place, n or 0)
                 yield place, record
             after = found.last
             if found.is_last:
                 return
+
+    def _page(
+        self,
+        group: Sequence[Root],
+        host: str | None,
+        most: int,
+        reader: JobReader,
+        *,
+        state: int | None,
+        after: int,
+        is_home: bool,
+    ) -> _Page:
+        """Return the next records of a part; of a host that lies elsewhere only those that came from there."""
+        settled = reader.ledger.settled(state, host if is_home else None, after=after, only_moved=not is_home)
+        rows = list(itertools.islice(settled, most))
+        kept = [row for row in rows if host is None or reader.is_of(row, host)]
+        found = [(row.n, record) for row in kept if (record := self._record_of(group, row, reader)) is not None]
+        return _Page(found, rows[-1].id if rows else after, len(rows) < most)
+
+    def _record_of(self, group: Sequence[Root], row: Settled, reader: JobReader) -> JobRecord | None:
+        is_moved = row.line.startswith(MARK)
+        return reader.record_of(row, functools.partial(self._ways.legs_before, group, row.line) if is_moved else None)
 
     def __iter__(self) -> Iterator[JobRecord]:
         return self.records()
@@ -165,9 +191,11 @@ class JobsReader:
     def record_at(self, found: Found) -> JobRecord | None:
         """Return the record of a target that was found; ``None`` where it has none yet."""
 
+        group = next(group for group in self.groups if any(root.path == found.part.root for root in group))
+
         def record(reader: JobReader) -> JobRecord | None:
             settled = reader.ledger.settled_of(found.number)
-            return None if settled is None else reader.record_of(settled)
+            return None if settled is None else self._record_of(group, settled, reader)
 
         return self.shelf.look(found.part, record, None)
 
@@ -242,12 +270,3 @@ class JobsReader:
 
     def __repr__(self) -> str:
         return f"<JobsReader {', '.join(map(repr, self.paths))}>"
-
-
-def _page(after: int, most: int, state: int | None, host: str | None, is_home: bool, reader: JobReader) -> _Page:
-    """Return the next records of a part; the ledger is asked for those of a host that lies elsewhere by another way."""
-    settled = reader.ledger.settled(state, host if is_home else None, after=after, only_moved=not is_home)
-    rows = list(itertools.islice(settled, most))
-    kept = [row for row in rows if host is None or reader.is_of(row, host)]
-    found = [(row.n, record) for row in kept if (record := reader.record_of(row)) is not None]
-    return _Page(found, rows[-1].id if rows else after, len(rows) < most)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crawlpool.errors import JobError
+from crawlpool.jobs.chain import MARK, chain_of
 from crawlpool.jobs.reading import spellings
 from crawlpool.ledger.schema import HANDED_OVER
 from crawlpool.ledger.shard_reading import ShardTables
@@ -92,6 +94,32 @@ class Ways:
                 return Found(part, number, tuple(way[:-1]), is_on_its_way=True)
             part, number = taken
         return Found(part, number, tuple(way))
+
+    def legs_before(self, group: Sequence[Root], line: str) -> list[Any]:
+        """Return the requests that other shards have sent for a target, as their ledgers have them; in order.
+
+        What lies in a folder that isn't among those that are read is left out.
+
+        Args:
+            group: the job that it is of.
+            line: of the target, as the ledger has it that has it now.
+        """
+        found: list[Any] = []
+        while line.startswith(MARK):
+            try:
+                chain = chain_of(line)
+            except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+                raise JobError("the ledger is damaged: a target that was handed over can't be read") from None
+            part = next((part for root in group for part in root.parts() if part.shard == chain.source), None)
+            row = None
+            if part is not None:
+                number = chain.source_id
+                row = self._shelf.look(part, lambda reader: reader.ledger.settled_of(number, is_handed_over=True), None)  # noqa: B023
+            if row is None:
+                return found
+            found[:0] = row.legs
+            line = row.line
+        return found
 
     def _taken_in(self, group: Sequence[Root], part: Part, number: int) -> tuple[Part, int] | None:
         """Return where a target was taken in that a shard has handed over; ``None`` where nobody has it yet.

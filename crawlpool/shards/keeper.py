@@ -24,6 +24,7 @@ from crawlpool.shards import tenure as tenures
 from crawlpool.shards.held import Busy, Held
 from crawlpool.shards.lease import DEFAULT_LEASE_S, Terms, Watch
 from crawlpool.shards.owner import Owner
+from crawlpool.shards.switch import Switch
 from crawlpool.shards.tenure import Tenure
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class LeaseKeeper:
         clock: where time comes from; one that goes on while the machine sleeps.
         has_threads: whether it refreshes by itself; without, ``refresh_all`` and ``look`` are for the caller to call.
         owner: who claims; this process unless given.
+        kills_stopped: whether the system shall kill this process when it is stopped past the end of a lease. Without,
+            one that was stopped in the moment between its last look at the fence and the system call that sends makes
+            that one request when it is woken. For processes that are there for nothing else; where it can't be done
+            (anywhere but on Linux) it isn't.
 
     Thread-safe. A context manager: leaving it abandons what is held.
     """
@@ -55,6 +60,7 @@ class LeaseKeeper:
         *,
         has_threads: bool = True,
         owner: Owner | None = None,
+        kills_stopped: bool = False,
     ) -> None:
         self.terms = Terms(lease_s)
         self.clock = clock
@@ -63,6 +69,10 @@ class LeaseKeeper:
         self._pid = os.getpid()
         self._stop = threading.Event()
         self._fence = Fence(clock, unacked_s=self.terms.unacked_s)
+        self._switch: Switch | None = None
+        if kills_stopped:
+            with contextlib.suppress(OSError):
+                self._switch = Switch(clock)
         # Guards _held, _watch, _threads and _told, of each Held its _fd, _tenure, _is_writing and _ends_at, and the
         # fence's `ends_at`. Files are read and written without it: who writes a tenure's says so in `_is_writing`.
         self._lock = threading.Lock()
@@ -170,9 +180,13 @@ class LeaseKeeper:
             fresh = [one for one in self._held.values() if now >= one._ends_at and one not in self._told]
             self._told.update(fresh)
         if fresh:
+            try:
+                self._fence.tell_end()
+            finally:
+                with self._lock:
+                    self._settle()  # by now nothing is under way: nobody need be killed for that
             for held in fresh:
                 _log.warning("a lease has ended", shard=os.path.basename(held.folder), tenure=held.number)
-            self._fence.tell_end()
 
     def refresh(self, held: Held, **changed: Any) -> None:
         """Write a tenure again, with changes; move the lease's end on when that is acknowledged.
@@ -245,6 +259,9 @@ class LeaseKeeper:
     def _settle(self) -> None:
         """Set the fence to the earliest end, under the lock, and wake who waits for it."""
         self._fence.ends_at = min((one._ends_at for one in self._held.values()), default=math.inf)
+        if self._switch is not None:
+            ends = (one._ends_at for one in self._held.values() if one not in self._told and one._ends_at > -math.inf)
+            self._switch.put_off(min(ends, default=math.inf) + self.terms.margin_s / 2)
         self._changed.notify_all()
 
     # Its threads -------------------------------------------------------------------------------------------------
@@ -286,6 +303,8 @@ class LeaseKeeper:
             threads = list(self._threads)
         for held in self.held():
             held.abandon()
+        if self._switch is not None:
+            self._switch.close()
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(self.terms.lease_s)  # longer, and a file system hangs: no process is to wait for that

@@ -34,7 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "auth redirects fencing",
         "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl "
         "leg settle books runs attend seen plan evidence audit turns names idlers findings control steering later "
-        "owing stock ledger tidings",
+        "owing stock ledger tidings handover",
         "jobs",
         "shards",
         "engines",
@@ -78,6 +78,7 @@ ARROWS: dict[str, set[str]] = {
     "detour": {"leg"},
     "evidence": {"leg", "settle"},
     "frontier": {"control", "idlers", "leg", "names", "owing", "rooms", "schedule", "tidings", "turnstile"},
+    "handover": {"leg"},
     "idlers": {"rooms", "schedule"},
     "intake": {"backlog", "frontier", "leg", "seen", "settle", "source", "stock", "worker"},
     "ledger": {"sinks"},
@@ -90,7 +91,7 @@ ARROWS: dict[str, set[str]] = {
     "tidings": {"idlers", "leg", "schedule"},
     "schedule": {"detour", "later", "leg", "lines", "settle", "turns"},
     "seen": {"leg"},
-    "settle": {"leg"},
+    "settle": {"handover", "leg"},
     "stock": {"leg", "lines", "worker"},
     "steering": {"books", "control", "intake", "leg", "source", "worker"},
     "turns": {"leg", "lines"},

@@ -12,6 +12,7 @@ from crawlpool.jobs.crawl import JobCrawl
 from crawlpool.jobs.entries import Entry
 from crawlpool.jobs.intake import JobIntake
 from crawlpool.shards.inbox import Inbox
+from crawlpool.shards.inputs import input_state
 from crawlpool.shards.outbox import Publisher
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ class ShardCrawl(JobCrawl):
     # The way of a run --------------------------------------------------------------------------------------------
 
     def _feed(self, seeds: Iterable[str | Target | BadLine]) -> None:
+        self._input_is(input_state(self._job.root))  # before anything is sent: which hosts may be asked
         self._set_out()
         self._publisher.start()
         self._look_in()

@@ -1,22 +1,20 @@
 """Whether a segment that a shard has handed over counts: not where an owner wrote it whom the shard has left behind.
 
-A batch is committed before its segment is written. So of a shard that was taken over, the new owner's ledger has each
-batch whose segment was there before the take-over began; what the former owner, woken again, numbers after that has
-never been. ``origin.json`` in a new epoch's folder says which batches its ledger knew, epoch by epoch: those that were
-numbered in epochs further back, too, of which no folder may be left.
+A batch is committed, then the lease is asked, then its segment is written. So of a shard that was taken over, the new
+owner's ledger has each batch of which there is a segment: its commit was there before the lease could end, and the copy
+was made after that. ``origin.json`` in a new epoch's folder says which batches its ledger knew, epoch by epoch, those of
+epochs further back, too, of which no folder may be left. What isn't among them has no right to be there, whoever wrote
+it and however; it is the second lock on that door.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
 import os
 from typing import TYPE_CHECKING
 
 from crawlpool.errors import JobError
-from crawlpool.ledger.schema import NAME, open_to_read
-from crawlpool.ledger.transfer import OutboxReader
 from crawlpool.redact import one_line
 from crawlpool.shards import atomic, tenure
 from crawlpool.shards.layout import ORIGIN, epoch_folder, shard_folder
@@ -38,19 +36,18 @@ class Origin:
     """Where the folder of an epoch came from.
 
     Args:
-        epoch: the one that it was copied from.
+        epoch: the one that it was copied from; ``None`` where there was none.
         batches: the highest batch of each epoch that the copied ledger knew.
     """
 
-    epoch: int
+    epoch: int | None
     batches: dict[int, int]
 
 
 def standing(root: str, name: SegmentName) -> Standing:
     """Return what is to be done with a segment that was seen in an inbox.
 
-    The tenures of its source are looked at after it was seen: one that began before it was written is among them. Where
-    the source has no folder here, or nobody has had it here, it is another machine's, and its segments count.
+    The tenures of its source are looked at after it was seen. Where the source has no folder here, or nobody has had it here, it is another machine's, and its segments count.
 
     Args:
         root: the job's folder.
@@ -65,38 +62,12 @@ def standing(root: str, name: SegmentName) -> Standing:
     now = tenure.newest(shard_folder(root, name.source))
     if now is None or now.epoch == name.epoch:
         return Standing.COUNTS
-    if now.epoch < name.epoch:  # 0 while a new owner copies what the former one left
+    if now.epoch < name.epoch:  # what is read of the folder is older than the segment; or there is no folder yet
         return Standing.LATER
     origin = origin_of(epoch_folder(root, name.source, now.epoch))
     if origin is None:
         return Standing.LATER
     return Standing.COUNTS if name.number <= origin.batches.get(name.epoch, 0) else Standing.VOID
-
-
-def batches_of(folder: str) -> dict[int, int]:
-    """Return the highest batch of each epoch that the ledger in an epoch's folder knows; none where it has no ledger.
-
-    Args:
-        folder: the epoch's. It is a copy that nobody writes yet.
-
-    Raises:
-        JobError: when the ledger can't be read.
-        SinkError: likewise.
-    """
-    path = os.path.join(folder, NAME)
-    if not os.path.exists(path):
-        return {}
-    with contextlib.closing(open_to_read(path)) as database:
-        return OutboxReader(database, path).batches()
-
-
-def put_origin(folder: str, origin: Origin) -> None:
-    """Write where an epoch's folder came from, into it: it is on the disk when this returns.
-
-    Raises:
-        SinkError: when it can't be written.
-    """
-    atomic.put_json(os.path.join(folder, ORIGIN), {"v": 1, "from": origin.epoch, "batches": origin.batches})
 
 
 def origin_of(folder: str) -> Origin | None:

@@ -12,7 +12,8 @@ from crawlpool.jobs.job import Job
 from crawlpool.ledger.schema import NAME
 from crawlpool.limits import HostLimits
 from crawlpool.models import Report
-from crawlpool.shards import layout, manifest, segments
+from crawlpool.shards import layout, manifest, segments, takeover, tenure
+from crawlpool.shards.held import Held
 from crawlpool.shards.inputs import input_state, is_visible
 from crawlpool.shards.job import ShardJob
 from crawlpool.shards.partition import Partitioner
@@ -20,9 +21,10 @@ from crawlpool.testing import Answer, SiteServer, loopback_hosts
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from crawlpool.crawl import Crawl
+    from crawlpool.shards.keeper import LeaseKeeper
     from crawlpool.models import Result
     from crawlpool.testing import Request
 
@@ -46,7 +48,7 @@ class Web:
 
     def __init__(self, count: int, seed: int = 1) -> None:
         self.hosts = loopback_hosts(count)
-        self.server = SiteServer(self.answer, hosts=self.hosts, remember=True)
+        self.server = SiteServer(self.answer, hosts=self.hosts)
         self._seed = seed
 
     def __enter__(self) -> Web:
@@ -87,12 +89,17 @@ class Web:
         said = [request.method, shown, request.body.decode()]
         return Answer(200, {"Content-Type": "text/plain"}, json.dumps(said).encode())
 
-    def seeds(self) -> list[str | Target]:
-        """Return an input that meets everything: links, redirects of each kind, loops, robots.txt, bodies, duplicates."""
+    def seeds(self, statuses: Sequence[int] = (301, 302, 303, 307, 308), most: int = 4) -> list[str | Target]:
+        """Return an input that meets everything: links, redirects of each kind, loops, robots.txt, bodies, duplicates.
+
+        Args:
+            statuses: of the redirects.
+            most: redirects one after another.
+        """
         count = len(self.hosts)
         found: list[str | Target] = [self.url(host, f"/page/{n}") for host in range(count) for n in range(2)]
-        for n, status in enumerate((301, 302, 303, 307, 308)):
-            for hops in (1, 2, 4):
+        for n, status in enumerate(statuses):
+            for hops in {1, 2, most}:
                 url = self.url(n + hops, f"/hop/{hops}/{status}")
                 found += [f"{url}?get", Target(f"{url}?head", "HEAD", n=1000 + n, meta={"of": [hops, status]})]
                 found.append(Target(f"{url}?post", "POST", data={"a": "b c"}, headers={"X-Own": "1"}, priority=n))
@@ -132,11 +139,21 @@ class Fleet:
         root: the folder.
         shards: how many.
         part: as ``Manifest`` has it.
+        keeper: by which each shard is claimed, and taken over where its last owner was killed; ``None`` to go on in
+            the same folders without asking anybody.
     """
 
-    def __init__(self, root: pathlib.Path, shards: int, part: tuple[int, int] | None = None, **fixed: Any) -> None:
-        self.root = str(root)
-        root.mkdir(exist_ok=True)
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        shards: int,
+        part: tuple[int, int] | None = None,
+        keeper: LeaseKeeper | None = None,
+        **fixed: Any,
+    ) -> None:
+        self.root = os.fspath(root)
+        self.keeper = keeper
+        os.makedirs(self.root, exist_ok=True)
         if not manifest.is_sharded(self.root):
             made = manifest.new(
                 self.root, shards=shards, created_at=0.0, outputs=("results.jsonl",), part=part, fixed=fixed
@@ -148,14 +165,15 @@ class Fleet:
         """Partition the input."""
         assert Partitioner(self.root, self.manifest).run(seeds)
 
-    def folder(self, shard: int, epoch: int = 1) -> str:
-        """Return the epoch folder of a shard."""
-        return layout.epoch_folder(self.root, shard, epoch)
+    def folder(self, shard: int) -> str:
+        """Return the epoch folder of a shard that is in use, or is going to be the first."""
+        now = tenure.newest(layout.shard_folder(self.root, shard))
+        return layout.epoch_folder(self.root, shard, (now.epoch if now is not None else 0) or 1)
 
-    def job(self, shard: int, epoch: int = 1, **more: Any) -> ShardJob:
+    def job(self, shard: int, **more: Any) -> ShardJob:
         """Return a shard as ``new_crawl`` takes it."""
         return ShardJob(
-            self.folder(shard, epoch),
+            self.folder(shard),
             root=self.root,
             shard=shard,
             manifest=self.manifest,
@@ -182,12 +200,24 @@ class Fleet:
             if not shards:
                 return self.report()
             for shard in shards:
-                pool.new_crawl(handler, job=self.job(shard), **options).run(())
+                self.run_one(shard, pool, handler, **options)
         raise AssertionError("it has no end")
 
-    def report_of(self, shard: int, epoch: int = 1) -> Report:
+    def run_one(self, shard: int, pool: SessionPool, handler: Any = follow, **options: Any) -> Report:
+        """Run a shard until it is idle; return its books."""
+        if self.keeper is None:
+            return pool.new_crawl(handler, job=self.job(shard), **options).run(())
+        held = self.keeper.claim(layout.shard_folder(self.root, shard))
+        assert isinstance(held, Held), held
+        epoch = takeover.enter(held)
+        report = pool.new_crawl(handler, job=self.job(shard, lease=held), **options).run(())
+        assert os.path.samefile(epoch.path, self.folder(shard))
+        assert held.release(pending=report.pending)
+        return report
+
+    def report_of(self, shard: int) -> Report:
         """Return the books of a shard."""
-        with open_job(self.folder(shard, epoch)) as job:
+        with open_job(self.folder(shard)) as job:
             return job.report
 
     def there(self) -> list[int]:

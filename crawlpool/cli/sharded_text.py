@@ -114,7 +114,7 @@ def _advice(settings: RunSettings, progress: Progress, told: Told) -> list[str]:
         advice.append(f"{what}: '{command}'{again} goes on, with any --engine and any number of --workers")
     if told.troubles.foreign:
         advice.append(
-            f"{told.troubles.foreign:,} files of targets are for other parts: copy this job's "
+            f"{told.troubles.foreign:,} files of targets are for other parts: move this job's "
             "shards/*/inbox/*.seg to theirs, and resume these"
         )
     for kind in sorted(progress.kinds, key=lambda k: -progress.kinds[k])[:3]:

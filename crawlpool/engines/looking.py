@@ -95,7 +95,7 @@ class Looker:
 
     def _look_at(self, shard: int) -> Look:
         folder = layout.shard_folder(self._folder, shard)
-        numbers = tenure.numbers(folder)
+        numbers = layout.tenures_there(folder)
         if not numbers:
             return Look(shard)
         known = self._released.get(shard)

@@ -59,8 +59,9 @@ class Tenancy:
         self.manifest = manifest
         self.keeper = LeaseKeeper(manifest.lease_s)
         self._tenants: tuple[Tenant, ...] = ()  # replaced as a whole: it is read when a lease ends, by the keeper
-        self.keeper.on_end(self._ended)
-        pool.set_fence(self.keeper.fence())
+        fence = self.keeper.fence()
+        fence.at_end(self._ended)
+        pool.set_fence(fence)
 
     def take(self, look: Look) -> Tenant | None:
         """Take a shard; ``None`` where another runner was faster."""
@@ -78,6 +79,7 @@ class Tenancy:
     def close(self) -> None:
         """Let go of the leases. The pool, should it go on, sends as if there had been none."""
         self.keeper.close()
+        self.pool.set_fence(_always)
 
 
 class Tenant:
@@ -240,3 +242,7 @@ class Tenant:
             return
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(self._folder, TRIES))
+
+
+def _always() -> bool:
+    return True

@@ -45,5 +45,5 @@ def test_no_room_for_the_file_is_one_clear_line(monkeypatch: pytest.MonkeyPatch)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    with pytest.raises(JobError, match="in the folder of TMPDIR: .*No space left"):
+    with pytest.raises(JobError, match=r"in the folder of TMPDIR: .*No space left"):
         Ordinals(lambda: 1)

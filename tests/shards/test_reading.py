@@ -162,9 +162,7 @@ def test_parts_on_two_machines_are_followed_from_one_to_the_other(tmp_path: path
 def copied(both: Both, tmp_path: pathlib.Path) -> Told:
     """Return a copy of the job of many shards, to be changed."""
     shutil.copytree(both.many.root, tmp_path / "many")
-    fleet = object.__new__(Told)
-    fleet.root, fleet.manifest = str(tmp_path / "many"), both.many.manifest
-    return fleet
+    return Told(tmp_path / "many")
 
 
 def test_reading_goes_on_where_the_new_owner_does(both: Both, copied: Told, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,13 +188,13 @@ def test_what_was_read_while_the_shard_changed_its_owner_does_not_count(copied: 
     def look(reader: JobReader) -> str:
         seen.append(reader.path)
         if len(seen) == 1:
-            new = copied.folder(shard, 2)
+            new = copied.epoch(shard, 2)
             shutil.copytree(reader.path, new)
             copied.tell(shard, epoch=2)
         return reader.path
 
-    assert shelf.look(part, look, None) == copied.folder(shard, 2)
-    assert seen == [copied.folder(shard, 1), copied.folder(shard, 2)]
+    assert shelf.look(part, look, None) == copied.epoch(shard, 2)
+    assert seen == [copied.epoch(shard, 1), copied.epoch(shard, 2)]
     shelf.close()
 
 

@@ -45,9 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Told:
 def job(made: Told, tmp_path: pathlib.Path) -> Told:
     """Return a copy of it, to be changed."""
     shutil.copytree(made.root, tmp_path / "job")
-    fleet = object.__new__(Told)
-    fleet.root, fleet.manifest = str(tmp_path / "job"), made.manifest
-    return fleet
+    return Told(tmp_path / "job")
 
 
 def test_at_each_moment_of_a_crawl_nothing_is_wrong(tmp_path: pathlib.Path) -> None:
@@ -66,7 +64,7 @@ def test_at_each_moment_of_a_crawl_nothing_is_wrong(tmp_path: pathlib.Path) -> N
                 assert report.is_balanced
                 assert (moving == 0) is (
                     found.on_its_way == 0
-                ) or moving > found.on_its_way  # links are on their way, too
+                ) or moving > found.on_its_way  # links, too
             were_on_their_way += bool(found.on_its_way)
             if not fleet.step(web):
                 break
@@ -100,7 +98,7 @@ def test_parts_are_held_against_each_other(tmp_path: pathlib.Path) -> None:
         assert any("the parts were made of different inputs" in flaw for flaw in flaws_of(roots[0], other.root))
 
 
-# What is wrong ----------------------------------------------------------------------------------------------------------
+# What is wrong -------------------------------------------------------------------------------------------------------
 
 
 def shard_with(job: Told, query: str) -> int:

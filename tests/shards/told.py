@@ -9,17 +9,17 @@ from typing import Any
 from crawlpool import Target
 from crawlpool.shards import layout, manifest, tenure
 from crawlpool.shards.job import ShardJob
+from crawlpool.shards.keeper import LeaseKeeper
 from crawlpool.shards.owner import Owner
 from crawlpool.shards.tenure import Tenure
 from tests.shards.web import OPTIONS, Fleet, Web, follow, new_pool
 
 OUTPUTS = ("pages.warc.gz", "results.jsonl")
-#: A process that is surely gone: of this start of the machine, with a number that no process has.
-OWNER = Owner.here()
+LEASE_S = 600.0  # nobody refreshes, and no test takes so long
 
 
 class Told(Fleet):
-    """A fleet whose shards have tenures; outputs and everything else as a real run leaves it.
+    """A fleet whose shards are claimed and released as a real run does it.
 
     Args:
         root: its folder.
@@ -35,36 +35,39 @@ class Told(Fleet):
         part: tuple[int, int] | None = None,
         outputs: tuple[str, ...] = OUTPUTS,
     ) -> None:
-        root.mkdir(exist_ok=True)
-        made = manifest.new(str(root), shards=shards, created_at=0.0, outputs=outputs, part=part)
-        manifest.write(str(root), made)
-        super().__init__(root, shards, part)
+        if not root.exists():
+            root.mkdir()
+            made = manifest.new(str(root), shards=shards, created_at=0.0, outputs=outputs, part=part)
+            manifest.write(str(root), made)
+        super().__init__(root, shards, part, LeaseKeeper(LEASE_S, has_threads=False))
 
-    def job(self, shard: int, epoch: int = 1, **more: Any) -> ShardJob:
-        """Return a shard as ``new_crawl`` takes it, with a tenure of its own."""
-        self.tell(shard, epoch=epoch)
-        return super().job(shard, epoch, outputs=self.manifest.outputs, **more)
+    def job(self, shard: int, **more: Any) -> ShardJob:
+        """Return a shard as ``new_crawl`` takes it."""
+        return super().job(shard, outputs=self.manifest.outputs, **more)
 
     def tell(self, shard: int, **facts: Any) -> None:
         """Begin a tenure of a shard: released, in the first epoch, unless the facts say otherwise."""
         folder = layout.shard_folder(self.root, shard)
         number = max(layout.tenures_there(folder), default=0) + 1
-        assert tenure.make(folder, Tenure(number, **{"owner": OWNER, "epoch": 1, "is_released": True, **facts}))
+        assert tenure.make(folder, Tenure(number, **{"owner": Owner.here(), "epoch": 1, "is_released": True, **facts}))
 
     def step(self, web: Web, **options: Any) -> bool:
         """Run the first shard that has something to do, until it is idle; return whether there was one."""
         waiting = self.waiting()
-        if not waiting:
-            return False
-        with new_pool(web) as pool:
-            pool.new_crawl(follow, job=self.job(waiting[0]), **{**OPTIONS, **options}).run(())
-        return True
+        if waiting:
+            with new_pool(web) as pool:
+                self.run_one(waiting[0], pool, **{**OPTIONS, **options})
+        return bool(waiting)
+
+    def epoch(self, shard: int, number: int) -> str:
+        """Return the path of an epoch's folder."""
+        return layout.epoch_folder(self.root, shard, number)
 
     def take_over(self, shard: int) -> str:
         """Go on with a shard in a new epoch, made of a copy, and have the old one gone; return the new folder."""
         newest = tenure.newest(layout.shard_folder(self.root, shard))
         assert newest is not None
-        old, new = (self.folder(shard, newest.epoch + n) for n in (0, 1))
+        old, new = (self.epoch(shard, newest.epoch + n) for n in (0, 1))
         shutil.copytree(old, new)
         self.tell(shard, epoch=newest.epoch + 1)
         shutil.rmtree(old)

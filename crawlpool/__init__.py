@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         WarcError,
     )
     from crawlpool.jobs.job import Job
-    from crawlpool.jobs.reading import JobReader, JobRun, open_job
+    from crawlpool.jobs.reading import JobReader, JobRun
     from crawlpool.jobs.records import JobRecord
     from crawlpool.limits import HostLimits
     from crawlpool.models import BodyPlace, Hop, Outcome, Report, Result, Statistics, Target
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from crawlpool.runs import ResponseFuture
     from crawlpool.session import Session
     from crawlpool.sessionpool import SessionPool
+    from crawlpool.shards.reading import JobsReader, open_job
     from crawlpool.sinks import BodiesSink, JsonlSink, Sink, WarcSink
     from crawlpool.source import Source, SourceSettings
     from crawlpool.transport.curl.adapter import CurlAdapter
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "address": "AddressRules",
     "jobs.job": "Job",
-    "jobs.reading": "JobReader JobRun open_job",
+    "jobs.reading": "JobReader JobRun",
     "jobs.records": "JobRecord",
     "limits": "HostLimits",
     "cookies": "CookieStore",
@@ -81,6 +82,7 @@ _HOMES = {
     "runs": "ResponseFuture",
     "session": "Session",
     "sessionpool": "SessionPool",
+    "shards.reading": "JobsReader open_job",
     "sinks": "BodiesSink JsonlSink Sink WarcSink",
     "source": "Source SourceSettings",
     "transport.curl.adapter": "CurlAdapter",
@@ -115,6 +117,7 @@ __all__ = [
     "JobReader",
     "JobRecord",
     "JobRun",
+    "JobsReader",
     "JsonlSink",
     "LeaseLost",
     "MissingExtra",

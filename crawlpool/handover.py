@@ -49,6 +49,8 @@ class Moved(Result):
             again: the leg that would follow.
             completion: the answer.
         """
+        if completion.response is not None:
+            completion.response.history = list(leg.history)  # requests, asked for the next hop, has taken it away
         return cls(
             leg.target,
             Outcome.SKIPPED,

@@ -299,7 +299,7 @@ def test_a_link_to_another_shard_is_sent_once_in_a_run(
 
 def test_shards_run_side_by_side_on_one_pool(tmp_path: pathlib.Path) -> None:
     """Several shards at once over one pool's workers come to the same records as one crawl."""
-    with Web(6) as web:
+    with Web(4) as web:
         seeds = web.seeds((302, 308), 3)
         expected, _, _ = whole(web, tmp_path / "one", seeds)
         fleet = Fleet(tmp_path / "many", 12)
@@ -326,7 +326,7 @@ def test_shards_run_side_by_side_on_one_pool(tmp_path: pathlib.Path) -> None:
 
 def test_two_parts_come_to_the_whole_once_their_segments_are_exchanged(tmp_path: pathlib.Path) -> None:
     """``1/2`` and ``2/2`` in folders of their own: what each has for the other is carried over, and nothing is left."""
-    with Web(6) as web:
+    with Web(4) as web:
         seeds = web.seeds((302,), 3)
         expected, _, _ = whole(web, tmp_path / "one", seeds)
         parts = [Fleet(tmp_path / str(n), 4, part=(n, 2)) for n in (1, 2)]

@@ -99,3 +99,17 @@ def test_books_that_do_not_balance_are_a_fault() -> None:
     assert fine.settled == 5
     with pytest.raises(CrawlPoolError, match=r"3 \+ 0 != 2"):
         Report(inputs=3, ok=2).check()
+
+
+def test_books_of_shards_are_merged() -> None:
+    """Numbers are added up; what one has handed over and none has taken in is on its way: it isn't complete then."""
+    one = Report(inputs=3, ok=1, moved_out=2, elapsed_s=2.0)
+    two = Report(found=1, moved_in=1, ok=1, pending=1, elapsed_s=3.0, is_complete=False)
+    both = Report.merged([one, two])
+    assert one.is_balanced and two.is_balanced and both.is_balanced
+    assert (both.inputs, both.settled, both.on_the_way, both.elapsed_s, both.is_complete) == (3, 2, 1, 3.0, False)
+    arrived = Report(moved_in=2, ok=2)
+    assert (Report.merged([one, arrived]).is_complete, Report.merged([one]).is_complete) == (True, False)
+    assert Report.merged([]) == Report()
+    with pytest.raises(CrawlPoolError, match=r"3 \+ 0 \+ 1 != 1 \+ 2"):
+        Report(inputs=3, moved_in=1, ok=1, moved_out=2).check()

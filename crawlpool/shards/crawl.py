@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.errors import LeaseLost
+from crawlpool.errors import CrawlPoolError, LeaseLost
 from crawlpool.handover import Moved
 from crawlpool.jobs.chain import handed_over
 from crawlpool.jobs.crawl import JobCrawl
@@ -147,6 +147,8 @@ class ShardCrawl(JobCrawl):
     # The way of a run --------------------------------------------------------------------------------------------
 
     def _feed(self, seeds: Iterable[str | Target | BadLine]) -> None:
+        for _ in seeds:
+            raise CrawlPoolError("the targets of a shard come from its inbox: run(()) takes no seeds")
         self._input_is(input_state(self._job.root))  # before anything is sent: which hosts may be asked
         self._set_out()
         self._publisher.start()

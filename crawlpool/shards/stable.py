@@ -45,7 +45,7 @@ def copy_stable(
         for _ in range(_LOOKS):
             check()
             before = _seen(paths)
-            if _are_old(before, probe):
+            if _are_old(before, _now_ns(probe)):
                 _copy_all(paths, before, check)
                 if _seen(paths) == before:
                     return
@@ -64,29 +64,34 @@ _Seen: TypeAlias = "tuple[tuple[int, int, int, int] | None, ...]"
 
 
 def _seen(paths: Sequence[tuple[str, str]]) -> _Seen:
-    found: list[tuple[int, int, int, int] | None] = []
-    for path, _ in paths:
-        try:
-            told = os.stat(path)
-        except FileNotFoundError:
-            found.append(None)
-        else:
-            found.append((told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns))
-    return tuple(found)
+    return tuple(_look(path) for path, _ in paths)
 
 
-def _are_old(seen: _Seen, probe: str) -> bool:
-    """Tell whether all times lie a tick back, by the clock of the file system itself: it may be another machine's."""
+def _look(path: str) -> tuple[int, int, int, int] | None:
+    """Return by what a change of a file is noticed; ``None`` where there is none."""
+    try:
+        told = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns
+
+
+def _are_old(seen: _Seen, now_ns: int) -> bool:
+    """Tell whether all times lie a tick back."""
     times = [at for one in seen if one is not None for at in one[2:]]
+    is_coarse = now_ns % _SECOND_NS == 0 and all(at % _SECOND_NS == 0 for at in times)
+    return now_ns - max(times, default=0) > (_COARSE_TICK_NS if is_coarse else _TICK_NS)
+
+
+def _now_ns(probe: str) -> int:
+    """Return the time by the clock of the file system itself, which may be another machine's."""
     fd = disk.open_file(probe, create=True)
     try:
         disk.cut(fd, 0)
         disk.write_all(fd, b".")
-        now = os.fstat(fd).st_mtime_ns
+        return os.fstat(fd).st_mtime_ns
     finally:
         os.close(fd)
-    is_coarse = now % _SECOND_NS == 0 and all(at % _SECOND_NS == 0 for at in times)
-    return now - max(times, default=0) > (_COARSE_TICK_NS if is_coarse else _TICK_NS)
 
 
 def _copy_all(paths: Sequence[tuple[str, str]], seen: _Seen, check: Callable[[], None]) -> None:

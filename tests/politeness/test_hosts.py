@@ -80,3 +80,24 @@ def test_without_a_delay_to_wait_for_only_cooldowns_count() -> None:
     known.resume([("busy", 7.0)], 10.0, waits_delay=False)
     assert known.of("busy", 10.0).may_start_at(LIMITS) == 50.0
     assert known.of("other", 10.0).may_start_at(LIMITS) <= 0
+
+
+def test_each_of_several_askers_hears_of_its_own_hosts() -> None:
+    """What is another's is kept for it, and counts as news until it has asked."""
+    known = Hosts()
+    known.cooled(0.0)
+    for name in ("a", "b"):
+        known.of(name, 0.0).rest(9.0, 0.0)
+    assert known.cooled(1.0, lambda name: name == "a") == [("a", 8.0)]
+    assert known.has_cooled
+    assert known.cooled(1.0, lambda name: name == "a") == []
+    assert known.cooled(1.0, lambda name: name == "b") == [("b", 8.0)]
+    assert not known.has_cooled
+
+
+def test_only_the_hosts_that_are_meant_wait_a_delay_anew() -> None:
+    """Who goes on with some hosts doesn't have those of others wait again."""
+    known = Hosts()
+    mine, other = known.of("mine", 0.0), known.of("other", 0.0)
+    known.resume([], 5.0, waits_delay=True, owns=lambda name: name == "mine")
+    assert mine.ended_at == 5.0 > other.ended_at

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from crawlpool import CrawlPoolError, JobError, SinkError
-from crawlpool.shards import keeper as keepers
 from crawlpool.shards import tenure as tenures
 from crawlpool.shards.held import Busy, Held
 from crawlpool.shards.keeper import LeaseKeeper
@@ -329,13 +328,11 @@ def test_a_tenure_that_goes_while_it_is_looked_at_is_busy(
     assert machines["b"].is_busy(shard).free_in_s == 0.0
 
 
-def test_a_forked_child_has_no_part_in_its_parents_leases(
-    machines: Machines, shard: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forked_child_has_no_part_in_its_parents_leases(machines: Machines, shard: str) -> None:
     """It neither refreshes nor releases nor claims by its parent's name; the lease itself goes by time."""
     held = machines["a"].claim(shard)
     before = tenures.content_of(shard, 1)
-    monkeypatch.setattr(keepers.os, "getpid", lambda: -1)
+    machines["a"].keeper._pid = -1
     with pytest.raises(CrawlPoolError, match="forked child"):
         machines["a"].keeper.claim(shard)
     with pytest.raises(CrawlPoolError, match="forked child"):

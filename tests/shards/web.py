@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from crawlpool.crawl import Crawl
-    from crawlpool.shards.keeper import LeaseKeeper
     from crawlpool.models import Result
+    from crawlpool.shards.keeper import LeaseKeeper
     from crawlpool.testing import Request
 
 #: What of a record says when, where to and by whom it was made, and nothing of what came of the target.
@@ -103,7 +103,9 @@ class Web:
                 url = self.url(n + hops, f"/hop/{hops}/{status}")
                 found += [f"{url}?get", Target(f"{url}?head", "HEAD", n=1000 + n, meta={"of": [hops, status]})]
                 found.append(Target(f"{url}?post", "POST", data={"a": "b c"}, headers={"X-Own": "1"}, priority=n))
-                found.append(Target(f"{url}?put", "PUT", data=b"\x00\xff"[:1], depth=2, parent="http://parent.example/"))
+                found.append(
+                    Target(f"{url}?put", "PUT", data=b"\x00\xff"[:1], depth=2, parent="http://parent.example/")
+                )
         found += [self.url(n, "/hop/2/302/gone") for n in range(count)]
         found += [self.url(n, "/hop/1/302/secret") for n in range(count)]
         found += [self.url(0, "/loop/1"), self.url(1, "/loop/2"), self.url(2, "/secret/1"), "http://", "gopher://x/"]
@@ -186,9 +188,7 @@ class Fleet:
         found = []
         for shard in layout.shards_there(self.root):
             inbox = layout.inbox_folder(self.root, shard)
-            has_mail = shard in self.manifest.mine() and any(
-                is_visible(name, state) for name in segments.names(inbox)
-            )
+            has_mail = shard in self.manifest.mine() and any(is_visible(name, state) for name in segments.names(inbox))
             if has_mail or (os.path.exists(os.path.join(self.folder(shard), NAME)) and self.report_of(shard).pending):
                 found.append(shard)
         return found

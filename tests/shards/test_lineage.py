@@ -1,0 +1,63 @@
+"""Which segments count: those that the shard's ledger knows to have been, whoever wrote them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from crawlpool.errors import JobError
+from crawlpool.shards import atomic, layout, tenure
+from crawlpool.shards.lineage import Standing, origin_of, standing
+from crawlpool.shards.owner import Owner
+from crawlpool.shards.segments import SegmentName
+from crawlpool.shards.tenure import Tenure
+
+if TYPE_CHECKING:
+    import pathlib
+
+
+def at(root: pathlib.Path, number: int, epoch: int) -> None:
+    """Have shard 3 be owned by somebody who uses an epoch's folder."""
+    folder = layout.shard_folder(str(root), 3)
+    (root / "shards" / "0003" / layout.epoch_name(epoch)).mkdir(parents=True, exist_ok=True)
+    assert tenure.make(folder, Tenure(number, Owner.here(), epoch=epoch))
+
+
+def came_from(root: pathlib.Path, epoch: int, said: object) -> None:
+    """Have an epoch's folder say where it came from."""
+    atomic.put_json(f"{layout.epoch_folder(str(root), 3, epoch)}/{layout.ORIGIN}", said)
+
+
+def test_a_segment_of_the_epoch_in_use_counts(tmp_path: pathlib.Path) -> None:
+    """So does one of a shard that nobody has had here: another machine's; and the input's, of which others say it."""
+    name = SegmentName(3, 1, 7)
+    assert standing(str(tmp_path), name) is Standing.COUNTS
+    at(tmp_path, 1, 1)
+    assert standing(str(tmp_path), name) is Standing.COUNTS
+    assert standing(str(tmp_path), SegmentName.of_input(1)) is Standing.COUNTS
+
+
+def test_a_segment_of_an_earlier_epoch_counts_as_far_as_it_was_known(tmp_path: pathlib.Path) -> None:
+    """Up to the batch that the copied ledger knew, of any epoch before; beyond it never was."""
+    at(tmp_path, 5, 5)
+    came_from(tmp_path, 5, {"from": 2, "batches": {"1": 7, "2": 3}})
+    found = [standing(str(tmp_path), SegmentName(3, epoch, batch)) for epoch, batch in ((1, 7), (1, 8), (2, 3), (2, 4))]
+    assert found == [Standing.COUNTS, Standing.VOID, Standing.COUNTS, Standing.VOID]
+    assert standing(str(tmp_path), SegmentName(3, 4, 1)) is Standing.VOID  # of an epoch that nothing came of
+
+
+def test_a_segment_whose_epoch_is_not_known_yet_waits(tmp_path: pathlib.Path) -> None:
+    """Where the folder says less than the segment, or nothing of where it came from, it is looked at again later."""
+    at(tmp_path, 1, 1)
+    assert standing(str(tmp_path), SegmentName(3, 2, 1)) is Standing.LATER
+    at(tmp_path, 2, 2)
+    assert standing(str(tmp_path), SegmentName(3, 1, 1)) is Standing.LATER
+
+
+def test_a_damaged_origin_is_named(tmp_path: pathlib.Path) -> None:
+    """What can't be read decides nothing."""
+    at(tmp_path, 2, 2)
+    came_from(tmp_path, 2, {"from": 1})
+    with pytest.raises(JobError, match=r"origin\.json: is damaged"):
+        origin_of(layout.epoch_folder(str(tmp_path), 3, 2))

@@ -35,14 +35,14 @@ def clear(folder: str) -> None:
     if not os.path.isdir(folder) or not set(os.listdir(folder)) - {"lock"}:
         return
     if not manifest.is_sharded(folder):
-        raise JobError(f"{one_line(folder)}: --overwrite removes jobs of shards here, and this is none; remove it first")
+        raise JobError(f"{one_line(folder)}: a job of shards was asked for, and this is none; remove it first")
     with JobLock(folder):
         shards = layout.shards_there(folder)
         for shard in shards:
             found = tenure.newest(layout.shard_folder(folder, shard))
             if found is not None and not found.is_released and not found.owner.is_dead():
-                who = f"{found.owner} has shard {shard:04d}"
-                raise JobError(f"{one_line(folder)}: {one_line(who)}, or had it when it was last heard of: end it first")
+                who = one_line(f"{found.owner} has shard {shard:04d}")
+                raise JobError(f"{one_line(folder)}: {who}, or had it when last heard of: end it first")
         ask(f"{one_line(folder)}: a job of {len(shards):,} shards; remove it, with its outputs, and begin anew?")
         try:
             for name in _KNOWN_BY:

@@ -8,6 +8,8 @@ often that happens, and gives up; another one with another name is sent wherever
 from __future__ import annotations
 
 import contextlib
+import importlib
+import importlib.util
 import logging
 import os
 import threading
@@ -56,10 +58,8 @@ class DaskEngine:
     """
 
     def __init__(self, place: str | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
-        try:
-            import distributed  # noqa: F401
-        except ImportError:
-            raise MissingExtra("the dask engine", "dask") from None
+        if importlib.util.find_spec("distributed") is None:
+            raise MissingExtra("the dask engine", "dask")
         self._place = place
         self._clock = clock
         self._spec: EngineSpec | None = None
@@ -125,9 +125,8 @@ class DaskEngine:
     # The cluster -------------------------------------------------------------------------------------------------
 
     def _connect(self, spec: EngineSpec) -> None:
-        import dask
-        import distributed
-
+        dask: Any = importlib.import_module("dask")
+        distributed: Any = importlib.import_module("distributed")
         settings: dict[str, Any] = {"set_as_default": False, "timeout": CONNECT_S, "name": "crawlpool"}
         if self._place is None:
             count = spec.workers or _cores()

@@ -1,4 +1,4 @@
-"""``SessionPool.crawl`` of a job of shards: the same coordinator and engines as the command has, for a caller's pool."""
+"""``SessionPool.crawl`` of a job of shards: the coordinator and engines that the command has, for a caller's pool."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def _name_of(handler: Callable[..., Any]) -> tuple[str, str]:
     name = getattr(handler, "__qualname__", "")
     if module in ("", "__main__") or "<" in name or not name:
         shown = one_line(f"{module}.{name}") if name else one_line(repr(handler))
-        raise ConfigError(f"handler {shown}: workers import it, so it must be a function of a module, and not of a script")
+        raise ConfigError(f"handler {shown}: workers import it: it must be a function of a module, and not of a script")
     return module, name
 
 

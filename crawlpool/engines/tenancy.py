@@ -14,8 +14,9 @@ from crawlpool.errors import Cancelled, CrawlPoolError, PoolClosed
 from crawlpool.events import logger
 from crawlpool.redact import one_line, redact_text
 from crawlpool.shards import layout
+from crawlpool.shards.held import Busy
 from crawlpool.shards.job import ShardJob
-from crawlpool.shards.keeper import Busy, LeaseKeeper
+from crawlpool.shards.keeper import LeaseKeeper
 from crawlpool.shards.takeover import enter
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from crawlpool.engines.base import EngineSpec
     from crawlpool.engines.choice import Look
-    from crawlpool.shards.keeper import Held
+    from crawlpool.shards.held import Held
     from crawlpool.shards.manifest import Manifest
 
 #: A shard with nothing to do waits so long for more of an input that is still read; then others have its place.

@@ -132,7 +132,7 @@ class Same:
             process.send_signal(signal.SIGKILL)
             told = process.communicate()[1]
         before = count_of(job)
-        assert self.count // 4 < before < sum(self.want.values()), f"it was killed too late, or too soon: {told[-2000:]}"
+        assert self.count // 4 < before < sum(self.want.values()), f"killed too late, or too soon: {told[-2000:]}"
         command.check_gone(process.pid)
         again = command.start("resume", job, "--progress", "none", "--log-format", "json", "--engine", *second)
         ran = command.ended(again, time.monotonic())

@@ -1,4 +1,4 @@
-"""Hundreds of hosts on loopback in a process of their own: pages, links, redirects, errors, all following from the path.
+"""Hundreds of hosts on loopback in a process of their own: pages, links, redirects, errors, all by their paths.
 
 The server keeps the time of each request and each answer by its own clock: so it says what it was asked, how often, and
 whether anybody was impolite, whatever the askers believe.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import hashlib
+import itertools
 import multiprocessing
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -103,9 +104,11 @@ class _Connection(asyncio.Protocol):
         page = page_of(self.host, path, self.hosts, self.port) if path != "/robots.txt" else Page(404, None, b"")
         location = f"Location: {page.location}\r\n" if page.location else ""
         head = f"HTTP/1.1 {page.status} {_STATUSES[page.status]}\r\n{location}Content-Length: {len(page.body)}\r\n\r\n"
+        # Taken before it is written: the asker may have it before this process comes to its next line.
+        ended_s = time.monotonic()
         self.transport.write(head.encode() + page.body)
         if self.keeps:
-            self.asked.append(Asked(self.host, path, came_s, time.monotonic()))
+            self.asked.append(Asked(self.host, path, came_s, ended_s))
 
 
 async def _serve(hosts: Sequence[str], port: int, answer_s: float, keeps: bool, ends: Any) -> None:
@@ -189,5 +192,5 @@ def breaches(asked: Sequence[Asked], delay_s: float) -> list[tuple[Asked, Asked]
     found = []
     for ones in by_host.values():
         ones.sort(key=lambda one: one.came_s)
-        found += [(before, one) for before, one in zip(ones, ones[1:], strict=False) if one.came_s < before.ended_s + delay_s]
+        found += [(before, one) for before, one in itertools.pairwise(ones) if one.came_s < before.ended_s + delay_s]
     return found

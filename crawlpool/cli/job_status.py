@@ -134,7 +134,11 @@ def lines_of_job(found: Mapping[str, Any], more: Iterable[str] = ()) -> Iterator
     ends = {name: found[name] for name in OUTCOMES}
     done = ", ".join(f"{count:,} {name}" for name, count in ends.items())
     total = "" if found["total"] is None else f" of {found['total']:,}"
-    yield f"{_STATES.get(found['state'], found['state'])}: {sum(ends.values()):,}{total} URLs done: {done}"
+    is_one = "shards" not in found and "jobs" not in found
+    state = (
+        found["state"] if found["state"] == "running" and not is_one else _STATES.get(found["state"], found["state"])
+    )
+    yield f"{state}: {sum(ends.values()):,}{total} URLs done: {done}"
     if found["state"] != "complete":
         rest = "" if found["is_input_done"] else "; the input isn't read to its end"
         yield f"{found['pending']:,} wait for {'their turn' if found['state'] == 'running' else 'the next run'}{rest}"
@@ -152,7 +156,6 @@ def lines_of_job(found: Mapping[str, Any], more: Iterable[str] = ()) -> Iterator
         if run is runs[-1] and found["state"] == "running":
             end = "and goes on"
         yield f"run {run['n']} of {len(runs)}: from {run['began_at']} {end}"
-    is_one = "shards" not in found and "jobs" not in found
     yield f"{'all runs together took' if is_one else 'what took longest of it ran for'} {duration(found['elapsed_s'])}"
     if found["next"] is not None:
         yield f"next: {found['next']}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from crawlpool.engines.notes import RunnerNote
     from crawlpool.jobs.reading import JobReader
+    from crawlpool.shards.inputs import InputState
     from crawlpool.shards.parts import Part, Root, Shelf
 
 #: Seconds within which a worker that runs tells of itself once more, and between two looks whether it has.
@@ -87,7 +88,7 @@ def status_of_shards(path: str) -> dict[str, Any]:
         "on_its_way": moving.all,
         "is_input_done": state.is_done,
         "queued": report.pending + moving.all,
-        "total": report.settled + report.pending + moving.all if state.is_done else None,
+        "total": _total(root, state, report, moving.all) if state.is_done else None,
         "items": report.items,
         "kinds": _summed(shard.kinds for shard in shards),
         "statuses": _summed(shard.statuses for shard in shards),
@@ -103,6 +104,14 @@ def status_of_shards(path: str) -> dict[str, Any]:
     }
     found["next"] = next_of(path, found)
     return found
+
+
+def _total(root: Root, state: InputState, report: Report, on_its_way: int) -> int:
+    """Return how many targets there will be, as far as is known; of a part of a job what comes from others, too."""
+    assert root.manifest is not None
+    if root.manifest.part is not None:
+        return report.settled + report.pending + on_its_way
+    return sum(state.rows_of(shard) for shard in root.manifest.mine()) + report.found
 
 
 @dataclasses.dataclass

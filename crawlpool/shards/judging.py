@@ -40,6 +40,13 @@ def read_legs(path: str, legs: JobLegs, host: str | None = None) -> None:
 
 
 def _read(part: Part, legs: JobLegs) -> None:
+    """Give the legs of one ledger to a judge.
+
+    What was given can't be taken back: so one whose owner changes, with the folder that is read going, is an end.
+
+    Raises:
+        JobError: when it is damaged or gone, or was taken over meanwhile; the message names it.
+    """
     with named(part):
         folder = part.folder()
         if folder is None:

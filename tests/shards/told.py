@@ -12,7 +12,7 @@ from crawlpool.shards.job import ShardJob
 from crawlpool.shards.keeper import LeaseKeeper
 from crawlpool.shards.owner import Owner
 from crawlpool.shards.tenure import Tenure
-from tests.shards.web import OPTIONS, Fleet, Web, follow, new_pool
+from tests.shards.web import OPTIONS, Fleet, Web, new_pool
 
 OUTPUTS = ("pages.warc.gz", "results.jsonl")
 LEASE_S = 600.0  # nobody refreshes, and no test takes so long

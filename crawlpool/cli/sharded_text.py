@@ -114,8 +114,8 @@ def _advice(settings: RunSettings, progress: Progress, told: Told) -> list[str]:
         advice.append(f"{what}: '{command}'{again} goes on, with any --engine and any number of --workers")
     if told.troubles.foreign:
         advice.append(
-            f"{told.troubles.foreign:,} files of targets are for other parts: move this job's "
-            "shards/*/inbox/*.seg to theirs, and resume these"
+            f"{told.troubles.foreign:,} files of targets are for other parts: unless that was done, copy this job's "
+            "shards/*/inbox/from-*.seg to theirs, and resume these"
         )
     for kind in sorted(progress.kinds, key=lambda k: -progress.kinds[k])[:3]:
         if kind in HINTS and not (kind == "internal" and not faults_of(progress)):

@@ -49,14 +49,23 @@ class Runner:
         spec: what there is to run.
         name: of the runner.
         clock: where time comes from.
+        is_own_process: whether its process is there for nothing else: one that is stopped past its lease is killed.
 
     Thread-safe as said.
     """
 
-    def __init__(self, spec: EngineSpec, name: str | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        spec: EngineSpec,
+        name: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        *,
+        is_own_process: bool = False,
+    ) -> None:
         self.name = name or new_name()
         self._spec = spec
         self._clock = clock
+        self._is_own_process = is_own_process
         self._wake = threading.Event()  # guards itself
         # Guards _order. It only ever goes from run to drain to stop.
         self._lock = threading.Lock()
@@ -113,7 +122,9 @@ class Runner:
             handler = None if spec.make_handler is None else spec.make_handler()
             looker = Looker(spec.folder, spec.run)
             self._lease_s = looker.manifest.lease_s
-            tenancy = Tenancy(spec, pool, handler, self._wake, looker.manifest)
+            tenancy = Tenancy(
+                spec, pool, handler, self._wake, looker.manifest, is_own_process=self._is_own_process
+            )
             opened.callback(tenancy.close)
             looker.is_over = tenancy.keeper.is_over
             try:
@@ -268,7 +279,7 @@ def run_runner(spec: EngineSpec) -> RunnerNote:
     Raises:
         CrawlPoolError: as ``Runner.run``.
     """
-    return dataclasses.replace(Runner(spec).run(), shards={}, released={})
+    return dataclasses.replace(Runner(spec, is_own_process=True).run(), shards={}, released={})
 
 
 def _rss_bytes() -> int:

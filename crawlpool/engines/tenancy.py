@@ -41,6 +41,7 @@ class Tenancy:
         handler: of the crawls; ``None`` for none.
         wake: set whenever a shard was let go of.
         manifest: of the job.
+        is_own_process: whether the process is there for nothing else.
 
     Belongs to the runner's thread.
     """
@@ -52,13 +53,15 @@ class Tenancy:
         handler: Callable[..., Any] | None,
         wake: threading.Event,
         manifest: Manifest,
+        *,
+        is_own_process: bool = False,
     ) -> None:
         self.spec = spec
         self.pool = pool
         self.handler = handler
         self.wake = wake
         self.manifest = manifest
-        self.keeper = LeaseKeeper(manifest.lease_s)
+        self.keeper = LeaseKeeper(manifest.lease_s, kills_stopped=is_own_process)
         self._tenants: tuple[Tenant, ...] = ()  # replaced as a whole: it is read when a lease ends, by the keeper
         fence = self.keeper.fence()
         fence.at_end(self._ended)

@@ -15,9 +15,10 @@ from crawlpool.config import check, is_count
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-#: Shards that a runner has open at once, unless told otherwise. A shard's hosts are few: a polite crawl of one shard
-#: after the other would wait for these, whatever the threads.
-AT_ONCE = 8
+#: Shards that a runner has open at once at most, unless told otherwise: as many as it takes to keep the pool busy. A
+#: shard's hosts are few: a polite crawl of one shard after the other would wait for these, whatever the threads. Where
+#: one shard keeps the pool busy, more of them would only share out the same commits into smaller ones.
+AT_ONCE = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class EngineSpec:
         job: the options of ``ShardJob``, without those that say which shard it is.
         retry: which failed targets each shard takes again when it is first opened in this run, as ``Job.retry``.
         workers: how many runners there shall be; ``None`` for as many as the engine has room for.
-        at_once: shards that one runner has open at once.
+        at_once: shards that one runner has open at once, at most.
         shuts_pool: whether a runner closes its pool at its end.
 
     Raises:

@@ -196,6 +196,22 @@ class Tries:
             return cls()
 
 
+def how_many(is_open: int, at_once: int, running: int, in_flight: int) -> int:
+    """Return how many more shards a runner should open: none while those that are open keep its pool busy.
+
+    As many more as there are: a polite crawl is at its pace after a few looks, and one that isn't has one or two open.
+
+    Args:
+        is_open: shards that are open.
+        at_once: how many may be.
+        running: requests that are under way for these.
+        in_flight: how many may be.
+    """
+    if is_open and running * 2 > in_flight:
+        return 0
+    return min(max(is_open, 1), at_once - is_open)
+
+
 def next_look_s(idle_looks: int) -> float:
     """Return after how long a runner that finds nothing looks again: soon at first, then every five seconds.
 

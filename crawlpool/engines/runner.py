@@ -148,25 +148,27 @@ class Runner:
                     tenant.stop() if order == notes.STOP else tenant.drain()
                 if not self._tenants:
                     return
-            elif len(self._tenants) < self._spec.at_once and self._clock.monotonic() >= look_at:
-                taken = self._take(tenancy, looker)
-                idle = 0 if taken else idle + 1
+            elif self._clock.monotonic() >= look_at:
+                running = sum(tenant.running for tenant in self._tenants.values())
+                wanted = choice.how_many(len(self._tenants), self._spec.at_once, running, tenancy.in_flight)
+                if wanted > 0:
+                    idle = 0 if self._take(tenancy, looker, wanted) else idle + 1
                 look_at = self._clock.monotonic() + choice.next_look_s(idle)
             self._tell()
             ends_at = self._told_at + notes.EVERY_S
-            if order == notes.RUN and len(self._tenants) < self._spec.at_once:
+            if order == notes.RUN:
                 ends_at = min(ends_at, look_at)
             self._wake.wait(max(ends_at - self._clock.monotonic(), 0.01))
             self._wake.clear()
 
-    def _take(self, tenancy: Tenancy, looker: Looker) -> bool:
-        """Take as many shards as there is room for; tell whether any was there to be taken."""
+    def _take(self, tenancy: Tenancy, looker: Looker, wanted: int) -> bool:
+        """Take so many shards more; tell whether any was there to be taken."""
         looks = looker.look()
         self._given_up.update(look.shard for look in looks if choice.is_given_up(look) and not look.is_held)
         taken = False
         again = self._spec.retry is not None
         for look in choice.in_order(looks, self._spec.run, self.name, self._tenants, again=again):
-            is_full = len(self._tenants) >= self._spec.at_once or (choice.is_suspect(look) and self._tenants)
+            is_full = wanted == 0 or (choice.is_suspect(look) and self._tenants)
             if is_full or self._is_alone or self.is_draining:
                 break
             tenant = tenancy.take(look)
@@ -175,6 +177,7 @@ class Runner:
                 self._is_alone = choice.is_suspect(look)
                 self._failed.pop(look.shard, None)
                 taken = True
+                wanted -= 1
         return taken
 
     def _reap(self) -> None:

@@ -61,6 +61,8 @@ class Tenancy:
         self.handler = handler
         self.wake = wake
         self.manifest = manifest
+        #: Requests that the pool may have under way at once.
+        self.in_flight: int = pool._shared.settings.running_at_most
         self.keeper = LeaseKeeper(manifest.lease_s, kills_stopped=is_own_process)
         self._tenants: tuple[Tenant, ...] = ()  # replaced as a whole: it is read when a lease ends, by the keeper
         fence = self.keeper.fence()
@@ -129,6 +131,12 @@ class Tenant:
         if self._last is not None:
             return self._last
         return None if crawl is None else self._progress(crawl)
+
+    @property
+    def running(self) -> int:
+        """Targets of it that are being fetched."""
+        crawl = self._crawl
+        return 0 if crawl is None or self._last is not None else crawl.progress().running
 
     def note_getting_on(self) -> None:
         """Write down that the shard gets on, should it end this process after all; by the runner's thread."""

@@ -14,6 +14,7 @@ from crawlpool.engines.choice import (
     Look,
     Tries,
     Why,
+    how_many,
     in_order,
     is_done,
     is_given_up,
@@ -136,6 +137,18 @@ def test_a_job_is_either_done_or_somebody_has_something_to_do(looks: list[Look],
     is_over = is_done(looks, looks, is_input_done=True, run=RUN, again=again)
     can_go_on = any(look.is_held for look in looks) or bool(in_order(looks, RUN, "r", again=again))
     assert is_over is not can_go_on
+
+
+def test_as_many_shards_are_opened_as_keep_the_pool_busy() -> None:
+    """One is opened first, twice as many at each look, until half of the pool is busy or no more are allowed."""
+    opened = [0]
+    while (more := how_many(opened[-1], 32, 0, 16)) > 0:
+        opened.append(opened[-1] + more)
+    assert opened == [0, 1, 2, 4, 8, 16, 32]
+    assert how_many(1, 32, 9, 16) == 0
+    assert how_many(1, 32, 8, 16) == 1
+    assert how_many(0, 1, 0, 16) == 1
+    assert how_many(1, 1, 0, 16) == 0
 
 
 def test_a_runner_without_work_looks_less_and_less_often() -> None:

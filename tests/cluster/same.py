@@ -19,7 +19,7 @@ from tests.cluster.records import as_set, count_of, differences, lines_of
 from tests.cluster.site import Site, addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _PARTS_ROUNDS = 8
 
@@ -33,9 +33,19 @@ class Same:
         hosts: on how many hosts.
         shards: into how many shards it is cut.
         say: takes a line of what is found.
+        options: further ones, for each of the ways.
     """
 
-    def __init__(self, folder: pathlib.Path, urls: int, hosts: int, shards: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        urls: int,
+        hosts: int,
+        shards: int,
+        say: Callable[[str], None],
+        options: Sequence[str] = (),
+    ) -> None:
+        self.options = tuple(options)
         self.folder, self.count, self.shards, self.say = folder, urls, shards, say
         self.site = Site(addresses(hosts), keeps=False)
         self.input = folder / "urls.txt"
@@ -58,7 +68,7 @@ class Same:
     def args(self, job: str, *more: str) -> tuple[str, ...]:
         """Return the command that begins a job."""
         given = ("run", str(self.input), "--job", job, "--allow-net", "127.0.0.0/8", "--progress", "none")
-        return (*given, "--handler", "tests.cluster.site:follow", "--log-format", "json", "--min-free", "0", *more)
+        return (*given, "--handler", "tests.cluster.site:follow", "--log-format", "json", "--min-free", "0", *self.options, *more)
 
     def compare(self, name: str, *jobs: str) -> None:
         """Hold the records of a job, or of the parts of one, against those of the job without shards."""

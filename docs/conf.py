@@ -49,7 +49,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"(Unpack|BaseAdapter|PreparedRequest|TracebackType|TextIO|optional|re\.Pattern|Literal|Self)"),
     (r"py:exc", r"CookieConflictError"),
     # Types of the options, and of what isn't for users; the text of the reference says what they are.
-    (r"py:class", r"(crawlpool\.sinks\.jsonl\.)?(MapResults|Deadline|Clock|HasFileno|Site|Container)"),
+    (r"py:class", r"(crawlpool\.sinks\.jsonl\.)?(MapResults|Deadline|Clock|Fence|HasFileno|Site|Container)"),
     (
         r"py:class",
         r"(Route|Script|Fault|Shutdown|Data|Served|socket\.socket|crawlpool\.testing\.\w+\.(_Self|Script|Answer|Data))",

@@ -143,15 +143,14 @@ class LeaseKeeper:
             raise CrawlPoolError("a forked child has no part in its parent's leases: make a keeper of its own")
 
     def is_over(self, folder: str, number: int, former: Tenure | None, content: bytes) -> bool:
-        """Tell whether a tenure has ended, so that ``claim`` would begin the next; to be asked again and again.
+        """Tell whether a tenure has ended: it was released, its process is gone, or it has been silent for too long.
 
         Args:
-            folder: the shard's.
-            number: of the tenure.
-            former: what its file says; ``None`` where it can't be read.
-            content: the file's bytes, read just now.
+            folder: the shard's, as it is claimed by.
+            number: of the tenure that counts.
+            former: the tenure; ``None`` where its file is damaged.
+            content: what the file holds, read just now. How long it has been the same is counted from the first call.
         """
-        """Tell whether a tenure has ended: it was released, its process is gone, or it has been silent for too long."""
         with self._lock:
             held = self._held.get(folder)
             if held is not None and held.number == number:

@@ -280,12 +280,15 @@ def test_a_link_to_another_shard_is_sent_once_in_a_run(
     link = site.url("/linked", HOSTS[other])
 
     def handler(result: Any, crawl: Any) -> None:
-        with lock:  # one after the other: what is being committed isn't known to be sent
+        with lock:  # one after the other, and each but the first when the first is committed
+            if not added:
+                come = crawl._publisher.come
+                crawl._publisher.come = lambda: (come(), is_sent.set())
+            elif not is_sent.is_set():
+                assert is_sent.wait(PATIENCE_S)
             added.append(crawl.add(link))
-            if len(added) == 1:
-                crawl._finish_first = True
 
-    lock, added = threading.Lock(), list[bool]()
+    lock, is_sent, added = threading.Lock(), threading.Event(), list[bool]()
     fleet.feed([site.url(f"/{n}", HOSTS[0]) for n in range(5)])
     books = fleet.run(pool, handler)
     assert sum(added[:5]) == 1

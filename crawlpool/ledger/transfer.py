@@ -30,8 +30,18 @@ INSERT INTO outbox (shard, row) SELECT json_extract(value, '$[0]'), json_extract
 _HAND_OVER = f"UPDATE target SET state = {HANDED_OVER} WHERE id IN (SELECT value FROM json_each(?))"
 _TELL = "INSERT OR REPLACE INTO settled (id, info) SELECT json_extract(value, '$[0]'), value FROM json_each(?)"
 _DROP = "DELETE FROM outbox WHERE shard = ? AND id BETWEEN ? AND ?"
-_KNOW = "INSERT OR IGNORE INTO moved (source, source_id, id) VALUES (?, ?, ?)"
-_TAKE = "INSERT INTO target (id, n, host, rank, line) VALUES (?, ?, ?, ?, ?)"
+# As everywhere here all rows go into one statement (``ledger.store`` says why). What is known already isn't taken in.
+_KNOW = """
+INSERT OR IGNORE INTO moved (source, source_id, id)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), ? + key FROM json_each(?)
+"""
+_TAKE = """
+INSERT INTO target (id, n, host, rank, line)
+SELECT moved.id, json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),
+    json_extract(value, '$[5]')
+FROM json_each(?) JOIN moved ON source = json_extract(value, '$[0]') AND source_id = json_extract(value, '$[1]')
+WHERE moved.id = ? + key
+"""
 #: Each destination that something is for, from the first to the last id. A shard's rows lie together in the index.
 _RANGES = """
 SELECT shard, min(id), max(id) FROM (
@@ -108,12 +118,9 @@ def take_moved(
         numbers: of their hosts.
         first: the number of the first; each has one, taken in or not.
     """
-    count = 0
-    for number, (source, source_id, row) in enumerate(moved, first):
-        if database.execute(_KNOW, (source, source_id, number)).rowcount:
-            database.execute(_TAKE, (number, row[0], numbers[row[1]], row[2], row[3]))
-            count += 1
-    return count
+    rows = _json([(source, number, row[0], numbers[row[1]], row[2], row[3]) for source, number, row in moved])
+    database.execute(_KNOW, (first, rows))
+    return database.execute(_TAKE, (rows, first)).rowcount
 
 
 class OutboxReader:

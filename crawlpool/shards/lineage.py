@@ -2,9 +2,9 @@
 
 A batch is committed, then the lease is asked, then its segment is written. So of a shard that was taken over, the new
 owner's ledger has each batch of which there is a segment: its commit was there before the lease could end, and the copy
-was made after that. ``origin.json`` in a new epoch's folder says which batches its ledger knew, epoch by epoch, those of
-epochs further back, too, of which no folder may be left. What isn't among them has no right to be there, whoever wrote
-it and however; it is the second lock on that door.
+was made after that. ``origin.json`` in a new epoch's folder says which batches its ledger knew, epoch by epoch, those
+of epochs further back, too, of which no folder may be left. What isn't among them has no right to be there, whoever
+wrote it and however; it is the second lock on that door.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Origin:
 def standing(root: str, name: SegmentName) -> Standing:
     """Return what is to be done with a segment that was seen in an inbox.
 
-    The tenures of its source are looked at after it was seen. Where the source has no folder here, or nobody has had it here, it is another machine's, and its segments count.
+    The tenures of its source are looked at after it was seen. Where the source has no folder here, or nobody has had it
+    here, it is another machine's, and its segments count.
 
     Args:
         root: the job's folder.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pathlib
 
 import pytest
 
+from crawlpool import AddressRules, SessionPool
 from crawlpool.errors import JobError
-from crawlpool.shards import atomic, layout, tenure
+from crawlpool.shards import atomic, layout, segments, tenure
 from crawlpool.shards.lineage import Standing, origin_of, standing
 from crawlpool.shards.owner import Owner
 from crawlpool.shards.segments import SegmentName
 from crawlpool.shards.tenure import Tenure
-
-if TYPE_CHECKING:
-    import pathlib
+from tests.shards.web import Fleet
 
 
 def at(root: pathlib.Path, number: int, epoch: int) -> None:
@@ -61,3 +60,21 @@ def test_a_damaged_origin_is_named(tmp_path: pathlib.Path) -> None:
     came_from(tmp_path, 2, {"from": 1})
     with pytest.raises(JobError, match=r"origin\.json: is damaged"):
         origin_of(layout.epoch_folder(str(tmp_path), 3, 2))
+
+
+def test_a_run_takes_in_what_counts_removes_what_never_was_and_leaves_the_rest(tmp_path: pathlib.Path) -> None:
+    """Of three segments of a shard that was taken over one is taken in, one goes, and one waits for a later run."""
+    fleet = Fleet(tmp_path / "job", 4)
+    fleet.feed([])
+    root = pathlib.Path(fleet.root)
+    at(root, 5, 5)
+    came_from(root, 5, {"from": 2, "batches": {"2": 3}})
+    inbox = layout.make_inbox(fleet.root, 0)
+    for epoch, batch in ((2, 3), (2, 4), (6, 1)):
+        row = [None, "127.0.0.1", 0.0, f"-http://127.0.0.1:1/{epoch}/{batch}", None, 100 * epoch + batch, 1]
+        segments.write(inbox, SegmentName(3, epoch, batch), [row], fleet.manifest.sharding_id)
+    (root / "shards" / "0000" / "e0001").mkdir()
+    with SessionPool(threads=1, addresses=AddressRules("deny")) as pool:
+        report = pool.new_crawl(job=fleet.job(0)).run(())
+    assert (report.found, report.failed) == (1, 1)
+    assert [str(name) for name in segments.names(inbox)] == ["from-0003-e0006-00000001.seg"]

@@ -255,9 +255,11 @@ def alike(records: Iterable[Any]) -> list[str]:
     return sorted(found)
 
 
-def whole(web: Web, folder: pathlib.Path, seeds: Iterable[Any], **options: Any) -> tuple[list[str], Report, list[Any]]:
+def whole(
+    web: Web, folder: pathlib.Path, seeds: Iterable[Any], transport: str = "urllib3"
+) -> tuple[list[str], Report, list[Any]]:
     """Return what an unsharded job of the same input comes to: records, books, items."""
-    with new_pool(web) as pool:
-        report = pool.crawl(seeds, follow, job=Job(str(folder)), **{**OPTIONS, **options})
+    with new_pool(web, transport=transport) as pool:
+        report = pool.crawl(seeds, follow, job=Job(str(folder)), **OPTIONS)
     with open_job(str(folder)) as job:
         return alike(dict(record) for record in job.records()), report, list(job.items())

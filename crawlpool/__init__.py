@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         CrawlPoolError,
         CutHeader,
         DeadlineExceeded,
+        EngineError,
         ErrorKind,
         HandlerFailed,
         HostUnreachable,
@@ -73,7 +74,7 @@ _HOMES = {
     "download": "DownloadMismatch",
     "errors": (
         "BlockedAddress BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
-        "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError LeaseLost MissingExtra "
+        "DeadlineExceeded EngineError ErrorKind HandlerFailed HostUnreachable InputError JobError LeaseLost MissingExtra "
         "NoDescriptors OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError TargetSkipped "
         "TruncatedBody UndecodableBody Unscripted UnwantedContentType WarcError"
     ),
@@ -105,6 +106,7 @@ __all__ = [
     "CurlAdapter",
     "CutHeader",
     "DeadlineExceeded",
+    "EngineError",
     "DownloadMismatch",
     "ErrorKind",
     "HandlerFailed",

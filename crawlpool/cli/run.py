@@ -19,7 +19,6 @@ from crawlpool.cli.network import check_files, make_pool
 from crawlpool.cli.outputs import check_outputs, close_sinks, is_terminal, open_sinks
 from crawlpool.cli.overwrite import clear
 from crawlpool.cli.room import Room
-from crawlpool.cli.scale import is_sharded
 from crawlpool.cli.signals import Interrupts
 from crawlpool.cli.summary import Left, books_of, faults_of, fields_of, summary_of
 from crawlpool.cli.watch import Feed, Watch, check_input
@@ -62,10 +61,6 @@ def run(settings: RunSettings, telling: Telling) -> Exit:
         CrawlPoolError: for trouble with files before anything was fetched.
         ConfigError: when settings contradict each other.
     """
-    if is_sharded(settings.job, settings.scale, is_new=settings.overwrites):
-        from crawlpool.cli.sharded import run_sharded  # here: it takes its time to import
-
-        return run_sharded(settings, telling)
     if settings.job is None or settings.overwrites or not is_input_read(settings.job):
         check_input(settings.inputs, settings.source)
     check_outputs(settings)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crawlpool.cli.config_file import place_of
+from crawlpool.engines.naming import THREADS, check_name
 from crawlpool.errors import ConfigError
 from crawlpool.redact import one_line
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STDOUT = "-"
-THREADS, DASK = "threads", "dask"
 _MANIFEST = "manifest.json"  # as shards.layout has it, which takes its time to import
 
 
@@ -85,8 +85,6 @@ def scale_of(ctx: click.Context, given: Mapping[str, Any]) -> Scale:
     Raises:
         click.UsageError: when something is missing, or doesn't go together.
     """
-    from crawlpool.engines.base import check_name
-
     try:
         check_name(given["engine"])
     except ConfigError as error:

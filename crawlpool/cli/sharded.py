@@ -28,8 +28,9 @@ from crawlpool.cli.summary import books_of, faults_of
 from crawlpool.cli.watch import Feed, check_input
 from crawlpool.clock import SYSTEM_CLOCK
 from crawlpool.cookies import CookieStore
-from crawlpool.engines.base import EngineSpec, engine_named
+from crawlpool.engines.base import EngineSpec
 from crawlpool.engines.coordinator import Coordinator, new_run
+from crawlpool.engines.naming import engine_named
 from crawlpool.errors import CrawlPoolError, JobError, SinkError
 from crawlpool.jobs.job import make_folder
 from crawlpool.ledger.lock import JobLock

@@ -11,13 +11,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.config import check, is_count
-from crawlpool.errors import ConfigError
-from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-THREADS, DASK = "threads", "dask"
 #: Shards that a runner has open at once, unless told otherwise. A shard's hosts are few: a polite crawl of one shard
 #: after the other would wait for these, whatever the threads.
 AT_ONCE = 8
@@ -102,44 +99,3 @@ class Engine(Protocol):
         Returns:
             Whether each runner ended by itself.
         """
-
-
-def engine_named(name: str) -> Engine:
-    """Return an engine.
-
-    Args:
-        name: ``threads``; ``dask`` for a cluster of this machine's own; ``dask://HOST:PORT`` or ``dask://FILE.json`` (a
-            scheduler file) for one that runs.
-
-    Raises:
-        ConfigError: for a name that isn't one.
-        MissingExtra: when ``distributed`` isn't installed.
-    """
-    check_name(name)
-    if name == THREADS:
-        from crawlpool.engines.threads import ThreadsEngine
-
-        return ThreadsEngine()
-    from crawlpool.engines.dask import DaskEngine
-
-    return DaskEngine(name.partition("://")[2] or None)
-
-
-def check_name(name: str) -> None:
-    """Refuse what names no engine.
-
-    Raises:
-        ConfigError: naming it.
-    """
-    kind, mark, place = name.partition("://")
-    if name in (THREADS, DASK) or (kind == DASK and mark and _is_place(place)):
-        return
-    what = "threads, dask, dask://HOST:PORT or dask://FILE.json"
-    raise ConfigError(f"engine {one_line(name, 200)!r}: {what} is needed")
-
-
-def _is_place(place: str) -> bool:
-    if place.endswith(".json"):
-        return True
-    host, _, port = place.removeprefix("tls://").rpartition(":")
-    return bool(host) and "@" not in host and "/" not in host and port.isdecimal() and 0 < int(port) < 65536

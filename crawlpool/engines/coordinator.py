@@ -96,6 +96,9 @@ class Coordinator:
         Raises:
             EngineError: when the engine can't be brought up.
         """
+        if self._find_out():  # a job that has nothing left needs no engine
+            self._is_done = True
+            return
         self._say()
         self._engine.start(self._spec)
         self._is_begun = True
@@ -106,6 +109,8 @@ class Coordinator:
 
         Call it about once a second; it takes as long as reading a few small files, and now and then all inboxes.
         """
+        if not self._is_begun:
+            return True
         now = self._clock.monotonic()
         order = self._order
         if self._said[0] != order or now >= self._said[1] + notes.EVERY_S:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import SYSTEM_CLOCK, Shutdown
 from crawlpool.config import check
-from crawlpool.engines.base import THREADS, EngineSpec, engine_named
+from crawlpool.engines.base import EngineSpec
 from crawlpool.engines.coordinator import Coordinator, new_run
+from crawlpool.engines.naming import THREADS, engine_named
 from crawlpool.errors import ConfigError, EngineError, JobError
 from crawlpool.jobs.job import Job, make_folder
 from crawlpool.ledger.lock import JobLock

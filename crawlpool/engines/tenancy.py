@@ -210,8 +210,9 @@ class Tenant:
             if is_broken_off:
                 tries = tries.got_on(settled)
                 write_tries(self._folder, tries)
+            self._tries = tries
             with self._lock:
-                self._crawl, self._tries, order = crawl, tries, self._order
+                self._crawl, order = crawl, self._order
             if order:
                 getattr(crawl, order)()
             report = crawl.run(())

@@ -9,7 +9,11 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import idna
+
+from crawlpool.address import literal_of, plainly
 from crawlpool.config import check, is_count
+from crawlpool.suffixes import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +36,25 @@ def check_shards(count: object) -> None:
     """Raise ``ConfigError`` unless ``count`` is a number of shards that a job may have."""
     rule = f"a whole number, 1 to {MOST_SHARDS}"
     check(is_count(count) and count <= MOST_SHARDS, "shards", count, rule)  # type: ignore[operator]
+
+
+def one_spelling(host: str) -> str:
+    """Return a host as it is usually written, where it can be written in several ways: else it had several owners.
+
+    A name in letters beyond ASCII becomes punycode (UTS 46, as in ``source.urls``); an address in another notation
+    (``0x7f.1``, ``[0:0::1]``) what everybody writes, without brackets. What is neither stays as it is.
+
+    Args:
+        host: lower case, no port.
+    """
+    if not host.isascii() or "%" in host:
+        host = plainly(host).lower()
+        try:
+            host = idna.encode(host, uts46=True).decode("ascii")
+        except UnicodeError:
+            return host
+    literal = literal_of(host) if is_address(host) else None
+    return host if literal is None else str(literal.address)
 
 
 class Sharding:
@@ -61,7 +84,7 @@ class Sharding:
         """
         shard = self._shards.get(host)
         if shard is None:
-            domain = self._suffixes.registrable_domain(host).encode("utf-8", "backslashreplace")
+            domain = self._suffixes.registrable_domain(one_spelling(host)).encode("utf-8", "backslashreplace")
             shard = int.from_bytes(hashlib.blake2b(domain, digest_size=8).digest(), "big") % self.count
             if len(self._shards) >= _MOST_HOSTS:
                 self._shards.clear()

@@ -15,12 +15,14 @@ import dataclasses
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from crawlpool.engines import notes
 from tests.cluster import command
 from tests.cluster.records import count_of, lines_of
 from tests.cluster.same import looks
@@ -116,9 +118,19 @@ class Cluster:
             place = ("--local-directory", str(self._folder / "scratch"), "--death-timeout", "30")
             self.workers.append(self._start("dask_worker", *args, *place, "--host", "127.0.0.1"))
 
-    def kill(self, picks: random.Random) -> bool:
+    def busy(self, job: str) -> list[subprocess.Popen[bytes]]:
+        """Return the workers that have a runner, by what these tell; waits for one, but not for long."""
+        for _ in looks(20.0):
+            told = [notes.read_note(job, name) for name in notes.names(job)]
+            pids = {note.pid for note in told if note is not None and note.shards and not note.has_ended}
+            found = [worker for worker in self.workers if worker.poll() is None and worker.pid in pids]
+            if found:
+                return found
+        return [worker for worker in self.workers if worker.poll() is None]
+
+    def kill(self, picks: random.Random, job: str) -> bool:
         """Kill one of the workers; return whether there was one."""
-        alive = [worker for worker in self.workers if worker.poll() is None]
+        alive = self.busy(job)
         if alive:
             worker = picks.choice(alive)
             worker.kill()
@@ -144,6 +156,7 @@ def main(folder: pathlib.Path, storm: Storm, say: Callable[[str], None] = print)
     picks = random.Random(storm.seed)
     hosts = addresses(storm.hosts, first=2)
     job = str(folder / "storm")
+    shutil.rmtree(job, ignore_errors=True)
     site = Site(hosts)
     with site:
         urls = site.urls(storm.urls)
@@ -177,9 +190,9 @@ def _weather(
             time.sleep(picks.uniform(0.2, 2.5))
             say(f"{time.monotonic() - began_s:6.1f} s  {deed}, with {count_of(job):,} records")
             if deed == "kill":
-                killed += cluster.kill(picks)
+                killed += cluster.kill(picks, job)
             elif deed == "stop":
-                stopped += _stop_and_wake(cluster, picks)
+                stopped += _stop_and_wake(cluster, picks, job)
             else:
                 cluster.kill_scheduler()
                 ran = command.ended(process, began_s, 120)
@@ -214,8 +227,8 @@ def _weather(
     assert stopped == storm.stops, f"only {stopped} were stopped"
 
 
-def _stop_and_wake(cluster: Cluster, picks: random.Random) -> bool:
-    alive = [worker for worker in cluster.workers if worker.poll() is None]
+def _stop_and_wake(cluster: Cluster, picks: random.Random, job: str) -> bool:
+    alive = cluster.busy(job)
     if not alive:
         return False
     worker = picks.choice(alive)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crawlpool.errors import ConfigError
 from crawlpool.shards import hashing
-from crawlpool.shards.hashing import MOST_SHARDS, Sharding, default_shards
+from crawlpool.shards.hashing import MOST_SHARDS, Sharding, default_shards, one_spelling
 from crawlpool.suffixes import SuffixList, installed_list, registrable_domain
 
 SUFFIXES = SuffixList(installed_list())
@@ -23,7 +23,7 @@ HOSTS = st.lists(LABELS, min_size=1, max_size=5).map(".".join) | st.sampled_from
 def test_the_shard_is_the_digest_of_the_registrable_domain(host: str, count: int) -> None:
     """Nothing else decides: so any process, of any version, finds the same one."""
     shard = Sharding(count, SUFFIXES).shard_of(host)
-    digest = hashlib.blake2b(registrable_domain(host).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(registrable_domain(one_spelling(host)).encode(), digest_size=8).digest()
     assert shard == int.from_bytes(digest, "big") % count
     assert 0 <= shard < count
 
@@ -42,6 +42,24 @@ def test_hosts_of_one_registrant_share_a_shard() -> None:
     sharding = Sharding(9999, SUFFIXES)
     assert len({sharding.shard_of(host) for host in ("shop.co.uk", "www.shop.co.uk", "a.b.shop.co.uk")}) == 1
     assert len({sharding.shard_of(f"{name}.github.io") for name in "abcdefgh"}) > 1
+
+
+@pytest.mark.parametrize(
+    ("spellings", "usual"),
+    [
+        (("127.0.0.1", "0x7f.1", "2130706433", "127.1"), "127.0.0.1"),
+        (("[::1]", "[0:0:0::1]", "::1"), "::1"),
+        (("xn--mnchen-3ya.example", "m\xfcnchen.example", "m%c3%bcnchen.example"), "xn--mnchen-3ya.example"),
+        (("a_b.example",), "a_b.example"),
+        (("\xfc..example",), "\xfc..example"),
+        (("300.1.1.1",), "300.1.1.1"),
+    ],
+)
+def test_a_host_has_one_owner_however_it_is_spelled(spellings: tuple[str, ...], usual: str) -> None:
+    """A duplicate is seen as one, and a host is asked by one worker, in whatever notation a link names it."""
+    sharding = Sharding(9999, SUFFIXES)
+    assert {one_spelling(host) for host in spellings} == {usual}
+    assert len({sharding.shard_of(host) for host in spellings}) == 1
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,18 @@ def shard(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path / "0007"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def site(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Crawl a site once; what lies there is put into the folders of shards."""
+    folder = tmp_path_factory.mktemp("site") / "job"
+    crawl_site(folder)
+    _SITE[:] = [folder]
+    return folder
+
+
+_SITE: list[pathlib.Path] = []
+
+
 def claim(keeper: LeaseKeeper, shard: pathlib.Path) -> Held:
     held = keeper.claim(str(shard))
     assert isinstance(held, Held)
@@ -70,10 +82,10 @@ def flaws(path: str | pathlib.Path) -> list[str]:
 
 
 def crawled(keeper: LeaseKeeper, shard: pathlib.Path) -> Held:
-    """Claim a shard and crawl a site in its first epoch, and keep it held."""
+    """Claim a shard, have a site crawled in its first epoch, and keep it held."""
     held = claim(keeper, shard)
     epoch = takeover.enter(held)
-    crawl_site(pathlib.Path(epoch.path))
+    shutil.copytree(_SITE[0], epoch.path, dirs_exist_ok=True)
     return held
 
 

@@ -74,9 +74,9 @@ _HOMES = {
     "download": "DownloadMismatch",
     "errors": (
         "BlockedAddress BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
-        "DeadlineExceeded EngineError ErrorKind HandlerFailed HostUnreachable InputError JobError LeaseLost MissingExtra "
-        "NoDescriptors OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError TargetSkipped "
-        "TruncatedBody UndecodableBody Unscripted UnwantedContentType WarcError"
+        "DeadlineExceeded EngineError ErrorKind HandlerFailed HostUnreachable InputError JobError LeaseLost "
+        "MissingExtra NoDescriptors OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError "
+        "TargetSkipped TruncatedBody UndecodableBody Unscripted UnwantedContentType WarcError"
     ),
     "models": "BodyPlace Hop Outcome Report Result Statistics Target",
     "retry": "RetryBudget RetryPolicy",

@@ -212,9 +212,7 @@ class SessionPool(BlockingPool):
 
             given = {**options, "limits": limits, "sinks": sinks, "max_body_bytes": max_body_bytes}
             recipe = Recipe(type(self), self._recipe)
-            return crawl_shards(
-                self, recipe, seeds, handler, job, engine=engine or "threads", workers=workers, **given
-            )
+            return crawl_shards(self, recipe, seeds, handler, job, engine=engine or "threads", workers=workers, **given)
         crawl = self.new_crawl(handler, limits=limits, sinks=sinks, job=job, max_body_bytes=max_body_bytes, **options)
         return crawl.run(seeds)
 

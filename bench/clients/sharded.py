@@ -1,7 +1,7 @@
 """A job of shards over a scripted web of any number of hosts: a client of ``bench/test_engines.py``.
 
-``python -m bench.clients.sharded ENGINE FOLDER COUNT HOSTS WORKERS`` prints one JSON object. Nothing is connected to: an
-adapter in each worker's pool answers at once. So what is measured is the machinery, and how it grows with the list.
+``python -m bench.clients.sharded ENGINE FOLDER COUNT HOSTS WORKERS`` prints one JSON object. Nothing is connected to:
+an adapter in each worker's pool answers at once. So what is measured is the machinery, and how it grows with the list.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``--overwrite`` of a job of shards: it goes, so that another one can lie in its folder, and nothing goes beside it."""
+"""``--overwrite`` of a job of shards: it goes, so that another one can lie in its folder, and nothing else goes."""
 
 from __future__ import annotations
 

@@ -122,9 +122,7 @@ class Runner:
             handler = None if spec.make_handler is None else spec.make_handler()
             looker = Looker(spec.folder, spec.run)
             self._lease_s = looker.manifest.lease_s
-            tenancy = Tenancy(
-                spec, pool, handler, self._wake, looker.manifest, is_own_process=self._is_own_process
-            )
+            tenancy = Tenancy(spec, pool, handler, self._wake, looker.manifest, is_own_process=self._is_own_process)
             opened.callback(tenancy.close)
             looker.is_over = tenancy.keeper.is_over
             try:

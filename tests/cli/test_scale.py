@@ -1,4 +1,4 @@
-"""``--engine``, ``--shards``, ``--shard``, ``--workers``, ``--lease``: what goes together, and what a job of shards is."""
+"""``--engine``, ``--shards``, ``--shard``, ``--workers``, ``--lease``: what goes together, and what comes of it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_what_does_not_go_together_is_told(
 
 
 def test_a_job_of_shards_from_its_start_to_its_end(web: SiteServer, tmp_path: pathlib.Path, capfd: Capture) -> None:
-    """Each line has its record; the books are of all shards; done again nothing is fetched, and other shards refused."""
+    """Each line has its record, the books are of all shards; again nothing is fetched, and other shards are refused."""
     job = tmp_path / "job"
     with web:
         urls = listed(web, tmp_path / "urls.txt")

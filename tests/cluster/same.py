@@ -68,7 +68,8 @@ class Same:
     def args(self, job: str, *more: str) -> tuple[str, ...]:
         """Return the command that begins a job."""
         given = ("run", str(self.input), "--job", job, "--allow-net", "127.0.0.0/8", "--progress", "none")
-        return (*given, "--handler", "tests.cluster.site:follow", "--log-format", "json", "--min-free", "0", *self.options, *more)
+        told = ("--handler", "tests.cluster.site:follow", "--log-format", "json", "--min-free", "0")
+        return (*given, *told, *self.options, *more)
 
     def compare(self, name: str, *jobs: str) -> None:
         """Hold the records of a job, or of the parts of one, against those of the job without shards."""

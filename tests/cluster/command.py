@@ -35,10 +35,10 @@ def environ() -> dict[str, str]:
     return {**left, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
-def start(*args: str) -> subprocess.Popen[str]:
-    """Start ``crawlpool`` with these arguments, in a session of its own."""
+def start(*args: str, within: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """Start ``crawlpool`` with these arguments, in a session of its own; ``within`` another command, if given."""
     return subprocess.Popen(
-        [sys.executable, "-m", "crawlpool", *args],
+        [*within, sys.executable, "-m", "crawlpool", *args],
         cwd=ROOT,
         env=environ(),
         stdout=subprocess.DEVNULL,
@@ -59,15 +59,16 @@ def ended(process: subprocess.Popen[str], began_s: float, patience_s: float = PA
     return Ran(process.returncode, told, time.monotonic() - began_s)
 
 
-def run(*args: str, well: Sequence[int] = WELL) -> Ran:
+def run(*args: str, well: Sequence[int] = WELL, within: Sequence[str] = ()) -> Ran:
     """Run ``crawlpool`` to its end.
 
     Args:
         args: its arguments.
         well: the exit codes that it may have.
+        within: as ``start`` takes it.
     """
     began_s = time.monotonic()
-    ran = ended(start(*args), began_s)
+    ran = ended(start(*args, within=within), began_s)
     assert ran.code in well, f"exit code {ran.code} of {args}: {ran.told[-3000:]}"
     return ran
 

@@ -14,6 +14,8 @@ import multiprocessing
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests.cluster.net import enter
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
@@ -126,7 +128,9 @@ async def _serve(hosts: Sequence[str], port: int, answer_s: float, keeps: bool, 
     ends.send(_Connection.asked)
 
 
-def _run(hosts: Sequence[str], port: int, answer_s: float, keeps: bool, ends: Any) -> None:
+def _run(hosts: Sequence[str], port: int, answer_s: float, keeps: bool, ends: Any, place: str | None = None) -> None:
+    if place is not None:
+        enter(place)
     asyncio.run(_serve(hosts, port, answer_s, keeps, ends))
 
 
@@ -138,13 +142,22 @@ class Site:
         answer_s: how long an answer takes.
         port: where they listen; any that is free unless given.
         keeps: whether it is kept what was asked.
+        place: the network namespace that they are in; ``None`` for this one.
     """
 
-    def __init__(self, hosts: Sequence[str], answer_s: float = 0.0, port: int = 0, *, keeps: bool = True) -> None:
+    def __init__(
+        self,
+        hosts: Sequence[str],
+        answer_s: float = 0.0,
+        port: int = 0,
+        *,
+        keeps: bool = True,
+        place: str | None = None,
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.hosts = hosts
         self._ends, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(hosts, port, answer_s, keeps, theirs), daemon=True)
+        self._process = context.Process(target=_run, args=(hosts, port, answer_s, keeps, theirs, place), daemon=True)
         self.port = 0
         #: What was asked; there after the block.
         self.asked: list[Asked] = []

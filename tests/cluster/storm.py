@@ -24,14 +24,17 @@ from typing import TYPE_CHECKING
 
 from crawlpool.engines import notes
 from tests.cluster import command
+from tests.cluster.net import Nets, can_be_made
 from tests.cluster.records import count_of, lines_of
 from tests.cluster.same import looks
 from tests.cluster.site import Site, addresses, breaches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 DELAY_S = 0.15
+_OURS = ("--allow-net", "127.0.0.0/8", "--allow-net", "10.77.0.0/16")
+_MUTE = ("--progress", "none", "--log-format", "json")
 LEASE_S = 3.0
 #: By what a wait may come short for the resolution of clocks.
 CLOCK_S = 0.001
@@ -67,9 +70,12 @@ class Cluster:
     Args:
         folder: where the scheduler's file lies.
         workers: how many.
+        nets: the namespaces that they are in; ``None`` for this one.
     """
 
-    def __init__(self, folder: pathlib.Path, workers: int) -> None:
+    def __init__(self, folder: pathlib.Path, workers: int, nets: Nets | None = None) -> None:
+        self._nets = nets
+        self._places: dict[int, int] = {}  # of each worker's process the number of its namespace
         self.file = folder / "scheduler.json"
         self._folder = folder
         self._count = workers
@@ -89,9 +95,14 @@ class Cluster:
             process.wait()
         self._log.close()
 
-    def _start(self, *args: str) -> subprocess.Popen[bytes]:
+    @property
+    def within(self) -> tuple[str, ...]:
+        """What a command begins with, so that it is where the scheduler is."""
+        return () if self._nets is None else ("ip", "netns", "exec", self._nets.hub)
+
+    def _start(self, *args: str, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli." + args[0], *args[1:]],
+            [*within, sys.executable, "-m", "distributed.cli." + args[0], *args[1:]],
             cwd=command.ROOT,
             env={**command.environ(), "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"},
             stdout=self._log,
@@ -103,8 +114,9 @@ class Cluster:
         """Start a scheduler, and wait until it can be reached."""
         with contextlib.suppress(FileNotFoundError):
             self.file.unlink()
-        args = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file))
-        self.scheduler = self._start("dask_scheduler", *args, "--dashboard-address", "127.0.0.1:0")
+        host = "127.0.0.1" if self._nets is None else self._nets.hub_address
+        args = ("--host", host, "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file))
+        self.scheduler = self._start("dask_scheduler", *args, "--dashboard-address", "127.0.0.1:0", within=self.within)
         for _ in looks(_UP_S):
             if self.file.exists():
                 return
@@ -116,7 +128,15 @@ class Cluster:
         while len(self.workers) < self._count:
             args = ("--scheduler-file", str(self.file), "--nthreads", "1", "--no-nanny", "--no-dashboard")
             place = ("--local-directory", str(self._folder / "scratch"), "--death-timeout", "30")
-            self.workers.append(self._start("dask_worker", *args, *place, "--host", "127.0.0.1"))
+            host, within, number = "127.0.0.1", (), 0
+            if self._nets is not None:
+                taken = {self._places[worker.pid] for worker in self.workers}
+                number = next(n for n in range(self._count) if n not in taken)
+                name, host = self._nets.places[number]
+                within = ("ip", "netns", "exec", name)
+            worker = self._start("dask_worker", *args, *place, "--host", host, within=within)
+            self._places[worker.pid] = number
+            self.workers.append(worker)
 
     def busy(self, job: str) -> list[subprocess.Popen[bytes]]:
         """Return the workers that have a runner, by what these tell; waits for one, but not for long."""
@@ -154,15 +174,17 @@ class Cluster:
 def main(folder: pathlib.Path, storm: Storm, say: Callable[[str], None] = print) -> None:
     """Have a job run through a storm; raise where anything is lost, doubled, or impolite."""
     picks = random.Random(storm.seed)
-    hosts = addresses(storm.hosts, first=2)
     job = str(folder / "storm")
     shutil.rmtree(job, ignore_errors=True)
-    site = Site(hosts)
-    with site:
+    with contextlib.ExitStack() as opened:
+        nets = opened.enter_context(Nets(storm.hosts, storm.workers)) if can_be_made() else None
+        say("each worker in a network namespace of its own" if nets is not None else "all on loopback")
+        hosts = addresses(storm.hosts, first=2) if nets is None else nets.hosts
+        site = opened.enter_context(Site(hosts, place=None if nets is None else nets.hub))
         urls = site.urls(storm.urls)
         given = folder / "storm-urls.txt"
         given.write_text("\n".join(urls) + "\n")
-        with Cluster(folder, storm.workers) as cluster:
+        with Cluster(folder, storm.workers, nets) as cluster:
             _weather(cluster, storm, picks, job, str(given), say)
     records = lines_of(job)
     _check_records(records, urls, say)
@@ -174,11 +196,11 @@ def main(folder: pathlib.Path, storm: Storm, say: Callable[[str], None] = print)
 def _weather(
     cluster: Cluster, storm: Storm, picks: random.Random, job: str, given: str, say: Callable[[str], None]
 ) -> None:
-    args = ("run", given, "--job", job, "--allow-net", "127.0.0.0/8", "--progress", "none", "--delay", str(DELAY_S))
-    more = ("--handler", "tests.cluster.site:follow", "--lease", str(LEASE_S), "--shards", "24", "--log-format", "json")
+    args = ("run", given, "--job", job, *_OURS, *_MUTE, "--delay", str(DELAY_S))
+    more = ("--handler", "tests.cluster.site:follow", "--lease", str(LEASE_S), "--shards", "24")
     engine = ("--engine", f"dask://{cluster.file}", "--ignore-robots", "--min-free", "0")
     began_s = time.monotonic()
-    process = command.start(*args, *more, *engine)
+    process = command.start(*args, *more, *engine, within=cluster.within)
     killed = stopped = again = 0
     try:
         deeds = ["kill"] * storm.kills + ["stop"] * storm.stops + ["scheduler"] * storm.schedulers
@@ -199,18 +221,18 @@ def _weather(
                 assert ran.code in (7, 8, 0), f"exit code {ran.code}: {ran.told[-3000:]}"
                 say(f"the scheduler was killed: the command ended with {ran.code}, with {count_of(job):,} records")
                 cluster.fill()
-                process = command.start("resume", job, *args[6:8], "--log-format", "json", *engine[:2])
+                process = command.start("resume", job, *_MUTE, *engine[:2], within=cluster.within)
                 again += 1
             cluster.fill()
             if process.poll() is not None:  # all is done, or it couldn't go on
                 ran = command.ended(process, began_s)
                 assert ran.code == 7, f"it ended before the storm did: exit code {ran.code}: {ran.told[-3000:]}"
-                process = command.start("resume", job, *args[6:8], "--log-format", "json", *engine[:2])
+                process = command.start("resume", job, *_MUTE, *engine[:2], within=cluster.within)
                 again += 1
         ran = command.ended(process, began_s, 600)
         while ran.code == 7 and again < 5:
             again += 1
-            ran = command.run("resume", job, *args[6:8], "--log-format", "json", *engine[:2], well=(0, 7, 8))
+            ran = command.run("resume", job, *_MUTE, *engine[:2], well=(0, 7, 8), within=cluster.within)
     finally:
         if process.poll() is None:
             process.kill()

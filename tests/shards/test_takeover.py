@@ -298,6 +298,28 @@ def test_a_claimer_who_wakes_up_takes_nothing_from_a_later_one(
     assert sorted(os.listdir(shard)) == ["e0003", layout.tenure_name(3)]
 
 
+def test_a_claimer_who_wakes_up_removes_nothing_that_is_in_use(
+    keeper: LeaseKeeper, shard: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped right before it clears up: the folder that a later one has made is newer than all that it knows of."""
+    crawled(keeper, shard).abandon()
+    stopped = claim(keeper, shard)
+    real, made = takeover.epochs_there, []
+
+    def there(folder: str) -> list[int]:
+        found = real(folder)
+        monkeypatch.setattr(takeover, "epochs_there", real)
+        stopped.abandon()
+        epoch = takeover.enter(claim(keeper, shard))
+        made.append((epoch, names(epoch.path)))
+        return found
+
+    monkeypatch.setattr(takeover, "epochs_there", there)
+    with pytest.raises(JobError, match="the lease has ended"):
+        takeover.enter(stopped)
+    assert [(Epoch(str(shard / "e0003"), 3, 1), names(shard / "e0003"))] == made
+
+
 def test_former_folders_go_one_takeover_later(keeper: LeaseKeeper, shard: pathlib.Path) -> None:
     """Who reads a job may be in the one that was copied; the one before that is gone, and so is what was half made."""
     crawled(keeper, shard).abandon()

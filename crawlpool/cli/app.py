@@ -36,7 +36,7 @@ from crawlpool.cli.secrets import SecretFileError
 from crawlpool.cli.settings import settings_of
 from crawlpool.cli.status import status_command
 from crawlpool.cli.verify import verify_command
-from crawlpool.errors import ConfigError, CookieFileError, JobError, SinkError
+from crawlpool.errors import ConfigError, CookieFileError, EngineError, JobError, SinkError
 from crawlpool.observe import Telling
 from crawlpool.redact import hide, one_line, redact_text
 from crawlpool.source import InputFileError
@@ -94,6 +94,9 @@ def _code_of_work(work: Callable[[], Exit], context: click.Context, telling: Tel
         return work()
     except ConfigError as error:
         raise click.UsageError(str(error), context) from None
+    except EngineError as error:
+        telling.fail("engine", _shown(error))
+        return Exit.WORK_LEFT
     except _FILE_TROUBLE as error:
         telling.fail("files", _shown(error))
         return Exit.FILES
@@ -190,6 +193,9 @@ def _code_of(argv: list[str] | None) -> int:
         more = error.lines if isinstance(error, NeedsAgain) else []
         telling.fail("usage", "\n".join([one_line(redact_text(message), _LONGEST), *more]))
         return Exit.USAGE
+    except EngineError as error:
+        telling.fail("engine", _shown(error))
+        return Exit.WORK_LEFT
     except _FILE_TROUBLE as error:
         telling.fail("files", _shown(error))
         return Exit.FILES

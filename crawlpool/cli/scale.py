@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 
 from crawlpool.cli.config_file import place_of
 from crawlpool.engines.naming import THREADS, check_name
-from crawlpool.errors import ConfigError
+from crawlpool.errors import ConfigError, MissingExtra
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def scale_of(ctx: click.Context, given: Mapping[str, Any]) -> Scale:
         check_name(given["engine"])
     except ConfigError as error:
         raise click.UsageError(f"{place_of(ctx, 'engine')}: {error}", ctx) from None
+    if given["engine"] != THREADS and importlib.util.find_spec("distributed") is None:
+        raise click.UsageError(f"{place_of(ctx, 'engine')}: {MissingExtra('the dask engine', 'dask')}", ctx)
     scale = Scale(
         given["engine"], given["shards"], given["shard"], given["workers"], given["lease"], given["shared_disk"]
     )

@@ -31,7 +31,7 @@ from crawlpool.cookies import CookieStore
 from crawlpool.engines.base import EngineSpec
 from crawlpool.engines.coordinator import Coordinator, new_run
 from crawlpool.engines.naming import engine_named
-from crawlpool.errors import CrawlPoolError, JobError, SinkError
+from crawlpool.errors import ConfigError, CrawlPoolError, JobError, SinkError
 from crawlpool.jobs.job import make_folder
 from crawlpool.ledger.lock import JobLock
 from crawlpool.observe import logs_to, make_display
@@ -230,6 +230,8 @@ class _Conductor:
             except Exception as error:
                 failure = error
                 progress = coordinator.progress()
+        if isinstance(failure, ConfigError):  # no pool can be made by these settings
+            raise failure
         return self._conclude(progress, failure)
 
     def _wait(self, display: Display, interrupts: Interrupts) -> None:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 LOOK_S, END_S = 1.0, 60.0
 #: A target of an input that comes slowly is handed on so soon.
 FLUSH_S = 1.0
-#: Runners' last notes are waited for so long beyond their end.
-_PATIENCE_S = 2.0
+#: When all is to end, runners that tell nothing any more are waited for so long: the engine lets go of them then.
+_MUTE_S = 20.0
 
 
 def new_run() -> str:
@@ -81,6 +81,7 @@ class Coordinator:
         self._said: tuple[str, float] = ("", 0.0)  # what was told to runners last, and when; the looking thread's
         self._counter = 0
         self._look_at = 0.0
+        self._heard_at = clock.monotonic()  # when a runner was last heard of, or there was no need to hear of any
         self._is_done = False
         self._is_begun = False
         self._runners = Runners()
@@ -120,7 +121,10 @@ class Coordinator:
         if self._state.is_over:
             return True
         if order != notes.RUN:
-            return False
+            if self._runners.up:
+                self._heard_at = now
+            return now > self._heard_at + _MUTE_S  # what is left tells nothing: stopped, or cut off
+        self._heard_at = now
         if self._state.trouble is not None and not self._state.runners and not self._runners.up:
             return False  # it may get better: the engine says when it won't
         if not self._thread.is_alive() and self._failure is None and now >= self._look_at:
@@ -145,7 +149,7 @@ class Coordinator:
             timeout_s: how long runners get; one that takes longer is left to its own, and the folder with it.
 
         Raises:
-            BaseException: what the input raised.
+            BaseException: what the input raised, or ended a runner in this process.
             SinkError: when the input couldn't be handed out.
         """
         if not self._is_begun:
@@ -158,8 +162,9 @@ class Coordinator:
         self._runners = self._watcher.look()
         self._looker.look()
         self._know()
-        if self._failure is not None:
-            raise self._failure
+        failure = self._failure or getattr(self._engine, "failure", None)
+        if failure is not None:
+            raise failure
         return self._watcher.progress()
 
     def _order_all(self, order: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -211,3 +212,22 @@ def test_no_credential_is_in_a_job_of_shards(web: SiteServer, tmp_path: pathlib.
     files = [path for path in job.rglob("*") if path.is_file()]
     assert len(files) > 8
     assert not [path for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_an_engine_that_cannot_come_up_leaves_the_job_to_another(tmp_path: pathlib.Path, capfd: Capture) -> None:
+    """A scheduler that isn't there is told in one line, with 7: the job is made, and any engine goes on with it."""
+    job = tmp_path / "job"
+    with SiteServer(lambda request: b"x") as server:
+        command = ["run", server.url("/"), "--job", str(job)]
+        assert main([*command, "--engine", f"dask://{tmp_path}/none.json"]) == 7
+        err = capfd.readouterr().err
+        assert "no such scheduler file" in err and "Traceback" not in err
+        assert main(["resume", str(job), "--engine", "threads"]) == 0
+
+
+def test_dask_that_is_not_installed_is_told(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option that needs an extra names what installs it."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "distributed" else find(name))
+    assert main(["run", "http://127.0.0.1:1/", "--engine", "dask", "--job", "j"]) == 2
+    assert "pip install 'crawlpool[dask]'" in capfd.readouterr().err

@@ -84,8 +84,12 @@ class Cluster:
         self._log = open(folder / "cluster.log", "ab")  # noqa: SIM115  # closed in __exit__
 
     def __enter__(self) -> Cluster:
-        self.start_scheduler()
-        self.fill()
+        try:
+            self.start_scheduler()
+            self.fill()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -109,6 +109,7 @@ def test_after_a_release_the_same_folder_goes_on(keeper: LeaseKeeper, shard: pat
     """Nothing is copied; however often."""
     crawled(keeper, shard).release()
     before = os.stat(shard / "e0001" / LEDGER)
+    claim(keeper, shard).release()  # not even entered
     for _ in range(3):
         held = claim(keeper, shard)
         assert takeover.enter(held) == Epoch(str(shard / "e0001"), 1, None)
@@ -241,6 +242,17 @@ def test_what_a_ledger_tells_of_and_is_not_there_is_told(keeper: LeaseKeeper, sh
     else:
         path.unlink()
     with pytest.raises(JobError, match=r"e0001.*(missing|ends 5 bytes|are there)"):
+        takeover.enter(claim(keeper, shard))
+
+
+@pytest.mark.parametrize("is_released", [True, False])
+def test_a_folder_that_is_missing_is_told(keeper: LeaseKeeper, shard: pathlib.Path, is_released: bool) -> None:
+    """Nobody begins anew where there was something: it would be lost, and nobody would know."""
+    held = crawled(keeper, shard)
+    assert not is_released or held.release()
+    held.abandon()
+    shutil.rmtree(shard / "e0001")
+    with pytest.raises(JobError, match="e0001: is missing"):
         takeover.enter(claim(keeper, shard))
 
 
@@ -420,3 +432,7 @@ def test_a_full_disk_is_told_and_the_shard_can_be_released(keeper: LeaseKeeper, 
         takeover.enter(held)
     assert held.release(reason="the disk is full")
     assert sorted(os.listdir(shard)) == ["e0001", layout.tenure_name(2)]
+    again = claim(keeper, shard)
+    assert again.release()  # and nothing was done
+    # The former owner may still write to its folder, whoever has released it since.
+    assert takeover.enter(claim(keeper, shard)) == Epoch(str(shard / "e0004"), 4, 1)

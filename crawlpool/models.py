@@ -331,7 +331,7 @@ class Report:
 
     @property
     def on_the_way(self) -> int:
-        """Of shards' books merged: targets that one shard has handed over, and no other has taken in yet."""
+        """How many targets shards have handed over that no other has taken in yet; in the books of all, merged."""
         return self.moved_out - self.moved_in
 
     @classmethod

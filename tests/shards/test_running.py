@@ -86,6 +86,8 @@ def test_a_run_goes_on_until_the_input_is_done(tmp_path: pathlib.Path, site: Sit
     fleet.feed([site.url(f"/{n}", HOSTS[0]) for n in range(3)])
     thread.join(PATIENCE_S)
     assert [(one.inputs, one.ok, one.is_complete) for one in reports] == [(3, 3, True)]
+    with open_job(fleet.folder(shard)) as job:
+        assert job.is_input_done and job.mark("results.jsonl").is_complete
 
 
 def test_an_idle_run_ends_after_its_time(tmp_path: pathlib.Path, pool: SessionPool) -> None:
@@ -97,6 +99,7 @@ def test_an_idle_run_ends_after_its_time(tmp_path: pathlib.Path, pool: SessionPo
     assert (report.inputs, report.is_complete) == (0, False)
     with open_job(fleet.folder(0)) as job:
         assert not job.is_input_done
+        assert not job.mark("results.jsonl").is_complete
 
 
 def test_a_drained_run_publishes_what_it_has_handed_over(

@@ -113,7 +113,7 @@ def test_explain_tells_the_requests_of_all_shards(run: Run, made: Made) -> None:
             assert mine["target"][key] == theirs["target"][key]
         assert mine["state"] == theirs["state"] == "settled"
         mine, theirs = ({**one, "robots": one["robots"] or {}} for one in (mine, theirs))
-        for key in ("origin", "verdict", "lines"):
+        for key in ("origin", "verdict", "lines", "how"):
             assert mine["robots"].get(key) == theirs["robots"].get(key)
         assert os.path.exists(os.path.join(made.many, mine["place"]["file"]))
         several += len(mine["shards"]) > 1

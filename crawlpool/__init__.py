@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         CrawlPoolError,
         CutHeader,
         DeadlineExceeded,
+        EngineError,
         ErrorKind,
         HandlerFailed,
         HostUnreachable,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
         WarcError,
     )
     from crawlpool.jobs.job import Job
-    from crawlpool.jobs.reading import JobReader, JobRun, open_job
+    from crawlpool.jobs.reading import JobReader, JobRun
     from crawlpool.jobs.records import JobRecord
     from crawlpool.limits import HostLimits
     from crawlpool.models import BodyPlace, Hop, Outcome, Report, Result, Statistics, Target
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from crawlpool.runs import ResponseFuture
     from crawlpool.session import Session
     from crawlpool.sessionpool import SessionPool
+    from crawlpool.shards.reading import JobsReader, open_job
     from crawlpool.sinks import BodiesSink, JsonlSink, Sink, WarcSink
     from crawlpool.source import Source, SourceSettings
     from crawlpool.transport.curl.adapter import CurlAdapter
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "address": "AddressRules",
     "jobs.job": "Job",
-    "jobs.reading": "JobReader JobRun open_job",
+    "jobs.reading": "JobReader JobRun",
     "jobs.records": "JobRecord",
     "limits": "HostLimits",
     "cookies": "CookieStore",
@@ -72,15 +74,16 @@ _HOMES = {
     "download": "DownloadMismatch",
     "errors": (
         "BlockedAddress BodyStalled BodyTooLarge Cancelled ConfigError CookieFileError CrawlPoolError CutHeader "
-        "DeadlineExceeded ErrorKind HandlerFailed HostUnreachable InputError JobError LeaseLost MissingExtra "
-        "NoDescriptors OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError TargetSkipped "
-        "TruncatedBody UndecodableBody Unscripted UnwantedContentType WarcError"
+        "DeadlineExceeded EngineError ErrorKind HandlerFailed HostUnreachable InputError JobError LeaseLost "
+        "MissingExtra NoDescriptors OutOfMemory PoolClosed ProtocolError QueueFull RequestError SinkError "
+        "TargetSkipped TruncatedBody UndecodableBody Unscripted UnwantedContentType WarcError"
     ),
     "models": "BodyPlace Hop Outcome Report Result Statistics Target",
     "retry": "RetryBudget RetryPolicy",
     "runs": "ResponseFuture",
     "session": "Session",
     "sessionpool": "SessionPool",
+    "shards.reading": "JobsReader open_job",
     "sinks": "BodiesSink JsonlSink Sink WarcSink",
     "source": "Source SourceSettings",
     "transport.curl.adapter": "CurlAdapter",
@@ -104,6 +107,7 @@ __all__ = [
     "CutHeader",
     "DeadlineExceeded",
     "DownloadMismatch",
+    "EngineError",
     "ErrorKind",
     "HandlerFailed",
     "Hop",
@@ -115,6 +119,7 @@ __all__ = [
     "JobReader",
     "JobRecord",
     "JobRun",
+    "JobsReader",
     "JsonlSink",
     "LeaseLost",
     "MissingExtra",

@@ -84,6 +84,10 @@ class JobError(CrawlPoolError):
     """A job can't be begun, gone on with or read: it is in use, is none, or was made with other settings."""
 
 
+class EngineError(CrawlPoolError):
+    """An engine can't be brought up, or was lost; the message says which, and why."""
+
+
 class WarcError(CrawlPoolError, ValueError):
     """A place of a WARC file doesn't hold the record that was written there; the message says what is wrong."""
 

@@ -81,6 +81,7 @@ class SessionPool(BlockingPool):
 
     def __init__(self, *, limits: HostLimits | None = None, **settings: Unpack[PoolOptions]) -> None:
         super().__init__(**settings)
+        self._recipe: dict[str, Any] = {**settings, "limits": limits}  # workers of a job of shards make one like it
         check_limits(limits)
         self._limits = limits
         self._begin_work()
@@ -174,6 +175,8 @@ class SessionPool(BlockingPool):
         limits: HostLimits | None = None,
         sinks: Iterable[Sink] = (),
         job: Job | str | None = None,
+        engine: str | None = None,
+        workers: int | None = None,
         max_body_bytes: int | None = CRAWL_MAX_BODY_BYTES,
         **options: Unpack[CrawlOptions],
     ) -> Report:
@@ -187,7 +190,11 @@ class SessionPool(BlockingPool):
                 last has ended, loopback hosts excepted.
             sinks: where records and items go.
             job: a ``Job``, or the path of its folder: then the crawl survives the end of the process, and the same call
-                goes on with it.
+                goes on with it. One with shards, ``Job(path, shards=K)``, is run by an engine.
+            engine: what runs the shards of a job: ``"threads"``, this pool; ``"dask"``, a worker process for each core,
+                each with a pool like this one; ``"dask://HOST:PORT"`` or ``"dask://FILE.json"``, the workers of a
+                cluster that runs. Handlers have to be importable there. ``None``: threads, where the job has shards.
+            workers: how many, with Dask; ``None`` for as many as there are.
             max_body_bytes: cap on a decoded body.
             **options: as ``new_crawl`` takes them.
 
@@ -195,10 +202,17 @@ class SessionPool(BlockingPool):
             SinkError: when a sink or the job can't write any more; what was written before stands.
             JobError: when the job is in use, is none, or was begun with other settings or input.
             PoolClosed: when the pool is closed.
+            EngineError: when an engine can't be brought up, or is lost.
             CrawlPoolError: in a handler or hook that a worker runs.
         """
         _check_many("seeds", seeds)
         self._check_may_wait("crawl")
+        if engine is not None or getattr(job, "shards", 1) > 1:
+            from crawlpool.engines.library import Recipe, crawl_shards  # here: it takes its time to import
+
+            given = {**options, "limits": limits, "sinks": sinks, "max_body_bytes": max_body_bytes}
+            recipe = Recipe(type(self), self._recipe)
+            return crawl_shards(self, recipe, seeds, handler, job, engine=engine or "threads", workers=workers, **given)
         crawl = self.new_crawl(handler, limits=limits, sinks=sinks, job=job, max_body_bytes=max_body_bytes, **options)
         return crawl.run(seeds)
 

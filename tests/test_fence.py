@@ -265,6 +265,20 @@ def test_an_adapter_of_the_users_is_held_back_too() -> None:
         assert len(server.requests) == 1
 
 
+@pytest.mark.transports
+def test_an_adapter_by_itself_says_the_same() -> None:
+    """What a user's code sends by a session's own adapter is held back, with the same error."""
+    with SiteServer({"/x": b"here"}) as server, pool_of() as pool:
+        session = pool.session
+        request = session.prepare_request(requests.Request("GET", server.url("/x")))
+        assert session.get_adapter(server.url("/x")).send(request).status_code == 200
+        pool.set_fence(lambda: False)
+        with pytest.raises(LeaseLost) as caught:
+            session.get_adapter(server.url("/x")).send(request)
+        assert caught.value.request is request
+        assert len(server.requests) == 1
+
+
 def test_a_mock_is_held_back_too() -> None:
     """Tests of fences need no server."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock, pool_of() as pool:

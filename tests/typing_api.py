@@ -33,6 +33,7 @@ from crawlpool import (
     JobReader,
     JobRecord,
     JobRun,
+    JobsReader,
     JsonlSink,
     MissingExtra,
     Outcome,
@@ -244,7 +245,7 @@ def budget() -> float:
 
 def job_read_back() -> None:
     with open_job("crawl") as job:
-        assert_type(job, JobReader)
+        assert_type(job, JobReader | JobsReader)
         for record in job.records(outcome="ok", host="h.example"):
             assert_type(record, JobRecord)
         record_or_none = job.get("http://h.example/")

@@ -31,17 +31,20 @@ from crawlpool.cli.options import plan_options, resume_options, run_options
 from crawlpool.cli.plan import plan, plan_settings_of
 from crawlpool.cli.resume import NeedsAgain, job_argument, resumed
 from crawlpool.cli.run import run, tell_fault
+from crawlpool.cli.scale import is_sharded
 from crawlpool.cli.secrets import SecretFileError
 from crawlpool.cli.settings import settings_of
 from crawlpool.cli.status import status_command
 from crawlpool.cli.verify import verify_command
-from crawlpool.errors import ConfigError, CookieFileError, JobError, SinkError
+from crawlpool.errors import ConfigError, CookieFileError, EngineError, JobError, SinkError
 from crawlpool.observe import Telling
 from crawlpool.redact import hide, one_line, redact_text
 from crawlpool.source import InputFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from crawlpool.cli.settings import RunSettings
 
 _FILE_TROUBLE = (
     *(InputFileError, SinkError, CookieFileError, ConfigFileError, SecretFileError, NetworkFileError),
@@ -58,7 +61,7 @@ def _run(**given: Any) -> Exit:
     if settings.job is not None:
         settings = dataclasses.replace(settings, kept=kept_of(context, settings.inputs))
     telling = Telling(settings.log_format, is_quiet=settings.is_quiet)
-    return _code_of_work(lambda: run(settings, telling), context, telling, settings.verbosity)
+    return _code_of_work(lambda: _done(settings, telling), context, telling, settings.verbosity)
 
 
 def _resume(**given: Any) -> Exit:
@@ -66,7 +69,15 @@ def _resume(**given: Any) -> Exit:
     check_variables(context)
     settings = settings_of(context, resumed(context, given))
     telling = Telling(settings.log_format, is_quiet=settings.is_quiet)
-    return _code_of_work(lambda: run(settings, telling), context, telling, settings.verbosity)
+    return _code_of_work(lambda: _done(settings, telling), context, telling, settings.verbosity)
+
+
+def _done(settings: RunSettings, telling: Telling) -> Exit:
+    if is_sharded(settings.job, settings.scale, is_new=settings.overwrites):
+        from crawlpool.cli.sharded import run_sharded  # here: it takes its time to import
+
+        return run_sharded(settings, telling)
+    return run(settings, telling)
 
 
 def _plan(**given: Any) -> Exit:
@@ -83,6 +94,9 @@ def _code_of_work(work: Callable[[], Exit], context: click.Context, telling: Tel
         return work()
     except ConfigError as error:
         raise click.UsageError(str(error), context) from None
+    except EngineError as error:
+        telling.fail("engine", _shown(error))
+        return Exit.WORK_LEFT
     except _FILE_TROUBLE as error:
         telling.fail("files", _shown(error))
         return Exit.FILES
@@ -179,6 +193,9 @@ def _code_of(argv: list[str] | None) -> int:
         more = error.lines if isinstance(error, NeedsAgain) else []
         telling.fail("usage", "\n".join([one_line(redact_text(message), _LONGEST), *more]))
         return Exit.USAGE
+    except EngineError as error:
+        telling.fail("engine", _shown(error))
+        return Exit.WORK_LEFT
     except _FILE_TROUBLE as error:
         telling.fail("files", _shown(error))
         return Exit.FILES

@@ -34,8 +34,8 @@ A job has recorded all that is done, without a log:
   crawlpool audit crawl
 
 Each log is judged by itself, and each run in it: their clocks have nothing to do with each other. The runs of a job are
-judged as one. Lines of other kinds are skipped. Times are those of the crawler, each on the strict side: the host saw
-what is written here, or less.
+judged as one, shard by shard where it has many: all requests to a host are in one. Lines of other kinds are skipped.
+Times are those of the crawler, each on the strict side: the host saw what is written here, or less.
 
 \b
 Exit codes:
@@ -186,12 +186,10 @@ class Reading:
 
     def _read_job(self, path: str) -> None:
         from crawlpool.jobs.judging import JobLegs
-        from crawlpool.jobs.reading import open_job
-        from crawlpool.redact import one_line
+        from crawlpool.shards.judging import read_legs
 
         legs = JobLegs(self.judge, self.host)
-        with open_job(path) as job:
-            legs.read(job, one_line(path))
+        read_legs(path, legs, self.host)
         self.legs += legs.legs
         self.broken += legs.broken
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crawlpool.cli.exits import Exit
-from crawlpool.cli.jobs import JOB, NotInJob, Pending, record_in, shown, write_bytes
+from crawlpool.cli.jobs import JOBS, NotInJob, Pending, record_in, shown, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,23 +41,23 @@ def cat_command() -> click.Command:
         "cat",
         callback=_cat,
         params=[
-            JOB,
+            JOBS,
             click.Argument(["url"], metavar="URL"),
             click.Option(["--headers"], is_flag=True, help="Write the header of the answer in place of the body."),
         ],
         help="Write the body that a job has kept of a URL to standard output, byte for byte as it was decoded. JOB is "
-        "its folder.",
+        "its folder; where several are given, the first that has it counts.",
         short_help="Write the body that a job has kept of a URL.",
         epilog=_EPILOG,
     )
 
 
-def _cat(job: str, url: str, headers: bool) -> Exit:
+def _cat(jobs: tuple[str, ...], url: str, headers: bool) -> Exit:
     from crawlpool.escape import harms_terminal, header_lines
-    from crawlpool.jobs.reading import open_job
     from crawlpool.jobs.records import why_no_body
+    from crawlpool.shards.reading import open_job
 
-    with open_job(job) as opened:
+    with open_job(*jobs) as opened:
         try:
             record = record_in(opened, url)
         except Pending as error:

@@ -8,7 +8,7 @@ import click
 
 from crawlpool.cli.answer import write_answer
 from crawlpool.cli.exits import Exit
-from crawlpool.cli.jobs import JOB, not_in
+from crawlpool.cli.jobs import JOBS, not_in
 
 _EPILOG = """\b
 Why did this one fail, and what was tried?
@@ -33,24 +33,24 @@ def explain_command() -> click.Command:
         "explain",
         callback=_explain,
         params=[
-            JOB,
+            JOBS,
             click.Argument(["url"], metavar="URL"),
             click.Option(["--json", "as_json"], is_flag=True, help="Write one JSON object."),
         ],
         help="Tell what became of one URL of a job, and why: each request that it took, what it waited for, what "
-        "robots.txt said and in which line, redirects, retries and their causes. JOB is its folder; it may run "
-        "meanwhile.",
+        "robots.txt said and in which line, redirects, retries and their causes, over all shards of the job. "
+        "JOB is its folder; it may run meanwhile. Where several are given, the first that has it counts.",
         short_help="Tell each request, wait and decision of one URL of a job.",
         epilog=_EPILOG,
     )
 
 
-def _explain(job: str, url: str, as_json: bool) -> Exit:
+def _explain(jobs: tuple[str, ...], url: str, as_json: bool) -> Exit:
     from crawlpool.cli.explain_text import lines_of
-    from crawlpool.jobs.explaining import explained
-    from crawlpool.jobs.reading import open_job
+    from crawlpool.shards.explaining import explained
+    from crawlpool.shards.reading import open_job
 
-    with open_job(job) as opened:
+    with open_job(*jobs) as opened:
         found = explained(opened, url)
         if found is None:
             raise not_in(opened, url)

@@ -47,6 +47,9 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"  it is entry {entry:,} of the input{_as_given(target, record)}"
     elif target["parent"] is not None:
         yield f"  it was found in {one_line(target['parent'])}, {target['depth']} links from the input"
+    shards = found.get("shards") or ()
+    if len(shards) > 1:
+        yield f"  its redirects led it from shard to shard: {', '.join(map(str, shards))}"
     yield from _robots(found["robots"])
     for leg in found["legs"]:
         yield from _leg(leg)
@@ -59,7 +62,7 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
 def _verdict(found: Mapping[str, Any]) -> str:
     record = found["record"]
     if record is None:
-        return "not done yet"
+        return "on its way to another shard" if found["state"] == "on_its_way" else "not done yet"
     status = "" if record["status"] is None else f", {record['status']}"
     count = record["attempts"]
     after = f" after {count} request{'' if count == 1 else 's'}" if count else ", nothing was sent"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crawlpool.cli.exits import Exit
-from crawlpool.cli.jobs import JOB, gathered, new_file, write_bytes
+from crawlpool.cli.jobs import JOBS, gathered, new_file, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +28,9 @@ What failed, to be looked at by a program:
 The URLs that are to be tried once more, elsewhere:
   crawlpool export crawl --outcome failed | jq -r .url > again.txt
 
-Records come in the order of the input. In a table kind and message of an error have columns of their own, and so have
+Records come in the order of the input; in a job of many shards what a link or a redirect brought to another shard comes
+where that had taken it in, and "body" names files by their paths in the job. Several jobs follow one another, and parts
+of one are put in order as one. In a table kind and message of an error have columns of their own, and so have
 the timings; lists and objects are JSON, and a cell that a spreadsheet would run as a formula begins with an apostrophe.
 
 \b
@@ -45,7 +47,7 @@ def export_command() -> click.Command:
         "export",
         callback=_export,
         params=[
-            JOB,
+            JOBS,
             click.Option(
                 ["-o", "--output"],
                 metavar="DEST",
@@ -56,26 +58,28 @@ def export_command() -> click.Command:
             click.Option(["--outcome"], type=click.Choice(_OUTCOMES), help="Only what ended so."),
             click.Option(["--host"], metavar="HOST", help="Only what is of this host."),
         ],
-        help="Write the records of a job, of all that is done. JOB is its folder; it may run meanwhile.",
+        help="Write the records of a job, of all that is done. JOB is its folder; it may run meanwhile. Several are "
+        "written as one.",
         short_help="Write the records of a job as JSON lines or a table.",
         epilog=_EPILOG,
     )
 
 
-def _export(job: str, output: str, outcome: str | None, host: str | None) -> Exit:
-    from crawlpool.jobs.reading import open_job
+def _export(jobs: tuple[str, ...], output: str, outcome: str | None, host: str | None) -> Exit:
+    from crawlpool.shards.reading import open_job
 
     ending = os.path.splitext(output)[1].lower()
     if output != "-" and ending not in (".jsonl", ".csv"):
         what = f"-o {output!r}: '-' (standard output) and paths that end in .jsonl or .csv work"
         raise click.UsageError(what, click.get_current_context())
-    with open_job(job) as opened:
+    with open_job(*jobs) as opened:
         found = opened.records(outcome=outcome, host=host)
         pieces = table_of(found) if ending == ".csv" else lines_of(found)
         if output == "-":
             write_bytes(pieces)
             return Exit.OK
-        _check_apart(job, output)
+        for job in jobs:
+            _check_apart(job, output)
         with new_file(output) as fd:
             for piece in gathered(pieces):
                 view = memoryview(piece)
@@ -97,7 +101,7 @@ def lines_of(records: Iterable[JobRecord]) -> Iterator[bytes]:
     from crawlpool.record import to_line
 
     for record in records:
-        yield to_line(dict(record))
+        yield to_line(fields_of(record))
 
 
 def table_of(records: Iterable[JobRecord]) -> Iterator[bytes]:
@@ -107,14 +111,26 @@ def table_of(records: Iterable[JobRecord]) -> Iterator[bytes]:
     parts = {"error": ("kind", "message"), "timings": TIMINGS}
     yield _row([f"{key}.{part}" if part else key for key in EMPTY for part in parts.get(key, ("",))])
     for record in records:
+        fields = fields_of(record)
         cells: list[Any] = []
         for key in EMPTY:
-            value = record.get(key)
+            value = fields.get(key)
             if key in parts:
                 cells += [value.get(part) if isinstance(value, dict) else None for part in parts[key]]
             else:
                 cells.append(value)
         yield _row([cell_of(cell) for cell in cells])
+
+
+def fields_of(record: JobRecord) -> dict[str, Any]:
+    """Return what a record says; of a shard's with its files by their paths in the folder of the whole job."""
+    from crawlpool.shards.layout import within_job
+
+    fields = dict(record)
+    below = within_job(record.folder) if fields.get("body") else ""
+    if below:
+        fields["body"] = [{**place, "file": f"{below}/{place['file']}"} for place in fields["body"]]
+    return fields
 
 
 def cell_of(value: Any) -> str:

@@ -30,6 +30,7 @@ GROUPS = (
     "Retries",
     "Output",
     "Durability",
+    "Scale",
     "Telling",
     "Ends",
     "Settings",

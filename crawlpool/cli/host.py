@@ -9,6 +9,7 @@ import click
 from crawlpool.cli.answer import write_answer
 from crawlpool.cli.exits import Exit
 from crawlpool.cli.values import Seconds
+from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,13 @@ Exit codes:
   3  there is no such socket or job, nobody listens there, no answer came within 5 seconds, or a job can't be written
   2  the command line is wrong
 """
+
+
+#: Why a host of a job of many shards can't be spoken of, and what can be done.
+_NO_SHARDS = (
+    "{0} is a job of many shards, whose workers take no word about single hosts; what works: drain its run (Ctrl-C), "
+    "and 'crawlpool resume {0}' with --delay or --per-host, which hold for all hosts; one that refuses us is left alone"
+)
 
 
 class DelayOrOwn(Seconds):
@@ -86,7 +94,7 @@ def host_command() -> click.Command:
 
 def _host(control: str, host: str, hold: bool, release: bool, skip: bool, delay: float | str | None) -> Exit:
     from crawlpool.cli.control import ControlError, Refused, ask
-    from crawlpool.cli.jobs import is_job
+    from crawlpool.cli.jobs import is_job, is_sharded
 
     given = {"hold": hold, "release": release, "skip": skip, "delay": delay is not None}
     actions = [action for action, is_given in given.items() if is_given]
@@ -94,6 +102,8 @@ def _host(control: str, host: str, hold: bool, release: bool, skip: bool, delay:
     if len(actions) != 1:
         wrong = "nothing is" if not actions else f"{' and '.join(f'--{action}' for action in actions)} are"
         raise click.UsageError(f"one of --hold, --release, --skip and --delay is needed, and {wrong} given", context)
+    if is_sharded(control):
+        raise click.UsageError(_NO_SHARDS.format(one_line(control)), context)
     request: dict[str, Any] = {"do": actions[0], "host": host}
     if delay is not None:
         request["delay_s"] = None if delay == OWN else delay

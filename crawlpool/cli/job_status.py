@@ -12,15 +12,15 @@ from crawlpool.observe.pace import duration
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from crawlpool.jobs.reading import JobReader, JobRun
 
 #: Hosts shown of each sort; ``--json`` has all that are listed.
 SHOWN = 20
-_LISTED = 1000
+LISTED = 1000
 _COUNTED = 100_000
-_OUTCOMES = ("ok", "http_error", "failed", "disallowed", "skipped")
+OUTCOMES = ("ok", "http_error", "failed", "disallowed", "skipped")
 _STATES = {
     "new": "nothing was begun",
     "running": "a run goes on, which doesn't answer here",
@@ -43,10 +43,10 @@ def status_of_job(path: str) -> dict[str, Any]:
     Raises:
         JobError: when there is no job, or it is damaged.
     """
-    from crawlpool.jobs.reading import open_job
+    from crawlpool.jobs.reading import JobReader
     from crawlpool.ledger.lock import holder_of
 
-    with open_job(path) as job:
+    with JobReader(path) as job:
         has_it = holder_of(path) is not None
         report, runs = job.report, job.runs
         books = job.ledger.value("books") or {}
@@ -57,7 +57,7 @@ def status_of_job(path: str) -> dict[str, Any]:
             "elapsed_s": round(report.elapsed_s, 3),
             "inputs": report.inputs,
             "found": report.found,
-            **{name: getattr(report, name) for name in _OUTCOMES},
+            **{name: getattr(report, name) for name in OUTCOMES},
             "pending": report.pending,
             "is_input_done": is_done,
             "queued": report.pending,
@@ -65,10 +65,10 @@ def status_of_job(path: str) -> dict[str, Any]:
             "items": report.items,
             "kinds": books.get("kinds", {}),
             "statuses": books.get("statuses", {}),
-            **_hosts(job),
+            **hosts_of(job),
             "runs": [_run(run) for run in runs],
         }
-    found["next"] = _next(path, found)
+    found["next"] = next_of(path, found)
     return found
 
 
@@ -85,7 +85,8 @@ def _run(run: JobRun) -> dict[str, Any]:
     return {"n": run.n, "began_at": iso_utc(run.began_at_s), "ended_at": ended, "ending": run.ending}
 
 
-def _hosts(job: JobReader) -> dict[str, Any]:
+def hosts_of(job: JobReader) -> dict[str, Any]:
+    """Return the hosts that aren't asked as the others are, by sort."""
     from crawlpool.jobs.explaining import said_of
 
     found: dict[str, list[Any]] = {"held": [], "skipped_hosts": [], "delays": [], "resting": []}
@@ -103,11 +104,11 @@ def _hosts(job: JobReader) -> dict[str, Any]:
         if host.cooled_until is not None and host.cooled_until > now:
             found["resting"].append({"host": host.name, "for_s": round(host.cooled_until - now, 3)})
     found["resting"].sort(key=lambda one: -one["for_s"])
-    return {sort: hosts[:_LISTED] for sort, hosts in found.items()}
+    return {sort: hosts[:LISTED] for sort, hosts in found.items()}
 
 
-def _next(path: str, found: Mapping[str, Any]) -> str | None:
-    """Return what may be done now."""
+def next_of(path: str, found: Mapping[str, Any]) -> str | None:
+    """Return what may be done now with a job; ``None`` where nothing has to be."""
     if found["state"] == "running":
         return None
     has_command = os.path.exists(os.path.join(path, "job.toml"))
@@ -115,7 +116,12 @@ def _next(path: str, found: Mapping[str, Any]) -> str | None:
     resume = f"crawlpool resume {where}" if has_command else None
     if found["state"] != "complete":
         held = [one for one in found["held"] if one["by"] == "operator" and one["waiting"]]
-        if resume is not None and held and sum(one["waiting"] for one in held) == found["pending"]:
+        if (
+            resume is not None
+            and held
+            and "shards" not in found
+            and sum(one["waiting"] for one in held) == found["pending"]
+        ):
             resume = f"crawlpool host {where} {shlex.quote(held[0]['host'])} --release, and then {resume}"
         return resume or "begin the same crawl with this job again: it goes on where it was"
     if found["failed"]:
@@ -123,12 +129,16 @@ def _next(path: str, found: Mapping[str, Any]) -> str | None:
     return None
 
 
-def lines_of_job(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the status of a job as lines of text."""
-    ends = {name: found[name] for name in _OUTCOMES}
+def lines_of_job(found: Mapping[str, Any], more: Iterable[str] = ()) -> Iterator[str]:
+    """Yield the status of a job as lines of text; ``more`` are further ones, which go before those of its hosts."""
+    ends = {name: found[name] for name in OUTCOMES}
     done = ", ".join(f"{count:,} {name}" for name, count in ends.items())
     total = "" if found["total"] is None else f" of {found['total']:,}"
-    yield f"{_STATES.get(found['state'], found['state'])}: {sum(ends.values()):,}{total} URLs done: {done}"
+    is_one = "shards" not in found and "jobs" not in found
+    state = (
+        found["state"] if found["state"] == "running" and not is_one else _STATES.get(found["state"], found["state"])
+    )
+    yield f"{state}: {sum(ends.values()):,}{total} URLs done: {done}"
     if found["state"] != "complete":
         rest = "" if found["is_input_done"] else "; the input isn't read to its end"
         yield f"{found['pending']:,} wait for {'their turn' if found['state'] == 'running' else 'the next run'}{rest}"
@@ -138,6 +148,7 @@ def lines_of_job(found: Mapping[str, Any]) -> Iterator[str]:
     if causes:
         often = sorted(causes.items(), key=lambda cause: -cause[1])[:5]
         yield f"failures: {', '.join(f'{count:,} {one_line(str(cause), 40)}' for cause, count in often)}"
+    yield from more
     yield from hosts_lines(found)
     runs = found["runs"]
     for run in runs[-3:]:
@@ -145,7 +156,7 @@ def lines_of_job(found: Mapping[str, Any]) -> Iterator[str]:
         if run is runs[-1] and found["state"] == "running":
             end = "and goes on"
         yield f"run {run['n']} of {len(runs)}: from {run['began_at']} {end}"
-    yield f"all runs together took {duration(found['elapsed_s'])}"
+    yield f"{'all runs together took' if is_one else 'what took longest of it ran for'} {duration(found['elapsed_s'])}"
     if found["next"] is not None:
         yield f"next: {found['next']}"
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from crawlpool.jobs.reading import JobReader
     from crawlpool.jobs.records import JobRecord
+    from crawlpool.shards.reading import JobsReader
 
-#: What each command says of its argument.
-JOB = click.Argument(["job"], metavar="JOB")
+#: What each command says of its argument: a job, or several that are read as one.
+JOBS = click.Argument(["jobs"], nargs=-1, required=True, metavar="JOB...")
 _GATHERED_BYTES = 1 << 16
 
 
@@ -31,13 +32,20 @@ class Pending(NotInJob):
 
 
 def is_job(path: str) -> bool:
-    """Tell whether a folder is a job's."""
+    """Tell whether a folder is a job's, with shards or without."""
     from crawlpool.ledger.schema import NAME
 
-    return os.path.lexists(os.path.join(path, NAME))
+    return os.path.lexists(os.path.join(path, NAME)) or is_sharded(path)
 
 
-def record_in(job: JobReader, url: str) -> JobRecord:
+def is_sharded(path: str) -> bool:
+    """Tell whether a folder is that of a job of many shards."""
+    from crawlpool.shards.manifest import is_sharded
+
+    return is_sharded(path)
+
+
+def record_in(job: JobReader | JobsReader, url: str) -> JobRecord:
     """Return the record of a URL.
 
     Raises:
@@ -46,18 +54,18 @@ def record_in(job: JobReader, url: str) -> JobRecord:
     """
     record = job.get(url)
     if record is None:
-        number = job.find(url)
-        raise not_in(job, url) if number is None else Pending(f"{shown(url)}: it isn't done yet; it waits in the job")
+        is_there = job.find(url) is not None
+        raise Pending(f"{shown(url)}: it isn't done yet; it waits in the job") if is_there else not_in(job, url)
     return record
 
 
-def not_in(job: JobReader, url: str) -> NotInJob:
+def not_in(job: JobReader | JobsReader, url: str) -> NotInJob:
     """Return the error for a URL that a job doesn't have."""
     from crawlpool.redact import one_line
 
-    return NotInJob(
-        f"{shown(url)}: the job {one_line(job.path)} has no such URL (that a redirect led there isn't looked at)"
-    )
+    has = "the jobs {} have" if len(job.paths) > 1 else "the job {} has"
+    paths = " and ".join(map(one_line, job.paths))
+    return NotInJob(f"{shown(url)}: {has.format(paths)} no such URL (that a redirect led there isn't looked at)")
 
 
 def shown(url: str) -> str:

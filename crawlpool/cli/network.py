@@ -56,8 +56,12 @@ def _check_bundle(path: str) -> None:
         raise NetworkFileError(f"{one_line(path)}: the CA bundle can't be read: {reason}") from None
 
 
-def make_pool(settings: RunSettings) -> SessionPool:
+def make_pool(settings: RunSettings, cookies: CookieStore | None = None) -> SessionPool:
     """Return the pool of a run.
+
+    Args:
+        settings: of the run.
+        cookies: what it begins with; unless given, what the settings' file has.
 
     Proxies and the CA bundle are taken from the environment; logins of a netrc file only where that was asked for: a
     list of URLs must not decide who gets a person's password.
@@ -84,7 +88,7 @@ def make_pool(settings: RunSettings) -> SessionPool:
         timeout=(settings.connect_timeout_s, settings.read_timeout_s),
         deadline=settings.max_time_s,
         retry=settings.retry,
-        cookies=CookieStore.load(settings.cookies) if settings.cookies is not None else None,
+        cookies=CookieStore.load(settings.cookies) if settings.cookies is not None else cookies,
         proxies=settings.proxies or None,
         verify=False if settings.insecure else settings.ca_bundle or True,
         netrc=settings.netrc,

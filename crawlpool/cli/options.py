@@ -8,7 +8,19 @@ import click
 
 from crawlpool.address import PRIVATE
 from crawlpool.cli.help import GroupedOption
-from crawlpool.cli.values import Kinds, Lines, MaxFailures, Net, PerSecond, Resolve, Seconds, Size, Statuses, Words
+from crawlpool.cli.values import (
+    Kinds,
+    Lines,
+    MaxFailures,
+    Net,
+    Part,
+    PerSecond,
+    Resolve,
+    Seconds,
+    Size,
+    Statuses,
+    Words,
+)
 from crawlpool.config import DEFAULT_THREADS, HTTP_VERSIONS
 from crawlpool.limits import DAY_S
 from crawlpool.observe.display import KINDS
@@ -173,6 +185,24 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     option(group, "--min-free", type=Size(),
            help="Stop, with exit code 3, before less than that is free on the disks of the outputs; 0 not to look.  "
            "[default: 64M with --job, else 0]")
+
+    group = "Scale"
+    option(group, "--engine", metavar="ENGINE", default="threads", show_default=True,
+           help="What runs the crawl: threads (this process), dask (a worker process for each core), dask://HOST:PORT "
+           "or dask://FILE.json (a cluster that runs). Dask needs pip install 'crawlpool[dask]' and --job.")
+    option(group, "--shards", type=click.IntRange(1, MOST_SHARDS), metavar="K",
+           help="Cut a new job into so many parts, by registrable domain, so that workers can share it.  [default: 1; "
+           "with dask or --shard 32 for each worker]")
+    option(group, "--shard", type=Part(),
+           help="Do this part of the job only, such as 2/4: for machines that share nothing, each with the same input "
+           "and a --job of its own.")
+    option(group, "--workers", type=click.IntRange(1, 10_000), metavar="N",
+           help="Worker processes of the dask engine.  [default: as many as there are]")
+    option(group, "--lease", type=Seconds(least=1, most=3600.0),
+           help="A worker of a new job that isn't heard of for so long has lost its shards to others.  [default: 30]")
+    option(group, "--shared-disk", is_flag=True,
+           help="The new job's folder lies on a file system of several machines (NFS): ledgers are kept so that they "
+           "are safe there, and slower.  [default with dask://…]")
 
     group = "Telling"
     option(group, "--progress", type=click.Choice(KINDS), default="auto", show_default=True,

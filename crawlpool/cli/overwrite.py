@@ -39,7 +39,7 @@ def clear(folder: str) -> None:
         return
     with JobLock(folder) if _is_job(folder) else contextlib.nullcontext():
         outputs, count = _known_of(folder)
-        _ask(f"{one_line(folder)}: a job with {count:,} URLs done; remove it, with its outputs, and begin anew?")
+        ask(f"{one_line(folder)}: a job with {count:,} URLs done; remove it, with its outputs, and begin anew?")
         try:
             for output in outputs:
                 _remove_output(os.path.join(folder, output))
@@ -76,7 +76,8 @@ def _known_of(folder: str) -> tuple[list[str], int]:
     return outputs, sum(json.loads(rows["books"])["ended"].values()) if "books" in rows else 0
 
 
-def _ask(question: str) -> None:
+def ask(question: str) -> None:
+    """Ask whether something is to be removed, where there is a terminal; raise ``click.Abort`` for a no."""
     try:
         is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()
     except ValueError:  # closed

@@ -12,6 +12,7 @@ from crawlpool._version import __version__
 from crawlpool.address import AddressRules
 from crawlpool.cli.config_file import SITES, SiteSettings, place_of
 from crawlpool.cli.pace import Pace, pace_of
+from crawlpool.cli.scale import Scale, scale_of
 from crawlpool.cli.secrets import BadSecret, auth_of, header_of, header_value, proxies_of
 from crawlpool.cli.transport import Transport, transport_of
 from crawlpool.errors import ConfigError, MissingExtra
@@ -81,6 +82,7 @@ class RunSettings:
     grace_s: float
     min_free_bytes: int | None
     bound: FailureBound | None
+    scale: Scale
 
 
 def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
@@ -156,6 +158,7 @@ def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:
         grace_s=given["grace"],
         min_free_bytes=_min_free(ctx, given),
         bound=given["max_failures"],
+        scale=scale_of(ctx, given),
     )
 
 

@@ -13,7 +13,7 @@ from crawlpool.cli.exits import Exit
 from crawlpool.cli.job_status import hosts_lines, lines_of_job, status_of_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 #: Seconds from one look to the next with ``--watch``.
 EVERY_S = 1.0
@@ -27,6 +27,8 @@ Which hosts are held?
   crawlpool status /tmp/crawl.sock --json | jq -r '.held[].host'
 Of a job, whether it runs or not: how it ended, what is left, and what to do next:
   crawlpool status crawl
+Of several jobs together, such as the parts of one:
+  crawlpool status part-1 part-2
 
 \b
 Exit codes:
@@ -39,7 +41,7 @@ Exit codes:
 def status_command() -> click.Command:
     """Return the command ``crawlpool status``."""
     options: list[click.Parameter] = [
-        click.Argument(["control"], metavar="CONTROL"),
+        click.Argument(["controls"], nargs=-1, required=True, metavar="CONTROL..."),
         click.Option(["--json", "as_json"], is_flag=True, help="Write one JSON object; with --watch one a line."),
         click.Option(["--watch"], is_flag=True, help="Tell it again each second, until the run ends."),
     ]
@@ -48,35 +50,50 @@ def status_command() -> click.Command:
         callback=_status,
         params=options,
         help="Tell how far a run is, and which hosts are held, skipped, slowed down or given up. CONTROL is what the "
-        "run was given as --control, or a folder with a socket named 'control' in it.",
+        "run was given as --control, or a folder with a socket named 'control' in it, or a job's folder: of one with "
+        "many shards all of them and their workers are told, and several jobs together.",
         short_help="Tell how far a run is that goes on.",
         epilog=_EPILOG,
     )
 
 
-def _status(control: str, as_json: bool, watch: bool) -> Exit:
-    from crawlpool.cli.control import ControlError, ask
-    from crawlpool.cli.jobs import is_job
+def _status(controls: tuple[str, ...], as_json: bool, watch: bool) -> Exit:
+    from crawlpool.cli.control import ControlError
 
-    as_lines: Callable[[Mapping[str, Any]], Iterable[str]]
     is_first = True
     while True:
-        is_over = not watch
         try:
-            found, as_lines = ask(control, {"do": "status"})["status"], lines_of
+            found, as_lines, goes_on = _look(controls)
         except ControlError:
-            if is_job(control):
-                found, as_lines = status_of_job(control), lines_of_job
-                is_over = is_over or found["state"] != "running"
-            elif is_first:
+            if is_first:
                 raise
-            else:
-                return Exit.OK  # it has been there, and is no more
+            return Exit.OK  # it has been there, and is no more
+        is_over = not (watch and goes_on)
         write_answer([json.dumps(found)] if as_json else [*([] if is_first else [""]), *as_lines(found)])
         if is_over:
             return Exit.OK
         is_first = False
         time.sleep(EVERY_S)
+
+
+def _look(controls: Sequence[str]) -> tuple[dict[str, Any], Callable[[Mapping[str, Any]], Iterable[str]], bool]:
+    """Return what there is to tell, how it is made lines of, and whether it goes on."""
+    from crawlpool.cli.control import ControlError, ask
+    from crawlpool.cli.jobs import is_job, is_sharded
+
+    control = controls[0]
+    if len(controls) > 1 or is_sharded(control):
+        from crawlpool.cli.shards_status import lines_of_jobs, status_of_jobs
+
+        found = status_of_jobs(controls)
+        return found, lines_of_jobs, found["state"] == "running"
+    try:
+        return ask(control, {"do": "status"})["status"], lines_of, True
+    except ControlError:
+        if not is_job(control):
+            raise
+        found = status_of_job(control)
+        return found, lines_of_job, found["state"] == "running"
 
 
 def lines_of(found: Mapping[str, Any]) -> list[str]:

@@ -38,7 +38,8 @@ class Left:
     by_operator: tuple[str, ...] = ()
 
 
-_HOW = {
+#: How a run came to its end, in words.
+HOW = {
     Ending.DONE: "done",
     Ending.INTERRUPTED: "interrupted",
     Ending.OUT_OF_TIME: "stopped by --run-for",
@@ -125,7 +126,7 @@ def summary_of(
     asked = report.ok + report.http_error + report.failed - before.ok - before.http_error - before.failed
     in_all = " in all" if before.inputs else ""
     lines = [
-        f"{_HOW[ending]} after {duration(elapsed_s)}: {books_of(report)}",
+        f"{HOW[ending]} after {duration(elapsed_s)}: {books_of(report)}",
         f"{asked / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies{in_all}, "
         f"{in_bytes(round((report.body_bytes - before.body_bytes) / elapsed_s))}/s; "
         f"{report.legs:,} requests{in_all}, {report.retries:,} of them retries{_robots(report)}",
@@ -137,13 +138,13 @@ def summary_of(
     if watch.duplicates:
         lines.append(f"skipped as duplicates: {watch.duplicates:,}; their records say of which line (duplicate_of)")
     if progress.statuses:
-        lines.append(f"HTTP errors: {_counts(progress.statuses)}")
+        lines.append(f"HTTP errors: {counts(progress.statuses)}")
     if progress.kinds:
-        lines.append(f"errors: {_counts(progress.kinds)}")
+        lines.append(f"errors: {counts(progress.kinds)}")
     for reason, hosts in sorted(_left_alone(progress).items()):
-        lines.append(f"hosts {LEFT_ALONE[reason]}: {_counts(hosts)}")
+        lines.append(f"hosts {LEFT_ALONE[reason]}: {counts(hosts)}")
     if rested:
-        lines.append(f"proxies that failed, and rested: {_counts(rested)}")
+        lines.append(f"proxies that failed, and rested: {counts(rested)}")
     if progress.slowest and elapsed_s >= 1:
         lines.append("slowest hosts: " + ", ".join(f"{h.host} {h.mean_s:.2f} s" for h in progress.slowest[:3]))
     lines += [f"next: {advice}" for advice in advice_of(settings, progress, watch, left, elapsed_s)]
@@ -240,7 +241,8 @@ def _left_alone(progress: Progress) -> dict[str, dict[str, int]]:
     return found
 
 
-def _counts(found: Mapping[Any, int]) -> str:
+def counts(found: Mapping[Any, int]) -> str:
+    """Return how often each thing was there, the commonest first."""
     ranked = sorted(found.items(), key=lambda item: (-item[1], str(item[0])))
     shown = ", ".join(f"{what} ×{count:,}" for what, count in ranked[:SHOWN])
     rest = sum(count for _, count in ranked[SHOWN:])

@@ -23,6 +23,7 @@ else:  # older versions of click have no type argument
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?", re.IGNORECASE)
+_PART = re.compile(r"(\d{1,4})/(\d{1,4})")
 _SPANS_S = {"s": 1, "m": 60, "h": 3600}
 _RESOLVE = re.compile(r"(\[[^\]]+\]|[^:\[\]]+):(\d{1,5}):(.+)")
 
@@ -34,13 +35,17 @@ class Seconds(_Type):
         zero_is_none: whether 0 means "no limit" and becomes ``None``.
         zero: whether 0 is a number like any other.
         most: the largest that makes sense; ``None`` for any.
+        least: the smallest.
     """
 
     name = "seconds"
 
-    def __init__(self, *, zero_is_none: bool = False, zero: bool = False, most: float | None = None) -> None:
+    def __init__(
+        self, *, zero_is_none: bool = False, zero: bool = False, most: float | None = None, least: float = 0.0
+    ) -> None:
         self._zero_is_none = zero_is_none
         self._most = most
+        self._least = least
         self._zero = zero
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
@@ -58,7 +63,27 @@ class Seconds(_Type):
             self.fail(f"{value!r} is no number of seconds{hint}.", param, ctx)
         if self._most is not None and number > self._most:
             self.fail(f"{value!r} is more than {self._most:g} seconds.", param, ctx)
+        if number < self._least:
+            self.fail(f"{value!r} is less than {self._least:g} seconds.", param, ctx)
         return None if number == 0 and self._zero_is_none else number
+
+
+class Part(_Type):
+    """One part of several: ``2/4`` becomes ``(2, 4)``."""
+
+    name = "part"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return how the value is called in the help."""
+        return "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return the two numbers; fail for what is no part."""
+        found = _PART.fullmatch(str(value).strip())
+        number, of = (int(found[1]), int(found[2])) if found is not None else (0, 0)
+        if not 1 <= number <= of:
+            self.fail(f"{value!r} is no part such as 2/4: the second of four.", param, ctx)
+        return number, of
 
 
 class PerSecond(_Type):

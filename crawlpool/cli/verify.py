@@ -10,7 +10,7 @@ import click
 
 from crawlpool.cli.answer import write_answer
 from crawlpool.cli.exits import Exit
-from crawlpool.cli.jobs import JOB
+from crawlpool.cli.jobs import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,9 @@ Before a copy is trusted:
 
 Looked at are the ledger (as SQLite checks a file, and its books), the records (one for each URL that is done, where the
 ledger says, and nothing else), WARC files (each record with its digest, a response for each that the records tell of)
-and bodies (by their SHA-256). A job that runs meanwhile is judged by what it had committed.
+and bodies (by their SHA-256). Of a job of many shards each is looked at so, and then whether each has taken in what of
+the input it was given, whether no entry of the input is there twice, and whether what one has handed over has arrived.
+A job that runs meanwhile is judged by what it had committed.
 
 \b
 Exit codes:
@@ -43,20 +45,27 @@ def verify_command() -> click.Command:
     return click.Command(
         "verify",
         callback=_verify,
-        params=[JOB, click.Option(["--json", "as_json"], is_flag=True, help="Write one JSON object.")],
+        params=[JOBS, click.Option(["--json", "as_json"], is_flag=True, help="Write one JSON object.")],
         help="Prove that a job is what was written: that its ledger, its records and the bodies that it keeps agree, "
-        "and no byte of these files was changed; or name what is wrong. JOB is its folder.",
+        "and no byte of these files was changed; or name what is wrong. JOB is its folder; parts of one job "
+        "are held against each other.",
         short_help="Prove that ledger, records and bodies of a job agree.",
         epilog=_EPILOG,
     )
 
 
-def _verify(job: str, as_json: bool) -> Exit:
-    from crawlpool.jobs.reading import open_job
+def _verify(jobs: tuple[str, ...], as_json: bool) -> Exit:
+    from crawlpool.jobs.reading import JobReader
     from crawlpool.jobs.verify import verify
+    from crawlpool.shards.reading import open_job
+    from crawlpool.shards.verify import verify_jobs
 
-    with open_job(job) as opened:
-        found = verify(opened, most_flaws=LISTED if as_json else SHOWN)
+    most = LISTED if as_json else SHOWN
+    with open_job(*jobs) as opened:
+        if isinstance(opened, JobReader):
+            found = verify(opened, most_flaws=most)
+        else:
+            found = verify_jobs(opened, most_flaws=most)
     if as_json:
         write_answer([json.dumps({"is_whole": found.is_whole, **dataclasses.asdict(found)})])
     else:
@@ -66,7 +75,11 @@ def _verify(job: str, as_json: bool) -> Exit:
 
 def lines_of(found: Verified) -> Iterator[str]:
     """Yield what was found as lines of text."""
-    counts = [f"{found.targets:,} targets", f"{found.records:,} records"]
+    shards, on_its_way = getattr(found, "shards", 0), getattr(found, "on_its_way", 0)
+    counts = [f"{shards:,} shards"] * bool(shards)
+    counts += [f"{found.targets:,} targets", f"{found.records:,} records"]
+    counts += [f"{found.handed_over:,} handed over"] * bool(found.handed_over)
+    counts += [f"{on_its_way:,} on their way"] * bool(on_its_way)
     counts += [f"{found.pending:,} waiting"] * bool(found.pending)
     counts += [f"{found.items:,} items"] * bool(found.items)
     counts += [f"{found.responses:,} responses in WARC files"] * bool(found.responses)

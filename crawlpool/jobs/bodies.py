@@ -48,6 +48,7 @@ class Bodies:
     """
 
     def __init__(self, folder: str, outputs: Sequence[str]) -> None:
+        self.folder = folder
         # Of a WARC file the base name is told, of a body its path from where its folder lies.
         folders = (os.path.dirname(os.path.join(folder, name).rstrip("/")) for name in outputs)
         self._folders = tuple(dict.fromkeys((folder, *folders)))

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-CREATE TABLE record (part INTEGER, offset INTEGER, length INTEGER, id INTEGER, digest BLOB, PRIMARY KEY (part, offset))
-    WITHOUT ROWID;
+CREATE TABLE record (
+    part INTEGER, offset INTEGER, length INTEGER, id INTEGER, digest BLOB, elsewhere INTEGER,
+    PRIMARY KEY (part, offset)
+) WITHOUT ROWID;
 CREATE TABLE body (
     file TEXT, offset INTEGER, length INTEGER, id INTEGER, url TEXT, sha256 TEXT, size INTEGER,
     PRIMARY KEY (file, offset)
@@ -28,13 +30,17 @@ CREATE TABLE body (
 
 
 class RecordAt(NamedTuple):
-    """Where the record of a target should stand, and the digest of what it should say."""
+    """Where the record of a target should stand, and the digest of what it should say.
+
+    ``elsewhere`` is how many of its redirects other shards were answered by.
+    """
 
     part: int
     offset: int
     length: int
     id: int
     digest: bytes
+    elsewhere: int = 0
 
 
 class BodyAt(NamedTuple):
@@ -114,7 +120,7 @@ class Expected:
 
     def add_record(self, record: RecordAt) -> bool:
         """Take a record; return whether none of another target should stand there."""
-        return self._add("INSERT INTO record VALUES (?, ?, ?, ?, ?)", record)
+        return self._add("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", record)
 
     def add_body(self, body: BodyAt) -> bool:
         """Take a response; return whether none of another target should lie there."""

@@ -10,6 +10,7 @@ from crawlpool.clock import iso_utc
 from crawlpool.errors import JobError
 from crawlpool.jobs.records import notes_of
 from crawlpool.ledger.lock import holder_of
+from crawlpool.ledger.schema import HANDED_OVER
 from crawlpool.redact import redact_url
 from crawlpool.robots.reasons import deciding_lines
 
@@ -40,21 +41,36 @@ def explained(job: JobReader, url: str) -> dict[str, Any] | None:
         JobError: when the job is damaged.
     """
     number = job.find(url)
-    row = None if number is None else job.ledger.target(number)
+    return None if number is None else explained_of(job, number)
+
+
+def explained_of(job: JobReader, number: int) -> dict[str, Any] | None:
+    """Return what became of a target; ``None`` where there is none.
+
+    Of one that was handed over to another shard, whose ``state`` is ``handed_over``, only what it has in this one: it
+    has ``legs``, and no ``record``.
+
+    Raises:
+        JobError: when the job is damaged.
+    """
+    row = job.ledger.target(number)
     if row is None:
         return None
     target = job.target_of(row)
-    settled = job.ledger.settled_of(row.id)
+    settled = job.ledger.settled_of(number)
+    has_gone = row.state == HANDED_OVER
+    with_legs = job.ledger.settled_of(number, is_handed_over=True) if has_gone else settled
     record = None if settled is None else job.record_at(settled)
     robots = None if record is None else record.get("robots")
+    waits = settled is None and not has_gone
     return {
         "target": _target(row, target),
-        "state": "waiting" if settled is None else "settled",
+        "state": "handed_over" if has_gone else "waiting" if waits else "settled",
         "record": record,
         "place": None if settled is None else _place(job, settled),
-        "legs": [] if settled is None else [_leg(note, target) for note in notes_of(settled.legs)],
-        "robots": _robots(job, target, robots) if robots or settled is None else None,
-        "waiting": _waiting(job, row) if settled is None else None,
+        "legs": [] if with_legs is None else [_leg(note, target) for note in notes_of(with_legs.legs)],
+        "robots": robots_of(job, target, robots) if robots or settled is None else None,
+        "waiting": _waiting(job, row) if waits else None,
     }
 
 
@@ -111,7 +127,7 @@ def _waits(note: LegNote) -> list[dict[str, Any]]:
     return found
 
 
-def _robots(job: JobReader, target: Target, verdict: str | None) -> dict[str, Any] | None:
+def robots_of(job: JobReader, target: Target, verdict: str | None) -> dict[str, Any] | None:
     """Return what is known of an origin's robots.txt, with the lines by which it allows or disallows."""
     scheme, _, rest = target.url.partition("://")
     origin = f"{scheme}://{rest.partition('/')[0].partition('?')[0]}"

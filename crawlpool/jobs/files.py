@@ -68,17 +68,17 @@ class PartFiles:
         """Return how many bytes a part has."""
         return os.fstat(self._descriptor(part)).st_size
 
-    def pieces(self, part: int, until: int, size: int = _CHUNK_BYTES) -> Iterator[bytes]:
-        """Yield a part's bytes up to ``until``, in pieces; fewer where it ends before."""
-        fd, at = self._descriptor(part), 0
+    def pieces(self, part: int, until: int, size: int = _CHUNK_BYTES, start: int = 0) -> Iterator[bytes]:
+        """Yield a part's bytes from ``start`` up to ``until``, in pieces; fewer where it ends before."""
+        fd, at = self._descriptor(part), start
         while at < until and (data := self._read(fd, part, at, min(size, until - at))):
             yield data
             at += len(data)
 
-    def lines(self, part: int, until: int) -> Iterator[tuple[int, bytes]]:
-        """Yield each line of a part with its offset, up to ``until`` bytes; the last may lack its end."""
-        at, rest = 0, b""  # rest is what was read of the line that begins at `at`
-        for data in self.pieces(part, until):
+    def lines(self, part: int, until: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield each line of a part with its offset, from ``start`` up to ``until``; the last may lack its end."""
+        at, rest = start, b""  # rest is what was read of the line that begins at `at`
+        for data in self.pieces(part, until, start=start):
             *whole, rest = (rest + data).split(b"\n")
             for line in whole:
                 yield at, line + b"\n"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool import disk
 from crawlpool.clock import SYSTEM_CLOCK, Clock
-from crawlpool.config import check
-from crawlpool.errors import JobError, SinkError
+from crawlpool.config import check, is_count
+from crawlpool.errors import ConfigError, JobError, SinkError
 from crawlpool.jobs.again import check_kinds, finish_moves, take_again
 from crawlpool.jobs.outputs import RECORDS, JobOutputs, with_records
 from crawlpool.ledger import flight as flights
@@ -49,6 +49,8 @@ class Job:
         retry: which failed targets are taken again: kinds of errors, and statuses such as ``503`` and ``5xx``; none of
             them for all that failed. ``None`` for none.
         fixed: what must be the same whenever the job goes on, by name, JSON-ready: it is compared.
+        shards: into how many parts it is cut, by registrable domain, so that several workers can share it; only
+            ``SessionPool.crawl`` runs a job of more than one.
 
     Raises:
         ConfigError: for a value that can't be.
@@ -61,6 +63,7 @@ class Job:
     keeps_credentials: bool = False
     retry: Collection[str] | None = None
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    shards: int = dataclasses.field(default=1, kw_only=True)
 
     @property
     def is_shared(self) -> bool:
@@ -70,6 +73,7 @@ class Job:
     def __post_init__(self) -> None:
         check(isinstance(self.path, str) and self.path != "", "path", self.path, "a folder's path")
         check(not isinstance(self.outputs, str), "outputs", self.outputs, "a sequence of names")
+        check(is_count(self.shards), "shards", self.shards, "1 or more")
         if self.retry is not None:
             check_kinds(self.retry)
         object.__setattr__(self, "outputs", with_records(self.outputs))
@@ -86,9 +90,12 @@ class Job:
             clock: where time comes from.
 
         Raises:
+            ConfigError: for a job of several shards.
             JobError: when another process has it, it is no job, or was made with other settings.
             SinkError: when something of it can't be opened, or isn't what the ledger says.
         """
+        if self.shards > 1:
+            raise ConfigError("a job of several shards is run by SessionPool.crawl, and by no crawl of one process")
         return OpenJob(self, dedupes, max_per_host, in_flight, clock)
 
 

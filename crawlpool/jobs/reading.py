@@ -28,7 +28,7 @@ from crawlpool.sinks.marks import Mark
 from crawlpool.source.urls import normalize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from crawlpool.ledger.reading import Settled, TargetRow
@@ -53,23 +53,12 @@ class JobRun:
     ending: str | None
 
 
-def open_job(path: str | os.PathLike[str]) -> JobReader:
-    """Open a job to read it; nothing of it is locked or changed, and it may run meanwhile.
-
-    Args:
-        path: of its folder.
-
-    Returns:
-        The reader, a context manager.
-
-    Raises:
-        JobError: when there is no job, it can't be read, or a later version has written it.
-    """
-    return JobReader(path)
+class NotBegun(JobError):
+    """A job's folder whose ledger nobody has begun to fill."""
 
 
 class JobReader:
-    """A job, open to be read. Made by ``open_job``.
+    """A job with one ledger, open to be read. Made by ``open_job``.
 
     What it returns is what was committed when it was asked. Files that grow or get their final names meanwhile are
     found; a reader that is open for weeks doesn't hold back the run.
@@ -82,6 +71,7 @@ class JobReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        self.paths = (self.path,)
         place = os.path.join(self.path, NAME)
         if not os.path.lexists(place):
             there = "there is no such folder" if not os.path.isdir(self.path) else f"is no job: it has no {NAME}"
@@ -90,7 +80,7 @@ class JobReader:
         try:
             fixed = self.ledger.value("fixed")
             if not isinstance(fixed, dict) or not isinstance(fixed.get("outputs"), list):
-                raise JobError(f"{one_line(self.path)}: the job was never begun: its ledger is empty")
+                raise NotBegun(f"{one_line(self.path)}: the job was never begun: its ledger is empty")
             #: What decides the job, and what it was begun with.
             self.fixed: dict[str, Any] = fixed
             self.outputs: tuple[str, ...] = tuple(str(name) for name in fixed["outputs"])
@@ -122,13 +112,20 @@ class JobReader:
         return self._records(None if outcome is None else STATES[Outcome(outcome)], host)
 
     def _records(self, state: int | None, host: str | None) -> Iterator[JobRecord]:
-        name = None if host is None else host.strip().lower().rstrip(".")
+        name = None if host is None else plain_name(host)
         for settled in self.ledger.settled(state, name):
-            # What waited for no host, duplicates for one, is the host's all the same.
-            if name is None or settled.host or host_of(self.target_of(settled).url) == name:
-                record = self._record(settled)
+            if name is None or self.is_of(settled, name):
+                record = self.record_of(settled)
                 if record is not None:
                     yield record
+
+    def is_of(self, settled: Settled, host: str) -> bool:
+        """Tell whether a target is of a host.
+
+        What waited for no host, duplicates for one, is the host's all the same; and what was handed over by another
+        shard is of the host that it was asked of first.
+        """
+        return host_of(self.target_of(settled).url).encode("utf-8", "backslashreplace").decode() == host
 
     def __iter__(self) -> Iterator[JobRecord]:
         return self.records()
@@ -141,11 +138,11 @@ class JobReader:
         """
         number = self.find(url)
         settled = None if number is None else self.ledger.settled_of(number)
-        return None if settled is None else self._record(settled)
+        return None if settled is None else self.record_of(settled)
 
     def find(self, url: str | Target) -> int | None:
         """Return the number of the target that asks for a URL, settled or not; ``None`` where the job has none."""
-        for target in self._spellings(url):
+        for target in spellings(url, self.fixed.get("method")):
             digest = digest_of(target)
             number = None if digest is None else self.ledger.first_of(signed(digest))
             row = None if number is None else self.ledger.target(number)
@@ -155,13 +152,18 @@ class JobReader:
 
     def items(self) -> Iterator[dict[str, Any]]:
         """Yield what handlers have emitted, in the order in which it was written."""
+        for item, _ in self.items_from(1, 0):
+            yield item
+
+    def items_from(self, part: int, offset: int) -> Iterator[tuple[dict[str, Any], tuple[int, int]]]:
+        """Yield what handlers have emitted from a place on, each with the place after it: part and offset."""
         mark = self.mark(self.records_name)
-        for part in range(1, mark.part + 1):
-            until = mark.length if part == mark.part else self.files.size(part)
-            for _, line in self.files.lines(part, until):
+        for number in range(part, mark.part + 1):
+            until = mark.length if number == mark.part else self.files.size(number)
+            for at, line in self.files.lines(number, until, offset if number == part else 0):
                 # No record has that key, and to parse all of them would take long.
                 if b'"item":' in line[:32] and isinstance(item := item_of(line), dict):
-                    yield item
+                    yield item, (number, at + len(line))
 
     # What is known of the job ------------------------------------------------------------------------------------
 
@@ -173,7 +175,7 @@ class JobReader:
             ended = {outcome.value: int(books["ended"][outcome.value]) for outcome in Outcome} if books else {}
             moved_in, moved_out = int(books.get("moved_in", 0)), int(books.get("moved_out", 0))
             came = int(books.get("inputs", 0)) + int(books.get("found", 0)) + moved_in
-            pending = came - moved_out - sum(ended.values())
+            pending = came - sum(ended.values()) - moved_out
             return Report(
                 **ended,
                 inputs=int(books.get("inputs", 0)),
@@ -251,28 +253,43 @@ class JobReader:
         moves = self.ledger.value(MOVES) or ()
         return PartFiles(self.path, name, [str(one) for one in moves])
 
-    def _record(self, settled: Settled) -> JobRecord | None:
-        """Return a record; ``None`` where its target has come to wait again meanwhile."""
+    def record_of(self, settled: Settled, before: Callable[[], list[Any]] | None = None) -> JobRecord | None:
+        """Return a record; ``None`` where its target has come to wait again meanwhile.
+
+        Args:
+            settled: what came of the target.
+            before: as ``JobRecord`` takes it.
+        """
         try:
-            return JobRecord(self.record_at(settled), settled, self.bodies)
+            return JobRecord(self.record_at(settled), settled, self.bodies, before)
         except JobError:
             # Where failed targets are taken again, the files are written anew, and records stand elsewhere.
             self.files.close()
             self.files = self.files_of(self.records_name)
             now = self.ledger.settled_of(settled.id)
-            return None if now is None else JobRecord(self.record_at(now), now, self.bodies)
+            return None if now is None else JobRecord(self.record_at(now), now, self.bodies, before)
 
-    def _spellings(self, url: str | Target) -> Iterator[Target]:
-        """Yield the targets that somebody may mean by a URL."""
-        if isinstance(url, Target):
-            yield url
-            return
-        url = redact_url(url)  # no login is in a job
-        urls = [url]
-        with contextlib.suppress(InputError):
-            urls.insert(0, normalize(url, "http"))
-        usual = self.fixed.get("method")
-        for method in dict.fromkeys(("GET", usual if isinstance(usual, str) and usual else "GET")):
-            for one in dict.fromkeys(urls):
-                if one:
-                    yield Target(one, method)
+
+def spellings(url: str | Target, usual: object = None) -> Iterator[Target]:
+    """Yield the targets that somebody may mean by a URL.
+
+    Args:
+        url: in whatever spelling; or a target, which is meant as it is.
+        usual: the method of the job, where that isn't GET.
+    """
+    if isinstance(url, Target):
+        yield url
+        return
+    url = redact_url(url)  # no login is in a job
+    urls = [url]
+    with contextlib.suppress(InputError):
+        urls.insert(0, normalize(url, "http"))
+    for method in dict.fromkeys(("GET", usual if isinstance(usual, str) and usual else "GET")):
+        for one in dict.fromkeys(urls):
+            if one:
+                yield Target(one, method)
+
+
+def plain_name(host: str) -> str:
+    """Return the name of a host that somebody has written, as ledgers have it."""
+    return host.strip().lower().rstrip(".")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from requests.structures import CaseInsensitiveDict
@@ -28,16 +28,24 @@ class JobRecord(Mapping[str, Any]):
         fields: what the line says.
         settled: what the ledger says.
         bodies: where bodies lie.
+        before: returns what the ledgers of other shards have of the requests for it, where these have handed it over.
 
-    Thread-safe: it doesn't change.
+    Thread-safe, but for ``legs`` of a job of many shards: it doesn't change.
     """
 
-    __slots__ = ("_bodies", "_fields", "_settled")
+    __slots__ = ("_before", "_bodies", "_fields", "_settled")
 
-    def __init__(self, fields: dict[str, Any], settled: Settled, bodies: Bodies) -> None:
+    def __init__(
+        self,
+        fields: dict[str, Any],
+        settled: Settled,
+        bodies: Bodies,
+        before: Callable[[], list[Any]] | None = None,
+    ) -> None:
         self._fields = fields
         self._settled = settled
         self._bodies = bodies
+        self._before = before
 
     def __getitem__(self, key: str) -> Any:
         return self._fields[key]
@@ -62,6 +70,11 @@ class JobRecord(Mapping[str, Any]):
         return str(self._fields["url"])
 
     @property
+    def folder(self) -> str:
+        """The path of the folder that the job's files lie in; of a job of many shards that of the shard's epoch."""
+        return self._bodies.folder
+
+    @property
     def outcome(self) -> Outcome:
         """How it ended."""
         return Outcome(self._fields["outcome"])
@@ -70,10 +83,13 @@ class JobRecord(Mapping[str, Any]):
     def legs(self) -> tuple[LegNote, ...]:
         """The requests that were sent for it, in order, each as a ``crawlpool.trail.LegNote``.
 
+        In a job of many shards those that other shards have sent for it come first; their moments are of another clock.
+
         Raises:
             JobError: when the ledger is damaged.
         """
-        return notes_of(self._settled.legs)
+        before = [] if self._before is None else self._before()
+        return notes_of([*before, *self._settled.legs])
 
     @property
     def has_body(self) -> bool:

@@ -18,6 +18,7 @@ from crawlpool.jobs.expected import Expected, Flaw, Flaws
 from crawlpool.jobs.outputs import is_records
 from crawlpool.jobs.verify_bodies import BodiesCheck
 from crawlpool.jobs.verify_records import RecordsCheck
+from crawlpool.ledger.schema import HANDED_OVER, PENDING
 from crawlpool.redact import one_line
 from crawlpool.sinks.marks import OPEN_SUFFIX, part_name
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from crawlpool.models import Report
     from crawlpool.sinks.marks import Mark
 
-_LEDGER = "ledger"
+_LEDGER, _CAME = "ledger", "inputs + found"
 _T = TypeVar("_T")
 
 
@@ -40,6 +41,7 @@ class Verified:
     Args:
         targets: in the ledger.
         pending: of these, what waits for the next run.
+        handed_over: of these, what another shard goes on with.
         records: that stand where the ledger says.
         items: of handlers, among the records.
         responses: in WARC files, redirects included.
@@ -50,6 +52,7 @@ class Verified:
 
     targets: int
     pending: int
+    handed_over: int
     records: int
     items: int
     responses: int
@@ -104,7 +107,8 @@ class _Verifier:
             self._check_books(before, after)
         return Verified(
             targets=sum(self._targets.values()),
-            pending=self._targets.get(0, 0),
+            pending=self._targets.get(PENDING, 0),
+            handed_over=self._targets.get(HANDED_OVER, 0),
             records=self._records.records,
             items=self._records.items,
             responses=self._bodies.responses,
@@ -133,12 +137,14 @@ class _Verifier:
 
     def _check_books(self, before: Report, after: Report) -> None:
         counts = {outcome.value: self._targets.get(state, 0) for outcome, state in STATES.items()}
-        counts["inputs + found"] = sum(self._targets.values())
+        counts[_CAME] = sum(self._targets.values())
+        counts["moved_out"] = self._targets.get(HANDED_OVER, 0)
         counts["items"] = self._records.items
         for name, count in counts.items():
             least, most = (_number(name, report) for report in (before, after))
             if not least <= count <= most:
                 said = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+                name += " + moved_in" if name == _CAME and after.moved_in else ""
                 self._flaws.add(_LEDGER, f"the books have {said} {name}, and there are {count:,}")
 
     # The files ---------------------------------------------------------------------------------------------------
@@ -193,4 +199,4 @@ class _Verifier:
 
 
 def _number(name: str, report: Report) -> int:
-    return report.inputs + report.found if name == "inputs + found" else int(getattr(report, name))
+    return report.inputs + report.found + report.moved_in if name == _CAME else int(getattr(report, name))

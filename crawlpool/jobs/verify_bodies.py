@@ -60,7 +60,7 @@ class BodiesCheck:
             want: where it stands.
             name: of the file in which it does.
         """
-        hops = len(fields.get("redirects") or ())
+        hops = max(len(fields.get("redirects") or ()) - want.elsewhere, 0)
         try:
             places = list(self._job.bodies.places(fields))
         except JobError as error:
@@ -80,6 +80,14 @@ class BodiesCheck:
             if not self._expected.add_body(at):
                 what = f"the response of target {want.id} should lie there, which is the place of another one"
                 self._flaws.add(one_line(place.file), what, place.offset)
+
+    def handed_over(self, hops: int) -> None:
+        """Take a target that another shard goes on with: what it was answered here lies in WARC files, and no more.
+
+        Args:
+            hops: redirects that it was answered.
+        """
+        self._hops += hops
 
     def check_warc(self, output: str, mark: Mark) -> None:
         """Look at all WARC records of an output, in order.

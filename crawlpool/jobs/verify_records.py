@@ -7,9 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import JobError
+from crawlpool.jobs.chain import MARK, chain_of
 from crawlpool.jobs.entries import STATES
 from crawlpool.jobs.expected import RecordAt
 from crawlpool.jobs.records import fields_of, item_of, notes_of
+from crawlpool.ledger.schema import HANDED_OVER
 from crawlpool.redact import one_line, redact_url
 
 if TYPE_CHECKING:
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
     from crawlpool.jobs.verify_bodies import BodiesCheck
     from crawlpool.ledger.reading import Settled
     from crawlpool.sinks.marks import Mark
+    from crawlpool.trail import LegNote
 
 #: What a record and the ledger both say.
 _AGREED = ("url", "n", "method", "outcome", "reason", "status", "kind", "run")
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))  # those that requests follows
 _NAMES = {state: outcome.value for outcome, state in STATES.items()}
 
 
@@ -56,6 +60,8 @@ class RecordsCheck:
         """
         for settled in self._job.ledger.settled():
             self._expect(settled)
+        for settled in self._job.ledger.settled(HANDED_OVER):
+            self._bodies.handed_over(sum(note.status in _REDIRECTS for note in self._notes_of(settled)))
         files = self._job.files
         for part in range(1, mark.part + 1):
             self._check_part(part, mark.length if part == mark.part else files.size(part))
@@ -68,13 +74,24 @@ class RecordsCheck:
 
     def _expect(self, settled: Settled) -> None:
         said = _digest(self._said_of(settled))
-        want = RecordAt(settled.part, settled.offset, settled.length, settled.id, said)
+        want = RecordAt(settled.part, settled.offset, settled.length, settled.id, said, self._elsewhere(settled))
         if not self._expected.add_record(want):
             self._miss(want, "it is the place of another one")
+        self._notes_of(settled)
+
+    def _notes_of(self, settled: Settled) -> tuple[LegNote, ...]:
         try:
-            notes_of(settled.legs)
+            return notes_of(settled.legs)
         except JobError as error:
             self._flaws.add("ledger", f"target {settled.id}: {error}")
+            return ()
+
+    def _elsewhere(self, settled: Settled) -> int:
+        """Return how many redirects of a target were answered to another shard, which handed it over."""
+        if not settled.line.startswith(MARK):
+            return 0
+        self._job.target_of(settled)  # whether the line can be read
+        return len(chain_of(settled.line).hops)
 
     def _said_of(self, settled: Settled) -> list[Any]:
         target = self._job.target_of(settled)

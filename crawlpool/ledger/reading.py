@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Rows that one statement returns at most, and numbers that it looks at, where it looks for some of them only.
 PAGE_ROWS, SPAN = 512, 8192
+#: How the line of a target begins that another shard handed over; ``jobs.chain`` writes it.
+MOVED = ">"
 _TOLD = 10  # of what came of a target: how much there is
 
 # What a column holds; in a damaged file it may be anything.
@@ -126,6 +128,13 @@ class LedgerReader:
         self.path = path
         with self._told():
             self._database = open_to_read(path)
+            #: The form of its tables; those of shards came with the second.
+            self.version = int(self._database.execute("PRAGMA user_version").fetchone()[0])
+
+    @property
+    def has_shards(self) -> bool:
+        """Whether it has the tables of shards, empty or not."""
+        return self.version > 1
 
     def close(self) -> None:
         """Let go of the file. May be called again."""
@@ -149,25 +158,36 @@ class LedgerReader:
     # Targets -----------------------------------------------------------------------------------------------------
 
     def settled(
-        self, outcome: int | None = None, host: str | None = None, *, has_handed_over: bool = False
+        self,
+        outcome: int | None = None,
+        host: str | None = None,
+        *,
+        has_handed_over: bool = False,
+        after: int = 0,
+        only_moved: bool = False,
     ) -> Iterator[Settled]:
         """Yield what is settled, in the order of its numbers.
 
         Args:
             outcome: only what ended so; ``schema.HANDED_OVER`` for what was handed over to another shard.
-            host: only what waited for this host, or for none.
+            host: only what waited for this host, or for none, or was handed over by another shard.
             has_handed_over: whether what was handed over comes, too: it has legs and no record here.
+            after: only what has a greater number.
+            only_moved: only what was handed over by another shard; ``host`` doesn't count then.
         """
-        where, given = "", []
+        where, given = "", list[Any]()
         if outcome is not None:
             where, given = " AND target.state = ?", [outcome]
         elif not has_handed_over:
             where = f" AND target.state <> {HANDED_OVER}"
-        if host is not None:
+        if only_moved:
+            where += " AND substr(target.line, 1, 1) = ?"
+            given.append(MOVED)
+        elif host is not None:
             rows = self._rows("SELECT id FROM host WHERE name = ?", (host,))
-            where += " AND target.host IN (0, ?)"
-            given.append(rows[0][0] if rows else 0)
-        last = 0
+            where += " AND (target.host IN (0, ?) OR substr(target.line, 1, 1) = ?)"
+            given += [rows[0][0] if rows else 0, MOVED]
+        last = after
         while True:
             first = self._rows("SELECT min(id) FROM settled WHERE id > ?", (last,))[0][0]
             if first is None:
@@ -284,6 +304,10 @@ class LedgerReader:
             return json.loads(text)
         except (ValueError, TypeError, RecursionError):
             raise self._damage(f"{what} is no JSON") from None
+
+    def rows(self, query: str, given: Sequence[Any] = ()) -> list[Any]:
+        """Return what a short statement finds that only reads."""
+        return self._rows(query, given)
 
     def _settled(self, row: Sequence[Any]) -> Settled:
         number, n, host, line, info = row

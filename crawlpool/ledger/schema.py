@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from crawlpool.errors import JobError, SinkError
+from crawlpool.ledger.cut_off import TRIES, is_cut_off, open_copy
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def open_to_read(path: str) -> sqlite3.Connection:
     if not os.path.isfile(path):
         raise JobError(f"{one_line(path)}: no such ledger")
     try:
-        database = _connected(path, "mode=ro")
+        database = _opened_to_read(path)
     except sqlite3.Error:
         # Where nothing may be written (a copy on a read-only medium) there is no place for SQLite's shared memory. Then
         # nobody else writes either. But so opened it wouldn't see what still lies beside the file, in the log.
@@ -150,6 +151,20 @@ def open_to_read(path: str) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _opened_to_read(path: str) -> sqlite3.Connection:
+    for _ in range(TRIES):
+        try:
+            return _connected(path, "mode=ro")
+        except sqlite3.OperationalError as error:
+            if not is_cut_off(error, path):
+                raise
+        # It may be the transaction of a writer on another machine, whose lock isn't seen here.
+        copy = open_copy(path)
+        if copy is not None:
+            return copy
+    raise JobError(f"{one_line(path)}: can't be read now, as it is written to all the time; its lock isn't seen here")
 
 
 def _connected(path: str, how: str) -> sqlite3.Connection:

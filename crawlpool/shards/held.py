@@ -54,7 +54,8 @@ class Held:
         folder: the shard's.
         number: of the tenure.
         former: the tenure before, ``None`` where there was none, or where its file is damaged.
-        is_former_released: whether that one was given up by its owner, so that its folder may be gone on with.
+        is_former_released: whether that one was given up by its owner, and nobody else can write to its folder, so that
+            it may be gone on with.
         is_former_damaged: whether there was one, and its file can't be read.
     """
 
@@ -64,7 +65,7 @@ class Held:
         self.folder = folder
         self.number = now.number
         self.former = former
-        self.is_former_released = former is not None and former.is_released
+        self.is_former_released = former is not None and former.is_released and former.is_sole
         self.is_former_damaged = former is None and self.number > 1
         self._keeper = keeper
         # These are the keeper's, guarded by its lock; `ends_at` is read without.
@@ -97,13 +98,13 @@ class Held:
             raise JobError(f"{one_line(self.folder)}: the lease has ended")
 
     def use(self, epoch: int) -> None:
-        """Say which folder is in use, durably.
+        """Say which folder is in use, durably: one that nobody else can write to.
 
         Raises:
             JobError: when the lease has ended.
             SinkError: when that can't be written.
         """
-        self._keeper.refresh(self, epoch=epoch)
+        self._keeper.refresh(self, epoch=epoch, is_sole=True)
 
     def release(
         self,

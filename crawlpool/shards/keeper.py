@@ -124,7 +124,10 @@ class LeaseKeeper:
                 with self._lock:
                     return Busy(number, _named(former), self._watch.left_s(shard_folder))
         began_at = self.clock.monotonic()
-        mine = Tenure(number + 1, self.owner, epoch=0 if former is None else former.epoch)
+        mine = Tenure(number + 1, self.owner)
+        if former is not None:
+            is_sole = former.is_released and former.is_sole
+            mine = dataclasses.replace(mine, epoch=former.epoch, is_sole=is_sole)
         # Looked at once more: others may have come and gone, and have removed the very name that we took.
         if not tenures.make(shard_folder, mine) or layout.tenures_there(shard_folder)[-1] != mine.number:
             return Busy(mine.number, "an owner who was quicker", self.terms.lease_s)

@@ -115,6 +115,13 @@ def runner_stop(root: str, name: str) -> str:
     return os.path.join(root, RUNNERS, f"{name}.stop")
 
 
+def within_job(folder: str) -> str:
+    """Return where an epoch's folder lies in its job's: ``shards/0007/e0002``; empty for any other folder."""
+    names = os.path.abspath(folder).split(os.sep)[-3:]
+    is_epoch = names[0] == SHARDS and _SHARD.fullmatch(names[1]) is not None and epoch_of(names[2]) is not None
+    return "/".join(names) if is_epoch else ""
+
+
 def make_inbox(root: str, shard: int) -> str:
     """Make a shard's folder with its inbox where there are none, so that they are on the disk; return the inbox's path.
 

@@ -20,7 +20,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from crawlpool import disk
-from crawlpool.errors import SinkError
+from crawlpool.errors import JobError, SinkError
 from crawlpool.redact import one_line
 from crawlpool.shards import atomic, layout
 from crawlpool.shards.copying import Copier
@@ -57,18 +57,21 @@ def enter(held: Held, *, is_shared: bool = False) -> Epoch:
         JobError: when the lease ended meanwhile, or what the former owner left is damaged.
         SinkError: when the new folder can't be written.
 
-    After an error the shard is still held: release it with the reason, or abandon it. May be called by any thread;
-    copies as much as the ledger and the open files hold.
+    After an error the shard is still held: release it with the reason, or abandon it; the next owner makes a copy all
+    the same. May be called by any thread; copies as much as the ledger and the open files hold.
     """
     shard = held.folder
     there = epochs_there(shard)
     former = held.epoch
     if held.is_former_damaged:
         former = max(there, default=0)  # who has made the highest had copied it whole, named or not
-    if held.is_former_released and former in there:
+    if former and former not in there:  # whoever began anew here would lose all of it, and nobody would know
+        missing = os.path.join(shard, layout.epoch_name(former))
+        raise JobError(f"{one_line(missing)}: is missing, and its tenure names it")
+    if held.is_former_released and former:
         _clear(held, former)
         return Epoch(os.path.join(shard, layout.epoch_name(former)), former)
-    origin = former if former in there else None
+    origin = former or None
     number = max(held.number, *(one + 1 for one in there), former + 1)
     _clear(held, former)
     path = os.path.join(shard, layout.epoch_name(number))

@@ -44,6 +44,8 @@ class Tenure:
         number: of the tenure; the highest of a shard counts.
         owner: who has, or had it.
         epoch: the number of the folder in use; 0 while there is none yet.
+        is_sole: whether nobody but its owner can write to that folder: not while it is still that of a former owner who
+            didn't give it up.
         counter: goes up with each refresh.
         is_released: whether its owner gave it up by itself, with all files closed.
         pending: targets that were left then, ``None`` where nobody counted them.
@@ -55,6 +57,7 @@ class Tenure:
     number: int
     owner: Owner
     epoch: int = 0
+    is_sole: bool = dataclasses.field(default=False, kw_only=True)
     counter: int = 0
     is_released: bool = False
     pending: int | None = None
@@ -69,6 +72,7 @@ class Tenure:
                 "v": 1,
                 "owner": dataclasses.asdict(self.owner),
                 "epoch": self.epoch,
+                "is_sole": self.is_sole,
                 "counter": self.counter,
                 "state": "released" if self.is_released else "held",
                 "pending": self.pending,
@@ -94,6 +98,7 @@ class Tenure:
                 number=number,
                 owner=Owner(**told["owner"]),
                 epoch=told["epoch"],
+                is_sole=told["is_sole"],
                 counter=told["counter"],
                 is_released=told["state"] == "released",
                 pending=told["pending"],

@@ -109,6 +109,7 @@ def test_after_a_release_the_same_folder_goes_on(keeper: LeaseKeeper, shard: pat
     """Nothing is copied; however often."""
     crawled(keeper, shard).release()
     before = os.stat(shard / "e0001" / LEDGER)
+    claim(keeper, shard).release()  # not even entered
     for _ in range(3):
         held = claim(keeper, shard)
         assert takeover.enter(held) == Epoch(str(shard / "e0001"), 1, None)
@@ -244,6 +245,17 @@ def test_what_a_ledger_tells_of_and_is_not_there_is_told(keeper: LeaseKeeper, sh
         takeover.enter(claim(keeper, shard))
 
 
+@pytest.mark.parametrize("is_released", [True, False])
+def test_a_folder_that_is_missing_is_told(keeper: LeaseKeeper, shard: pathlib.Path, is_released: bool) -> None:
+    """Nobody begins anew where there was something: it would be lost, and nobody would know."""
+    held = crawled(keeper, shard)
+    assert not is_released or held.release()
+    held.abandon()
+    shutil.rmtree(shard / "e0001")
+    with pytest.raises(JobError, match="e0001: is missing"):
+        takeover.enter(claim(keeper, shard))
+
+
 def test_an_owner_who_came_to_nothing_leaves_nothing(keeper: LeaseKeeper, shard: pathlib.Path) -> None:
     """Killed before there was a folder, before there was a ledger in it, or before that had tables."""
     for number, leaves in enumerate(("nothing", "folder", "empty ledger"), 1):
@@ -296,6 +308,28 @@ def test_a_claimer_who_wakes_up_takes_nothing_from_a_later_one(
     held = keeper.held()[0]
     takeover.clear(held)
     assert sorted(os.listdir(shard)) == ["e0003", layout.tenure_name(3)]
+
+
+def test_a_claimer_who_wakes_up_removes_nothing_that_is_in_use(
+    keeper: LeaseKeeper, shard: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped right before it clears up: the folder that a later one has made is newer than all that it knows of."""
+    crawled(keeper, shard).abandon()
+    stopped = claim(keeper, shard)
+    real, made = takeover.epochs_there, []
+
+    def there(folder: str) -> list[int]:
+        found = real(folder)
+        monkeypatch.setattr(takeover, "epochs_there", real)
+        stopped.abandon()
+        epoch = takeover.enter(claim(keeper, shard))
+        made.append((epoch, names(epoch.path)))
+        return found
+
+    monkeypatch.setattr(takeover, "epochs_there", there)
+    with pytest.raises(JobError, match="the lease has ended"):
+        takeover.enter(stopped)
+    assert [(Epoch(str(shard / "e0003"), 3, 1), names(shard / "e0003"))] == made
 
 
 def test_former_folders_go_one_takeover_later(keeper: LeaseKeeper, shard: pathlib.Path) -> None:
@@ -398,3 +432,7 @@ def test_a_full_disk_is_told_and_the_shard_can_be_released(keeper: LeaseKeeper, 
         takeover.enter(held)
     assert held.release(reason="the disk is full")
     assert sorted(os.listdir(shard)) == ["e0001", layout.tenure_name(2)]
+    again = claim(keeper, shard)
+    assert again.release()  # and nothing was done
+    # The former owner may still write to its folder, whoever has released it since.
+    assert takeover.enter(claim(keeper, shard)) == Epoch(str(shard / "e0004"), 4, 1)

@@ -1,0 +1,148 @@
+"""What is told at the end of a run of a job of shards: the books of all, what went wrong where, what to do next."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from crawlpool.cli.summary import HINTS, HOW, LEFT_ALONE, SHOWN, STATUS_HINTS, books_of, counts, faults_of
+from crawlpool.observe.pace import duration
+from crawlpool.redact import one_line
+from crawlpool.sinks.human import in_bytes
+from crawlpool.source.reader import STDIN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crawlpool.books import Progress
+    from crawlpool.cli.exits import Ending, Exit
+    from crawlpool.cli.settings import RunSettings
+    from crawlpool.engines.coordinator import Troubles
+    from crawlpool.models import Report
+    from crawlpool.shards.manifest import Manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What else is told of a run's end.
+
+    Args:
+        ending: why it took no further input.
+        troubles: what went wrong.
+        is_work_left: whether it left work.
+        code: what the command ends with.
+        items: how many items of the input were handed out.
+        manifest: of the job.
+        elapsed_s: seconds that the run took.
+    """
+
+    ending: Ending
+    troubles: Troubles
+    is_work_left: bool
+    code: Exit
+    items: int
+    manifest: Manifest
+    elapsed_s: float
+
+
+def summary_of(settings: RunSettings, progress: Progress, before: Report, told: Told) -> str:
+    """Return the text of the summary.
+
+    Args:
+        settings: of the run.
+        progress: how far the job is at its end.
+        before: the books before this run.
+        told: what else is known.
+    """
+    report = progress.report
+    elapsed_s = max(told.elapsed_s, 1e-9)
+    in_all = " in all" if before.inputs else ""
+    asked = report.ok + report.http_error + report.failed - before.ok - before.http_error - before.failed
+    lines = [
+        f"{HOW[told.ending]} after {duration(elapsed_s)}: {books_of(report)}",
+        f"{asked / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies{in_all}; {report.legs:,} requests"
+        f"{in_all}, {report.retries:,} of them retries; {told.manifest.shards} shards",
+    ]
+    if before.inputs:
+        lines.append(f"{before.settled:,} of these URLs were done before this run")
+    if report.moved_out:
+        lines.append(f"redirects that led to another shard's host: {report.moved_out:,}")
+    if progress.statuses:
+        lines.append(f"HTTP errors: {counts(progress.statuses)}")
+    if progress.kinds:
+        lines.append(f"errors: {counts(progress.kinds)}")
+    for reason, hosts in sorted(progress.left_alone.items()):
+        lines.append(f"hosts {LEFT_ALONE[reason]}: {counts(hosts)}")
+    if progress.slowest and elapsed_s >= 1:
+        lines.append("slowest hosts: " + ", ".join(f"{h.host} {h.mean_s:.2f} s" for h in progress.slowest[:3]))
+    lines += trouble_of(told.troubles)
+    lines += [f"next: {advice}" for advice in _advice(settings, progress, told)]
+    if told.code:
+        lines.append(f"exit code {int(told.code)}")
+    return "\n".join(lines)
+
+
+def trouble_of(troubles: Troubles) -> list[str]:
+    """Return a line for each thing that went wrong with shards and workers."""
+    lines: list[str] = []
+    if troubles.engine is not None:
+        lines.append(f"engine: {troubles.engine}")
+    if troubles.lost:
+        lines.append(f"workers lost: {troubles.lost:,}; their shards went on elsewhere")
+    for name, why in sorted(troubles.runners.items())[:SHOWN]:
+        lines.append(f"worker {one_line(name)} ended early: {one_line(str(why))}")
+    for shard, why in sorted(troubles.failed.items())[:SHOWN]:
+        lines.append(f"shard {shard:04d} could not go on: {one_line(why)}")
+    if len(troubles.failed) > SHOWN:
+        lines.append(f"and {len(troubles.failed) - SHOWN:,} more shards could not")
+    if troubles.given_up:
+        named = ", ".join(f"{shard:04d}" for shard in sorted(troubles.given_up)[:SHOWN])
+        more = f" and {len(troubles.given_up) - SHOWN:,} more" if len(troubles.given_up) > SHOWN else ""
+        lines.append(f"shards left alone, as their workers ended again and again: {named}{more}")
+    return lines
+
+
+def _advice(settings: RunSettings, progress: Progress, told: Told) -> list[str]:
+    advice: list[str] = []
+    report = progress.report
+    if told.is_work_left:
+        waiting = report.pending + max(told.items - report.inputs, 0) if told.manifest.part is None else report.pending
+        command = f"crawlpool resume {one_line(shlex.quote(settings.job or ''))}"
+        again = ", with the same standard input from its start," if STDIN in settings.inputs else ""
+        what = f"{waiting:,} URLs wait" if waiting else "work is left"
+        advice.append(f"{what}: '{command}'{again} goes on, with any --engine and any number of --workers")
+    if told.troubles.foreign:
+        advice.append(
+            f"{told.troubles.foreign:,} files of targets are for other parts: unless that was done, copy this job's "
+            "shards/*/inbox/from-*.seg to theirs, and resume these"
+        )
+    for kind in sorted(progress.kinds, key=lambda k: -progress.kinds[k])[:3]:
+        if kind in HINTS and not (kind == "internal" and not faults_of(progress)):
+            advice.append(f"{kind}: {HINTS[kind]}")
+    for status in sorted(progress.statuses, key=lambda s: -progress.statuses[s])[:3]:
+        if status in STATUS_HINTS:
+            advice.append(f"{status}: {STATUS_HINTS[status]}")
+    if report.disallowed:
+        advice.append(f"robots.txt forbids {report.disallowed:,}: their records say why (reason)")
+    if report.settled and not told.is_work_left:
+        advice.append(f"all records in one file: crawlpool export {one_line(shlex.quote(settings.job or ''))}")
+    return advice
+
+
+def fields_of(progress: Progress, told: Told) -> dict[str, Any]:
+    """Return the same as fields, for the log as JSON."""
+    troubles = told.troubles
+    failed: Mapping[str, str] = {str(shard): why for shard, why in troubles.failed.items()}
+    return {
+        **dataclasses.asdict(progress.report),
+        "ending": told.ending.value,
+        "error_kinds": dict(progress.kinds),
+        "http_errors": {str(status): count for status, count in progress.statuses.items()},
+        "left_alone": {reason: dict(hosts) for reason, hosts in progress.left_alone.items()},
+        "shards": told.manifest.shards,
+        "shards_failed": failed,
+        "shards_given_up": sorted(troubles.given_up),
+        "workers_lost": troubles.lost,
+        "exit_code": int(told.code),
+    }

@@ -1,0 +1,132 @@
+"""What of a sharded job is on its way: targets that were shared out, found or handed over, and aren't taken in.
+
+Such a target lies in the outbox of the shard that sends it, or in a segment in the inbox of the one that it is for. For
+a moment, and for longer after a crash, it may lie in both, or in a segment that was taken in already: it counts once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from crawlpool.errors import JobError
+from crawlpool.ledger.shard_reading import ShardTables
+from crawlpool.redact import one_line
+from crawlpool.shards import layout, segments
+from crawlpool.shards.inputs import input_state
+from crawlpool.shards.parts import Part
+from crawlpool.shards.segments import SegmentName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crawlpool.jobs.reading import JobReader
+    from crawlpool.shards.parts import Root, Shelf
+
+_TRAILER_BYTES = 512
+
+
+class OnItsWay(NamedTuple):
+    """What is on its way in one job.
+
+    Args:
+        inputs: targets of the input that were shared out, and aren't taken in.
+        between: targets on their way from one shard to another: links that were found, and what was handed over.
+    """
+
+    inputs: int = 0
+    between: int = 0
+
+    @property
+    def all(self) -> int:
+        """All of them."""
+        return self.inputs + self.between
+
+
+def on_its_way(root: Root, shelf: Shelf) -> OnItsWay:
+    """Return what is on its way in a job; nothing in one without shards.
+
+    Args:
+        root: the job.
+        shelf: has its ledgers.
+
+    Raises:
+        JobError: when something of it is damaged or gone.
+    """
+    if root.manifest is None:
+        return OnItsWay()
+    state = input_state(root.path)
+    inputs = between = 0
+    for part in root.parts():
+        taken = shelf.look(part, lambda reader: reader.report.inputs, 0)
+        inputs += max(state.rows_of(part.shard or 0) - taken, 0)
+        between += _in_outbox(root, part, shelf)
+    for _, folder, name in waiting_segments(root, shelf):
+        if name.source is not None:
+            between += rows_in(os.path.join(folder, str(name))) or 0
+    return OnItsWay(inputs, between)
+
+
+def waiting_segments(root: Root, shelf: Shelf) -> Iterator[tuple[int, str, SegmentName]]:
+    """Yield the segments in the inboxes of a job that weren't taken in, those for shards of other folders, too.
+
+    Each with the shard that it is for, and the path of its inbox.
+
+    Raises:
+        JobError: when something of it is damaged or gone.
+    """
+    state = input_state(root.path)
+    mine = {part.shard: part for part in root.parts()}
+    for shard in layout.shards_there(root.path):
+        folder, part = layout.inbox_folder(root.path, shard), mine.get(shard)
+        for name in segments.names(folder):
+            if name.source is None and name.number > state.rounds:
+                continue  # it is being written, or a crash has left it
+            if part is None or not has_imported(part, shelf, name):
+                yield shard, folder, name
+
+
+def has_imported(part: Part, shelf: Shelf, name: SegmentName) -> bool:
+    """Tell whether a shard has taken a segment in."""
+    return shelf.look(part, lambda reader: ShardTables(reader.ledger).has_imported(str(name)), False)
+
+
+def rows_in(path: str) -> int | None:
+    """Return how many targets a segment has by its trailer; ``None`` where it is gone. The rest isn't looked at.
+
+    Raises:
+        JobError: when it can't be read, or has no trailer.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - _TRAILER_BYTES, 0))
+            last = file.read().splitlines()[-1:]
+        return int(json.loads(last[0])["rows"])
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise JobError(f"{one_line(path)}: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        raise JobError(f"{one_line(path)}: is damaged: it isn't what was written") from None
+
+
+def _in_outbox(root: Root, part: Part, shelf: Shelf) -> int:
+    """Return how many rows wait in the outbox of a shard and in no segment."""
+
+    def look(reader: JobReader) -> tuple[int, list[tuple[int, str, int]]]:
+        tables = ShardTables(reader.ledger)
+        named = [
+            (one.shard, str(SegmentName(part.shard, one.epoch, one.batch)), tables.count_of(one))
+            for one in tables.publishing()
+        ]
+        return tables.count_outbox(), named
+
+    count, named = shelf.look(part, look, (0, []))
+    for shard, name, rows in named:
+        is_there = os.path.lexists(os.path.join(layout.inbox_folder(root.path, shard), name))
+        parsed = SegmentName.parse(name)
+        to = Part(root.path, shard)
+        if is_there or (parsed is not None and to in root.parts() and has_imported(to, shelf, parsed)):
+            count -= rows
+    return count

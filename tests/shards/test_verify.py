@@ -62,9 +62,7 @@ def test_at_each_moment_of_a_crawl_nothing_is_wrong(tmp_path: pathlib.Path) -> N
                 assert isinstance(jobs, JobsReader)
                 report, moving = jobs.report, jobs.on_its_way
                 assert report.is_balanced
-                assert (moving == 0) is (
-                    found.on_its_way == 0
-                ) or moving > found.on_its_way  # links, too
+                assert (moving == 0) is (found.on_its_way == 0) or moving > found.on_its_way  # links, too
             were_on_their_way += bool(found.on_its_way)
             if not fleet.step(web):
                 break

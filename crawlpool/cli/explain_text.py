@@ -62,7 +62,7 @@ def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
 def _verdict(found: Mapping[str, Any]) -> str:
     record = found["record"]
     if record is None:
-        return "on its way to another shard" if found["state"] == "on_its_way" else "not done yet"
+        return "on its way to another shard" if found.get("state") == "on_its_way" else "not done yet"
     status = "" if record["status"] is None else f", {record['status']}"
     count = record["attempts"]
     after = f" after {count} request{'' if count == 1 else 's'}" if count else ", nothing was sent"

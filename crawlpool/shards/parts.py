@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from crawlpool.shards.tenure import Tenure
 
 #: So many ledgers are open at once; each has some five files. To open one takes as long as to read a few records.
-MOST_OPEN = 40
+MOST_OPEN = 64
 _TRIES = 20  # to find a part in a place that counts: as many take-overs in a row aren't met by chance
 _BARE = {layout.ORIGIN, LOCK}  # what the folder of an epoch may have that hasn't begun
 _T = TypeVar("_T")

@@ -40,7 +40,7 @@ SECRET = frozenset({"header", "auth", "proxy"})
 #: What ``crawlpool plan`` has of the parameters of ``crawlpool run``, the very same.
 _OF_PLAN = frozenset(
     "inputs input_format url_field default_scheme duplicates threads in_flight delay per_host rate ignore_robots quiet "
-    "log_format config".split()
+    "log_format config shards workers".split()
 )
 
 
@@ -250,10 +250,6 @@ def plan_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
         GroupedOption(["--answer-time"], group="Speed and politeness", type=Seconds(most=DAY_S),
                       default=DEFAULT_ANSWER_S,
                       show_default=True, help="How long an answer takes: an assumption, as nothing is asked."),
-        GroupedOption(["--shards"], group="Scale", type=click.IntRange(1, MOST_SHARDS), metavar="K",
-                      help="Say how the URLs fall into so many shards.  [default: 32 for each worker]"),
-        GroupedOption(["--workers"], group="Scale", type=click.IntRange(1, 100_000), metavar="N",
-                      help="Say what so many worker processes would take."),
         GroupedOption(["--top"], group="Output", type=click.IntRange(0), metavar="N", default=10, show_default=True,
                       help="Hosts shown: those that demand most."),
         GroupedOption(["--json"], group="Output", is_flag=True, help="One JSON object instead of text."),

@@ -141,7 +141,7 @@ def test_what_run_and_plan_share_is_the_same_option() -> None:
     """Same names, values, defaults and words; of its own a plan has what only a plan needs."""
     commands = make_command().commands
     run, plan = ({param.name: param for param in commands[name].params} for name in ("run", "plan"))
-    assert plan.keys() - run.keys() == {"answer_time", "top", "json", "shards", "workers"}
+    assert plan.keys() - run.keys() == {"answer_time", "top", "json"}
     for name in plan.keys() & run.keys():
         assert plan[name].to_info_dict() == run[name].to_info_dict()
 

@@ -17,13 +17,12 @@ import requests
 
 from crawlpool import SessionPool
 from crawlpool.clock import Deadline
-from crawlpool.errors import ErrorKind, TakenBack, kind_of
+from crawlpool.errors import ErrorKind, kind_of
 from crawlpool.testing.certificates import Certificates
 from crawlpool.transport.base import Exchange
 from crawlpool.transport.curl import library
 from crawlpool.transport.curl.adapter import CurlAdapter
 from crawlpool.transport.curl.gate import ABORT, OK, Connections, Ear, Gate
-from crawlpool.transport.curl.poller import Poller
 from tests.gates import PATIENCE_S, until
 from tests.kit import RawServer, answering, read_head
 
@@ -373,22 +372,6 @@ def test_nothing_is_sent_for_nobody(adapter: CurlAdapter) -> None:
     assert gate.before_send(*where) == ABORT
     gate.begin(transfer_of(adapter, "http://127.0.0.1/"))
     assert [gate.before_send(*where) for _ in range(3)] == [OK, ABORT, ABORT]
-
-
-def test_what_is_late_does_not_go_out(adapter: CurlAdapter) -> None:
-    """A request that is too late by the moment at which it was last seen what had come is taken back, unsent."""
-    poller = Poller()
-    try:
-        gate, transfer = Gate(Connections(poller.forget, poller=poller), is_multiplexed=False), None
-        for looked_at, verdict in ((5.0, OK), (3.0, ABORT)):
-            transfer = transfer_of(adapter, "http://127.0.0.1/")
-            transfer.exchange.is_late = lambda at: at < 4
-            poller.looked_at = looked_at
-            gate.begin(transfer)
-            assert gate.before_send("127.0.0.1", "127.0.0.1", 80, 50_000) == verdict
-        assert transfer is not None and isinstance(transfer.error, TakenBack)
-    finally:
-        poller.close()
 
 
 @pytest.mark.parametrize("has_poll", [True, False])

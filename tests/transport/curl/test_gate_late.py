@@ -28,7 +28,7 @@ def adapter() -> Iterator[CurlAdapter]:
 
 def transfer_of(adapter: CurlAdapter, url: str) -> Any:
     """Return the transfer of a request, not yet begun."""
-    settings = {"stream": False, "timeout": None, "verify": True, "cert": None, "proxies": {}}
+    settings: dict[str, Any] = {"stream": False, "timeout": None, "verify": True, "cert": None, "proxies": {}}
     return adapter.transfer_for(Exchange(requests.Request("GET", url).prepare(), settings, Deadline(None)))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crawlpool import Cancelled, HostLimits, Outcome, SessionPool, Target
+from crawlpool import Cancelled, HostLimits, Outcome, SessionPool
 from crawlpool.leg import Leg
 from crawlpool.testing import SiteServer
 from crawlpool.worker import Workforce
@@ -225,19 +225,19 @@ def test_joining_workers_from_workers_locks_nothing_up() -> None:
 
 def test_a_leg_taken_back_at_the_last_moment_is_sent_later_and_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What must not go out any more, as its host refused meanwhile, waits again: it is asked once, by one attempt."""
-    asked: dict[Target, int] = {}
+    asked: dict[str, int] = {}
     is_late = Leg.is_late
 
     def late_at_first(leg: Leg, clock: Clock, looked_at: float) -> bool:
-        asked[leg.target] = asked.get(leg.target, 0) + 1
-        return asked[leg.target] == 1 or is_late(leg, clock, looked_at)
+        asked[leg.target.url] = asked.get(leg.target.url, 0) + 1
+        return asked[leg.target.url] == 1 or is_late(leg, clock, looked_at)
 
     monkeypatch.setattr(Leg, "is_late", late_at_first)
     limits = HostLimits(delay_s=0, concurrency=2)
     with SiteServer({"/": b"page"}) as server, SessionPool(threads=4) as pool:
         results: list[Result] = []
-        seeds = [Target(server.url("/"), meta={"n": n}) for n in range(6)]
-        report = pool.crawl(seeds, lambda result, _: results.append(result), limits=limits, dedupe=False, robots=False)
+        seeds = [server.url(f"/?{n}") for n in range(6)]
+        report = pool.crawl(seeds, lambda result, _: results.append(result), limits=limits, robots=False)
         assert (report.ok, server.hits("/")) == (6, 6)
     assert [result.attempts for result in results] == [1] * 6
     assert list(asked.values()) == [2] * 6

@@ -22,6 +22,8 @@ from crawlpool.errors import EngineError, MissingExtra
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crawlpool.engines.base import EngineSpec
 
 #: Seconds for a connection to a scheduler, for an answer of it, and until it counts as gone.
@@ -152,9 +154,9 @@ class DaskEngine:
         elif self._place.endswith(".json"):
             if not os.path.exists(self._place):
                 raise EngineError("there is no such scheduler file")
-            self._client = distributed.Client(scheduler_file=self._place, **settings)
+            self._client = _connected(distributed.Client, scheduler_file=self._place, **settings)
         else:
-            self._client = distributed.Client(self._place, **settings)
+            self._client = _connected(distributed.Client, address=self._place, **settings)
 
     def _let_go(self) -> None:
         client, self._client = self._client, None
@@ -257,6 +259,32 @@ class DaskEngine:
         if not self._is_ending:
             self._left.add(address)
             self._trouble = note.trouble or self._trouble
+
+
+def _connected(make: Callable[..., Any], **settings: Any) -> Any:
+    """Return a client that is connected; what takes the connection and is no scheduler isn't waited for.
+
+    Dask's own time limit is one for connecting, and holds for nothing that comes after that.
+
+    Raises:
+        EngineError: when nothing has come of it in time.
+    """
+    made: list[Any] = []
+
+    def connect() -> None:
+        try:
+            made.append(make(**settings))
+        except BaseException as error:  # whatever it is, the caller raises it
+            made.append(error)
+
+    thread = threading.Thread(target=connect, name="crawlpool-dask-connect", daemon=True)
+    thread.start()
+    thread.join(CONNECT_S + ANSWER_S)
+    if not made:
+        raise EngineError("what answers there doesn't speak as a Dask scheduler does")
+    if isinstance(made[0], BaseException):
+        raise made[0]
+    return made[0]
 
 
 def _cores() -> int:

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from crawlpool.engines import notes
+from crawlpool.engines import dask, notes
 from crawlpool.engines.base import EngineSpec
 from crawlpool.engines.dask import DaskEngine
 from crawlpool.engines.naming import engine_named
@@ -21,6 +21,7 @@ from crawlpool.errors import EngineError, MissingExtra
 from tests.cluster import command
 from tests.cluster.records import count_of
 from tests.cluster.same import Same, looks
+from tests.gates import until
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="distributed isn't installed")
 
@@ -86,3 +87,21 @@ def test_a_worker_of_a_cluster_of_our_own_outlives_ctrl_c() -> None:
         back.callback(signal.signal, signal.SIGINT, before)
         importlib.import_module("crawlpool.engines.preload")
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_what_never_answers_as_a_scheduler_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something that takes a connection and says nothing that Dask understands holds a run up for a bounded time."""
+    monkeypatch.setattr(dask, "CONNECT_S", 0.02)
+    monkeypatch.setattr(dask, "ANSWER_S", 0.0)
+    silence = threading.Event()
+    with pytest.raises(EngineError, match="doesn't speak as a Dask scheduler"):
+        dask._connected(silence.wait)
+    silence.set()
+    until(lambda: not [one for one in threading.enumerate() if one.name == "crawlpool-dask-connect"])
+
+
+def test_what_a_client_raises_is_raised_and_what_it_is_is_returned() -> None:
+    """Beyond the bound nothing is changed of how a client comes to be."""
+    with pytest.raises(ZeroDivisionError):
+        dask._connected(lambda: 1 // 0)
+    assert dask._connected(dict, name="n") == {"name": "n"}

@@ -322,7 +322,10 @@ class _Conductor:
 
     def _conclude(self, progress: Progress, failure: BaseException | None) -> Exit:
         troubles = self._coordinator.troubles()
-        is_left = not self._coordinator.is_done or progress.report.pending > 0 or progress.report.on_the_way > 0
+        # Of a part alone nobody knows what came in elsewhere; what lies here for others is still to be carried there.
+        is_whole = self._manifest.part is None
+        is_on_its_way = progress.report.on_the_way > 0 if is_whole else troubles.foreign > 0
+        is_left = not self._coordinator.is_done or progress.report.pending > 0 or is_on_its_way
         is_left = is_left or bool(troubles.given_up or troubles.failed)
         report = progress.report
         if is_left:  # of what was broken off the last that is known need not balance; its ledger does

@@ -143,6 +143,33 @@ def test_two_parts_are_two_jobs_of_one_input(web: SiteServer, tmp_path: pathlib.
         assert "part was" in capfd.readouterr().err
 
 
+def test_what_is_moved_to_the_other_part_is_work_left_until_it_is(tmp_path: pathlib.Path) -> None:
+    """A part that has targets for the other one ends with 7; once their files were moved both end with 0."""
+    hosts = loopback_hosts(HOSTS)
+    jobs = [tmp_path / f"part{number}" for number in (1, 2)]
+
+    def turned(request: Request) -> Answer:
+        there = server.url("/there", host=hosts[0])
+        return Answer(200, {}, b"here") if request.path == "/there" else Answer(302, {"Location": there})
+
+    with SiteServer(turned, hosts=hosts) as server:
+        urls = listed(server, tmp_path / "urls.txt", HOSTS)
+        command = ["run", urls, "--shards", "8", "--ignore-robots"]
+        codes = [main([*command, "--job", str(job), "--shard", f"{number}/2"]) for number, job in enumerate(jobs, 1)]
+        assert sorted(codes) == [0, 7]
+        moved = 0
+        for job, other in (jobs, jobs[::-1]):
+            for shard in manifest.read(str(other)).mine():
+                for segment in (job / "shards" / f"{shard:04d}" / "inbox").glob("from-*.seg"):
+                    inbox = other / "shards" / f"{shard:04d}" / "inbox"
+                    inbox.mkdir(parents=True, exist_ok=True)
+                    segment.rename(inbox / segment.name)
+                    moved += 1
+        assert moved
+        assert [main(["resume", str(job)]) for job in jobs] == [0, 0]
+    assert records(*jobs) == Counter(range(1, HOSTS + 1))
+
+
 def test_too_many_failures_over_all_shards_end_the_run(tmp_path: pathlib.Path, capfd: Capture) -> None:
     """``--max-failures`` is judged on the sum: no shard alone has as many."""
     hosts = loopback_hosts(HOSTS)

@@ -16,6 +16,7 @@ from crawlpool.engines import choice, notes
 from crawlpool.engines.looking import Looker
 from crawlpool.engines.watching import Runners, Watcher
 from crawlpool.shards.partition import Partitioner
+from crawlpool.shards.whole import missing_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,6 +87,7 @@ class Coordinator:
         self._is_begun = False
         self._runners = Runners()
         self._state: EngineState | None = None
+        self._missing: dict[int, str] = {}  # what of a job that seems to be done isn't there
         self._failure: BaseException | None = None  # of the partitioning thread, written before it ends
         self._thread = threading.Thread(target=self._partition, name="crawlpool-partitioner", daemon=True)
 
@@ -198,7 +200,10 @@ class Coordinator:
         is_input_done = self._looker.state.is_done
         after = self._looker.look_at_tenures()
         again = self._spec.retry is not None
-        return choice.is_done(before, after, is_input_done=is_input_done, run=self._spec.run, again=again)
+        is_done = choice.is_done(before, after, is_input_done=is_input_done, run=self._spec.run, again=again)
+        if is_done:
+            self._missing = missing_of(self._spec.folder, self._looker.manifest, self._looker.state)
+        return is_done
 
     def _know(self) -> None:
         for shard, saved in self._looker.reports():
@@ -245,7 +250,7 @@ class Coordinator:
         with contextlib.suppress(Exception):
             self._looker.look()
         return Troubles(
-            {**self._runners.failed, **self._looker.failures()},
+            {**self._missing, **self._runners.failed, **self._looker.failures()},
             frozenset(self._runners.given_up),
             self._runners.troubles,
             self._state.lost if self._state is not None else 0,

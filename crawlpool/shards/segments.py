@@ -111,6 +111,7 @@ def write_lines(folder: str, name: SegmentName, lines: bytes | bytearray, count:
         SinkError: when it can't be written.
     """
     facts = {"v": VERSION, "id": str(name), "kind": name.kind, "source": name.source, "sharding": sharding_id}
+    facts["to"] = _shard_of(folder)
     header = _encode(facts).encode("ascii") + b"\n"
     digest = hashlib.blake2b(header, digest_size=16)
     digest.update(lines)
@@ -183,6 +184,9 @@ def _checked(file: BinaryIO, path: str, sharding_id: str) -> int:
             raise _damaged(path)
         if facts["id"] != os.path.basename(path):
             raise JobError(f"{one_line(path)}: is damaged: it is {one_line(str(facts['id']))} by what stands in it")
+        here, there = _shard_of(os.path.dirname(path)), facts.get("to")
+        if None not in (here, there) and here != there:
+            raise JobError(f"{one_line(path)}: is for shard {one_line(str(there))}; it was put into the wrong folder")
         theirs = facts["sharding"]
         if sharding_id and theirs and theirs != sharding_id:
             raise JobError(
@@ -191,6 +195,12 @@ def _checked(file: BinaryIO, path: str, sharding_id: str) -> int:
             )
         return count
     raise _damaged(path)
+
+
+def _shard_of(inbox: str) -> str | None:
+    """Return the name of the shard whose inbox a folder is; ``None`` of any other folder."""
+    name = os.path.basename(os.path.dirname(os.path.abspath(inbox)))
+    return name if name.isdigit() else None
 
 
 def _row(line: bytes, path: str) -> tuple[Any, ...]:

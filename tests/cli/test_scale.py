@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import signal
 from collections import Counter
 
@@ -168,6 +169,43 @@ def test_what_is_moved_to_the_other_part_is_work_left_until_it_is(tmp_path: path
         assert moved
         assert [main(["resume", str(job)]) for job in jobs] == [0, 0]
     assert records(*jobs) == Counter(range(1, HOSTS + 1))
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("shards/{shard}", "entries of the input, and has none of them"),
+        ("shards/{shard}/e0001/ledger.sqlite3", "ledger.sqlite3 is gone"),
+        ("shards/{shard}/e0001/results.jsonl", "results.jsonl is gone"),
+    ],
+)
+def test_a_job_of_which_a_part_is_gone_is_not_done(
+    gone: str, said: str, tmp_path: pathlib.Path, capfd: Capture
+) -> None:
+    """Whatever was deleted from the folder of a job that was complete: it ends with 3, and the shard is named."""
+    job = tmp_path / "job"
+    with SiteServer({"/": b"page"}, hosts=loopback_hosts(HOSTS)) as server:
+        urls = tmp_path / "urls.txt"
+        urls.write_text("".join(f"{server.url('/', host=host)}\n" for host in loopback_hosts(HOSTS)))
+        assert main(["run", str(urls), "--job", str(job), "--shards", "4", "--ignore-robots"]) == 0
+        assert main(["resume", str(job)]) == 0
+        shard = sorted(path.name for path in (job / "shards").iterdir())[0]
+        path = job / gone.format(shard=shard)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        capfd.readouterr()
+        assert main(["resume", str(job)]) == 3
+    err = capfd.readouterr().err
+    assert f"shard {shard} could not go on" in err and said in err and "crawlpool verify" in err
+
+
+def test_a_kind_of_failure_that_there_is_not_is_refused_before_anything(tmp_path: pathlib.Path, capfd: Capture) -> None:
+    """``--retry-failed`` is judged before a shard is opened, as in a job without shards."""
+    job = tmp_path / "job"
+    with SiteServer({"/": b"page"}) as server:
+        assert main(["run", server.url("/"), "--job", str(job), "--shards", "4", "--ignore-robots"]) == 0
+        assert main(["resume", str(job), "--retry-failed=bogus"]) == 2
+        assert "'bogus'" in capfd.readouterr().err
+        assert main(["resume", str(job)]) == 0
 
 
 def test_too_many_failures_over_all_shards_end_the_run(tmp_path: pathlib.Path, capfd: Capture) -> None:

@@ -188,3 +188,16 @@ def test_what_was_written_outlives_a_loss_of_power(
     for name in segments.names(str(left)):
         assert list(segments.read(str(left / str(name)))) == PLAIN
     assert ONE in segments.names(str(left))
+
+
+def test_a_segment_in_another_shards_inbox_is_refused(tmp_path: pathlib.Path) -> None:
+    """It says itself which shard it is for: put into another one's folder, that one would crawl hosts of its."""
+    name = SegmentName(6, 1, 1)
+    for shard in ("0001", "0003"):
+        (tmp_path / shard / "inbox").mkdir(parents=True)
+    segments.write(str(tmp_path / "0001" / "inbox"), name, [], "8:x")
+    written, moved = tmp_path / "0001" / "inbox" / str(name), tmp_path / "0003" / "inbox" / str(name)
+    assert list(segments.read(str(written), "8:x")) == []
+    written.rename(moved)
+    with pytest.raises(JobError, match="is for shard 0001"):
+        list(segments.read(str(moved), "8:x"))

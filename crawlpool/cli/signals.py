@@ -7,6 +7,7 @@ the signal's number to a socket (``signal.set_wakeup_fd``), and a thread of ours
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -23,7 +24,16 @@ LAST_RESORT_S = 0.8
 #: The same where nobody presses for it: it is to be sure that they hang.
 HANG_S = 3.0
 _JOIN_S = 2.0
+_STDERR = 2
 _END = b"\0"
+
+
+def end_now(exit_code: int) -> None:
+    """End the process, whatever its threads are at; a terminal gets its cursor back, and a word."""
+    with contextlib.suppress(OSError):
+        if os.isatty(_STDERR):
+            os.write(_STDERR, b"\x1b[?25h\r\x1b[2Kcrawlpool: stopped at once; exit code %d\n" % exit_code)
+    os._exit(exit_code)
 
 
 class Interrupts:
@@ -33,7 +43,7 @@ class Interrupts:
         drain: called at the first signal, in a thread of this object.
         stop: called at the second one, in another thread of its own.
         exit_code: what the process ends with when the block isn't left soon after the second signal.
-        last_resort: ends the process; ``os._exit`` unless a test gives something else.
+        last_resort: ends the process; ``end_now`` unless a test gives something else.
 
     Enter and leave it in the main thread. In any other thread, where Python lets nobody handle signals, it does
     nothing.
@@ -44,7 +54,7 @@ class Interrupts:
         drain: Callable[[], None],
         stop: Callable[[], None],
         exit_code: int,
-        last_resort: Callable[[int], Any] = os._exit,
+        last_resort: Callable[[int], Any] = end_now,
     ) -> None:
         self._drain = drain
         self._stop = stop

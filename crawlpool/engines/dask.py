@@ -10,9 +10,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import json
 import logging
 import os
+import signal
 import threading
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import SYSTEM_CLOCK, Clock
@@ -22,7 +25,7 @@ from crawlpool.errors import EngineError, MissingExtra
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from crawlpool.engines.base import EngineSpec
 
@@ -31,6 +34,7 @@ CONNECT_S, ANSWER_S, GONE_S = 15.0, 10.0, 30.0
 #: Seconds that a cluster of our own has to come up, and to end.
 START_S, END_S = 60.0, 10.0
 _LOOK_S = 0.5
+_MOST_FILE_BYTES = 1 << 20
 #: Runners lost, for each worker, after which something is wrong that another one wouldn't help against.
 _MOST_LOST = 50
 #: The settings of a cluster of our own: no profile of our threads is taken a hundred times a second, and nobody is told
@@ -89,7 +93,8 @@ class DaskEngine:
         """
         self._spec = spec
         try:
-            self._connect(spec)
+            with _no_ctrl_c():
+                self._connect(spec)
         except Exception as error:
             self._let_go()
             place = self._place
@@ -152,8 +157,7 @@ class DaskEngine:
             self._client = distributed.Client(self._cluster, **settings)
             self._client.wait_for_workers(1, timeout=START_S)
         elif self._place.endswith(".json"):
-            if not os.path.exists(self._place):
-                raise EngineError("there is no such scheduler file")
+            check_scheduler_file(self._place)
             self._client = _connected(distributed.Client, scheduler_file=self._place, **settings)
         else:
             self._client = _connected(distributed.Client, address=self._place, **settings)
@@ -259,6 +263,40 @@ class DaskEngine:
         if not self._is_ending:
             self._left.add(address)
             self._trouble = note.trouble or self._trouble
+
+
+def check_scheduler_file(path: str) -> None:
+    """Refuse a scheduler file that is none.
+
+    Raises:
+        EngineError: saying what is wrong with it.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read(_MOST_FILE_BYTES))
+    except FileNotFoundError:
+        raise EngineError("there is no such scheduler file") from None
+    except (OSError, ValueError) as error:
+        raise EngineError(f"the scheduler file can't be read: {one_line(str(error))}") from None
+    if not (isinstance(found, dict) and isinstance(found.get("address"), str)):
+        raise EngineError("the scheduler file names no address")
+
+
+@contextlib.contextmanager
+def _no_ctrl_c() -> Iterator[None]:
+    """Have processes and threads that are made within never see a Ctrl-C of the terminal, not even while they start.
+
+    It is the command's to act on, and what it makes of it they are told. A mask is inherited by both.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # else it is begun with the first of them, and takes the mask away
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _connected(make: Callable[..., Any], **settings: Any) -> Any:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -159,3 +163,17 @@ def test_other_threads_handle_no_signals() -> None:
     thread.join()
     assert failures == []
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_last_resort_gives_a_terminal_its_cursor_and_a_word() -> None:
+    """Whoever presses twice and has threads that hang gets the cursor back, and the exit code; a file gets none."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from crawlpool.cli.signals import end_now; end_now(7)"]
+    try:
+        assert subprocess.run(command, stderr=theirs, check=False, timeout=60).returncode == 7
+        assert b"\x1b[?25h" in (told := os.read(ours, 1000)) and b"stopped at once; exit code 7" in told
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    ended = subprocess.run(command, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert (ended.returncode, ended.stderr) == (7, b"")

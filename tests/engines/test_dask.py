@@ -7,6 +7,7 @@ import importlib.util
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -105,3 +106,26 @@ def test_what_a_client_raises_is_raised_and_what_it_is_is_returned() -> None:
     with pytest.raises(ZeroDivisionError):
         dask._connected(lambda: 1 // 0)
     assert dask._connected(dict, name="n") == {"name": "n"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("{", "can't be read"), ("[]", "names no address"), ('{"address": 5}', "names no address")]
+)
+def test_a_scheduler_file_that_is_none_is_told_at_once(content: str, said: str, tmp_path: pathlib.Path) -> None:
+    """What Dask would fail on in its own words, or wait for, is one line that says what is wrong."""
+    path = tmp_path / "scheduler.json"
+    path.write_text(content)
+    with pytest.raises(EngineError, match=said):
+        dask.check_scheduler_file(str(path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_what_begins_with_a_cluster_never_sees_ctrl_c() -> None:
+    """Processes that are started meanwhile have SIGINT blocked from their first instruction on."""
+    command = ["grep", "SigBlk", "/proc/self/status"]
+    with dask._no_ctrl_c():
+        within = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    after = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    bit = 1 << (signal.SIGINT - 1)
+    assert int(within.split()[1], 16) & bit
+    assert not int(after.split()[1], 16) & bit

@@ -88,14 +88,20 @@ def faults_of(progress: Progress) -> int:
 
 
 def books_of(report: Report) -> str:
-    """Return the books as one line: ``12 inputs + 0 found = 10 ok + …``."""
+    """Return the books as one line: ``12 inputs + 0 found = 10 ok + …``.
+
+    Of a part of a job what came in from other parts by redirects, or went to them, is a term, too.
+    """
     sign = "=" if report.is_balanced else "≠"
     ends = (
         f"{report.ok:,} ok + {report.http_error:,} http_error + {report.failed:,} failed"
         f" + {report.disallowed:,} disallowed + {report.skipped:,} skipped"
     )
     pending = f" + {report.pending:,} pending" if report.pending else ""
-    return f"{report.inputs:,} inputs + {report.found:,} found {sign} {ends}{pending}"
+    moved = report.moved_in - report.moved_out
+    came = f" + {moved:,} from other parts" if moved > 0 else ""
+    went = f" + {-moved:,} to other parts" if moved < 0 else ""
+    return f"{report.inputs:,} inputs + {report.found:,} found{came} {sign} {ends}{went}{pending}"
 
 
 def summary_of(

@@ -144,7 +144,7 @@ def test_two_parts_are_two_jobs_of_one_input(web: SiteServer, tmp_path: pathlib.
         assert "part was" in capfd.readouterr().err
 
 
-def test_what_is_moved_to_the_other_part_is_work_left_until_it_is(tmp_path: pathlib.Path) -> None:
+def test_what_is_moved_to_the_other_part_is_work_left_until_it_is(tmp_path: pathlib.Path, capfd: Capture) -> None:
     """A part that has targets for the other one ends with 7; once their files were moved both end with 0."""
     hosts = loopback_hosts(HOSTS)
     jobs = [tmp_path / f"part{number}" for number in (1, 2)]
@@ -167,7 +167,10 @@ def test_what_is_moved_to_the_other_part_is_work_left_until_it_is(tmp_path: path
                     segment.rename(inbox / segment.name)
                     moved += 1
         assert moved
+        capfd.readouterr()
         assert [main(["resume", str(job)]) for job in jobs] == [0, 0]
+        err = capfd.readouterr().err
+        assert " from other parts = " in err and " to other parts" in err and "≠" not in err
     assert records(*jobs) == Counter(range(1, HOSTS + 1))
 
 

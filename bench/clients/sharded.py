@@ -66,7 +66,7 @@ def memory_of(pid: int) -> int:
 
 def most(folder: str, found: dict[str, int], over: threading.Event) -> None:
     """Keep the most memory of this process, which has the scheduler, and of any worker."""
-    while not over.wait(0.5):
+    while not over.wait(2.0):
         found["client"] = max(found["client"], memory_of(os.getpid()))
         for name in notes.names(folder):
             note = notes.read_note(folder, name)

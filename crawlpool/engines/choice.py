@@ -18,6 +18,8 @@ GIVEN_UP_AFTER = 5
 #: After so many it is run by itself: what ends a process takes all shards with it that it has open, and these aren't to
 #: be blamed for it.
 ALONE_AFTER = 2
+#: A process that uses so much of a core doesn't wait for hosts: threads of an interpreter have one between them.
+BUSY_CORES = 0.75
 #: A line of an inbox, roughly: a segment of so many bytes more is one target more to be fetched.
 _LINE_BYTES = 120
 
@@ -196,20 +198,25 @@ class Tries:
             return cls()
 
 
-def how_many(is_open: int, at_once: int, running: int, in_flight: int) -> int:
+def how_many(is_open: int, at_once: int, running: int, in_flight: int, cores: float = 0.0) -> int:
     """Return how many more shards a runner should open: none while those that are open keep its pool busy.
 
     As many more as there are: a polite crawl is at its pace after a few looks, and one that isn't has one or two open.
+    More of them than are needed cost much: each commits for itself, and a group of two results costs as much as one of
+    twenty. So where it is the interpreter that is busy, as hosts answer at once, no more are opened either, but for the
+    next one: a shard takes a moment to be opened, and another to end.
 
     Args:
         is_open: shards that are open.
         at_once: how many may be.
         running: requests that are under way for these.
         in_flight: how many may be.
+        cores: how many cores the process has used since the last look.
     """
     if is_open and running * 2 > in_flight:
         return 0
-    return min(max(is_open, 1), at_once - is_open)
+    wanted = 2 if cores > BUSY_CORES else 2 * is_open
+    return max(min(max(wanted, 1), at_once) - is_open, 0)
 
 
 def next_look_s(idle_looks: int) -> float:

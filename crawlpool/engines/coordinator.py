@@ -129,7 +129,9 @@ class Coordinator:
         self._heard_at = now
         if self._state.trouble is not None and not self._state.runners and not self._runners.up:
             return False  # it may get better: the engine says when it won't
-        if not self._thread.is_alive() and self._failure is None and now >= self._look_at:
+        is_all_out = not self._thread.is_alive() and self._failure is None
+        # While a runner tells of a shard that it has open nothing is done, and the folders needn't be asked.
+        if is_all_out and now >= self._look_at and not any(note.shards for note in self._runners.up):
             self._look_at = now + LOOK_S
             self._is_done = self._find_out()
         if self._failure is not None or self._is_done:

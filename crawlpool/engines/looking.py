@@ -49,6 +49,7 @@ class Looker:
         self._watch = Watch(Terms(self.manifest.lease_s), clock)
         self.is_over: IsOver = is_over or self._has_ended
         self._released: dict[int, Tenure] = {}  # what was let go of doesn't change any more
+        self._read: dict[int, tuple[bytes, Tenure | None]] = {}  # what a tenure's file held last, and what that says
         self.state = InputState()
         #: Shards whose folders couldn't be read, and why.
         self.damaged: dict[int, str] = {}
@@ -102,7 +103,7 @@ class Looker:
         if known is None or known.number != numbers[-1]:
             self._released.pop(shard, None)
             content = tenure.content_of(folder, numbers[-1])
-            found = None if content is None else tenure.Tenure.from_bytes(numbers[-1], content)
+            found = None if content is None else self._tenure_of(shard, numbers[-1], content)
             if content is None or found is None or not found.is_released:
                 # Half written, or gone for a newer one: somebody has it. Where the former never ends it is damaged, and
                 # whoever claims it finds that out.
@@ -110,6 +111,7 @@ class Looker:
                 tries = 0 if is_held else read_tries(folder, self._run).count + 1
                 return Look(shard, numbers[-1], is_held=is_held, tries=tries)
             self._released[shard] = known = found
+            self._read.pop(shard, None)
         report = known.report or {}
         try:
             why = Why(report.get("why"))
@@ -117,6 +119,13 @@ class Looker:
             why = None
         told = str(report.get("run", ""))
         return Look(shard, known.number, is_released=True, pending=known.pending, why=why, run=told)
+
+    def _tenure_of(self, shard: int, number: int, content: bytes) -> Tenure | None:
+        """Return what a file says: it is the same for some seconds, and so needn't be made out each time."""
+        before = self._read.get(shard)
+        if before is None or before[0] != content or before[1] is None or before[1].number != number:
+            before = self._read[shard] = (content, tenure.Tenure.from_bytes(number, content))
+        return before[1]
 
     def _has_ended(self, folder: str, number: int, found: Tenure | None, content: bytes) -> bool:
         if found is not None and found.owner.is_dead():

@@ -12,6 +12,7 @@ import dataclasses
 import os
 import socket
 import threading
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 _log = logger("engine")
 #: A runner of whose shards so many in a row could not go on ends: it is its disk, or its memory, and not theirs.
 _MOST_FAILED = 3
-#: Shards that were let go of, of which a runner still tells: who reads it once a second misses none.
-_TOLD = 200
+#: Of a shard that was let go of a runner tells in so many notes more, and of so many shards: who reads it once a second
+#: misses none.
+_TOLD_FOR, _TOLD = 10, 200
 #: The coordinator counts as gone when its file hasn't changed for so many leases.
 _GONE_LEASES = 3
 _MARKS = 15  # notes over which the pace is told
@@ -72,7 +74,7 @@ class Runner:
         self._order = notes.RUN
         # What follows is of the thread that runs.
         self._tenants: dict[int, Tenant] = {}
-        self._released: dict[int, Any] = {}
+        self._released: dict[int, tuple[int, Any]] = {}  # how far each was, and in which note that is told last
         self._failed: dict[int, str] = {}
         self._given_up: set[int] = set()
         self._is_alone = False  # whether it has a shard that isn't to end others with its process
@@ -83,6 +85,7 @@ class Runner:
         self._freshness = notes.Freshness(clock)
         self._settled = 0  # by tenants that have ended
         self._marks: collections.deque[tuple[float, int]] = collections.deque(maxlen=_MARKS)
+        self._used = (clock.monotonic(), time.process_time())  # when it was last asked, and the process's time
         self._lease_s = 0.0
 
     # Any thread's side -------------------------------------------------------------------------------------------
@@ -139,7 +142,8 @@ class Runner:
         idle, look_at = 0, self._clock.monotonic()
         while True:
             self._listen()
-            self._reap()
+            if self._reap():
+                look_at = self._clock.monotonic()  # its place is free
             order = self._order
             if order != notes.RUN:
                 for tenant in self._tenants.values():
@@ -148,7 +152,8 @@ class Runner:
                     return
             elif self._clock.monotonic() >= look_at:
                 running = sum(tenant.running for tenant in self._tenants.values())
-                wanted = choice.how_many(len(self._tenants), self._spec.at_once, running, tenancy.in_flight)
+                at_most, cores = self._spec.at_once, self._cores_used()
+                wanted = choice.how_many(len(self._tenants), at_most, running, tenancy.in_flight, cores)
                 if wanted > 0:
                     idle = 0 if self._take(tenancy, looker, wanted) else idle + 1
                 look_at = self._clock.monotonic() + choice.next_look_s(idle)
@@ -158,6 +163,13 @@ class Runner:
                 ends_at = min(ends_at, look_at)
             self._wake.wait(max(ends_at - self._clock.monotonic(), 0.01))
             self._wake.clear()
+
+    def _cores_used(self) -> float:
+        """Return how many cores the process has used since this was last asked."""
+        now, used_s = self._clock.monotonic(), time.process_time()
+        since, before_s = self._used
+        self._used = (now, used_s)
+        return (used_s - before_s) / (now - since) if now > since else 0.0
 
     def _take(self, tenancy: Tenancy, looker: Looker, wanted: int) -> bool:
         """Take so many shards more; tell whether any was there to be taken."""
@@ -178,8 +190,9 @@ class Runner:
                 wanted -= 1
         return taken
 
-    def _reap(self) -> None:
-        """See which shards were let go of."""
+    def _reap(self) -> bool:
+        """See which shards were let go of; tell whether any was."""
+        before = len(self._tenants)
         for shard, tenant in list(self._tenants.items()):
             if not tenant.has_ended:
                 continue
@@ -190,7 +203,7 @@ class Runner:
             self._settled += tenant.settled
             if saved is not None:
                 self._released.pop(shard, None)
-                self._released[shard] = saved
+                self._released[shard] = (self._counter + _TOLD_FOR, saved)
                 while len(self._released) > _TOLD:
                     del self._released[next(iter(self._released))]
             if tenant.failure is None:
@@ -202,6 +215,7 @@ class Runner:
             if self._failed_in_a_row >= _MOST_FAILED:
                 self._trouble = f"{_MOST_FAILED} shards in a row could not go on: {tenant.failure}"
                 self.drain()
+        return len(self._tenants) < before
 
     def _break_off(self) -> None:
         for tenant in self._tenants.values():
@@ -234,6 +248,7 @@ class Runner:
             return
         self._told_at = now
         self._counter += 1
+        self._released = {shard: told for shard, told in self._released.items() if told[0] >= self._counter}
         for tenant in self._tenants.values():
             tenant.note_getting_on()
         state = "ended" if is_last else "draining" if self.is_draining else "running"
@@ -249,7 +264,7 @@ class Runner:
             socket.gethostname(),
             os.getpid(),
             shards,
-            dict(self._released),
+            {shard: saved for shard, (_, saved) in self._released.items()},
             dict(self._failed),
             tuple(sorted(self._given_up)),
             self._trouble,

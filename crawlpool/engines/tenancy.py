@@ -136,7 +136,7 @@ class Tenant:
     def running(self) -> int:
         """Targets of it that are being fetched."""
         crawl = self._crawl
-        return 0 if crawl is None or self._last is not None else crawl.progress().running
+        return 0 if crawl is None or self._last is not None else crawl.running
 
     def note_getting_on(self) -> None:
         """Write down that the shard gets on, should it end this process after all; by the runner's thread."""

@@ -100,6 +100,11 @@ class ShardCrawl(JobCrawl):
     def _new_intake(self, max_per_host: int | None, dedupe: bool) -> ShardIntake:
         return ShardIntake(self, self._workforce, self._job, self._took)
 
+    @property
+    def running(self) -> int:
+        """How many targets are being fetched: what ``progress`` has, for less."""
+        return self._workforce.running(self)
+
     # The run's side ----------------------------------------------------------------------------------------------
 
     def lost(self) -> None:

@@ -7,6 +7,7 @@ and in the same namespace of process numbers (a container has its own). Anywhere
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import secrets
 import socket
@@ -40,12 +41,12 @@ class Owner:
         """Return this process, with a new token."""
         pid = os.getpid()
         _, started = _seen(pid) or ("", 0)
-        return cls(socket.gethostname(), _boot(), _pid_space(), pid, started, secrets.token_hex(8))
+        return cls(socket.gethostname(), *_place(pid), pid, started, secrets.token_hex(8))
 
     @property
     def is_of_this_place(self) -> bool:
         """Whether its process would be seen here, did it live."""
-        return self.boot != "" and self.pid_space != 0 and self.boot == _boot() and self.pid_space == _pid_space()
+        return self.boot != "" and self.pid_space != 0 and (self.boot, self.pid_space) == _place(os.getpid())
 
     def is_dead(self) -> bool:
         """Tell whether its process is known to be gone; a doubt is a no. One that is stopped isn't gone."""
@@ -85,6 +86,12 @@ def _threads(pid: int) -> int:
         return len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
         return 0
+
+
+@functools.lru_cache(maxsize=4)
+def _place(pid: int) -> tuple[str, int]:
+    """Return the start of the machine and the namespace of a process: they don't change while it lives."""
+    return _boot(), _pid_space()
 
 
 def _boot() -> str:

@@ -85,8 +85,7 @@ def test_a_process_that_cannot_be_seen_is_not_known_to_be_dead(monkeypatch: pyte
 
 def test_where_there_is_no_proc_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """On systems without /proc an owner has no place and is never dead; leases alone decide."""
-    monkeypatch.setattr(owners, "_boot", lambda: "")
-    monkeypatch.setattr(owners, "_pid_space", lambda: 0)
+    monkeypatch.setattr(owners, "_place", lambda pid: ("", 0))
     me = Owner.here()
     assert not me.is_of_this_place
     assert not dataclasses.replace(me, pid=2**22 + 1).is_dead()

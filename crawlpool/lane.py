@@ -75,6 +75,8 @@ class BlockingLane:
             session.lifeline.enter()
             try:
                 response = session.send_leg(exchange)
+                if exchange.has_come is not None:
+                    exchange.has_come(response.status_code)
             finally:
                 if session.lifeline.leave():
                     session.dispose()

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 _ORIGIN = re.compile(r"(https?)://(?:[^/?#\\]*@)?(\[[^\]/?#]*\]|[^:/?#\\]+)(?::0*([0-9]*))?(?=[/?#]|$)", re.IGNORECASE)
 _PORTS = {"http": "80", "https": "443"}
-#: So long after it was last seen what had come nothing is sent to a host of which an answer may be there.
-HELD_UP_S = 0.1
 
 
 def host_of(url: str) -> str:
@@ -367,17 +365,14 @@ class Leg:
         return limits is not None and limits.concurrency != 1 and not limits.delay_s
 
     def is_late(self, clock: Clock, looked_at: float) -> bool:
-        """Tell whether the leg, about to be sent, must not be any more.
+        """Tell whether the leg, about to be sent, must not be any more: see ``Host.is_late``; by any thread."""
+        host = self.seat.host
+        return host is not None and host.is_late(clock.monotonic(), looked_at)
 
-        Its host has refused another one since it was taken, or may have: nobody has looked for a while at what has
-        come, as the process was held up. By the host's clock a request that follows on its refusal is one too many.
-
-        Args:
-            clock: the frontier's.
-            looked_at: when who sends it last saw what had come.
-        """
-        host, now = self.seat.host, clock.monotonic()
-        return host is not None and (host.cooled_until > now or (host.running > 1 and now - looked_at > HELD_UP_S))
+    def notice(self, clock: Clock, status: int) -> None:
+        """Take what its host has answered, before that is judged: see ``Host.notice``; by any thread."""
+        if self.seat.host is not None:
+            self.seat.host.notice(status, clock.monotonic())
 
     def abort(self) -> None:
         """End the leg if it is being sent; from any thread."""

@@ -91,6 +91,7 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
             settings["timeout"] = given.get("timeout", session.timeout)
             if leg.exit is not None and type(settings["proxies"]) is ExitProxies:
                 settings["proxies"] = leg.exit.proxies
+        may_be_late = leg.may_be_late
         exchange = Exchange(
             request,
             settings,
@@ -102,7 +103,8 @@ def begin(leg: Leg, session: Session, plan: Plan | None = None) -> Exchange | Co
             run.is_quick and not is_hooked,
             keeps_wire=options.keeps_wire,
             inputs=leg,
-            is_late=functools.partial(leg.is_late, clock) if leg.may_be_late else None,
+            is_late=functools.partial(leg.is_late, clock) if may_be_late else None,
+            has_come=functools.partial(leg.notice, clock) if may_be_late else None,
         )
     except BaseException as error:
         nothing = leg.request

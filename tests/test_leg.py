@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crawlpool.leg import Group, Leg, RunOptions, host_of, origin_text
 from crawlpool.limits import HostLimits
 from crawlpool.models import Target
+from crawlpool.politeness.came import Came
 from crawlpool.politeness.host import Host
 from crawlpool.sites import Site, Sites, origin_of
 from crawlpool.transport.base import Exchange
@@ -155,3 +156,16 @@ def test_a_leg_is_late_when_its_host_refused_or_may_have(
     leg.seat = types.SimpleNamespace(host=host)
     clock = types.SimpleNamespace(monotonic=lambda: 100.0)
     assert leg.is_late(clock, looked_at) is is_late  # type: ignore[arg-type]
+
+
+def test_a_leg_is_late_from_the_moment_at_which_a_refusal_of_its_host_was_read() -> None:
+    """A refusal counts before it is judged; once it is, what it asks for counts, and nothing else does."""
+    leg, answered, host = ListRun().leg("http://h/"), ListRun().leg("http://h/2"), Host("h")
+    leg.seat = answered.seat = types.SimpleNamespace(host=host)
+    clock = types.SimpleNamespace(monotonic=lambda: 100.0)
+    answered.notice(clock, 200)  # type: ignore[arg-type]
+    assert not leg.is_late(clock, 100.0)  # type: ignore[arg-type]
+    answered.notice(clock, 503)  # type: ignore[arg-type]
+    assert leg.is_late(clock, 100.0)  # type: ignore[arg-type]
+    host.refuse(Came.refused(0.0), HostLimits(delay_s=0), 100.0)
+    assert not leg.is_late(clock, 100.0)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.politeness.address import Address, Whereabouts
 from crawlpool.politeness.breaker import Breaker
-from crawlpool.politeness.came import Came, How
+from crawlpool.politeness.came import REFUSALS, Came, How
 from crawlpool.politeness.window import Window
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: The first wait in seconds after a refusal that names no time; it doubles with each further one.
 FIRST_COOLDOWN_S = 1.0
+#: So long after it was last seen what had come nothing is sent to a host of which an answer may be there.
+HELD_UP_S = 0.1
+_UNJUDGED_S = 1.0  # a refusal that was read is judged long before that
 
 
 class Host:
@@ -30,7 +33,7 @@ class Host:
         on_cooldown: called with the host when its cooldown has changed.
         ended_at: when its last answer ended, as far as is known.
 
-    Not thread-safe: its owner's lock guards it.
+    Not thread-safe, but for what is said of single methods: its owner's lock guards it.
     """
 
     __slots__ = (
@@ -48,6 +51,7 @@ class Host:
         "lifted_at",
         "lines",
         "name",
+        "noticed_at",
         "running",
         "whereabouts",
     )
@@ -59,6 +63,7 @@ class Host:
         self.running = 0
         self.ended_at = ended_at
         self.cooled_until = -math.inf
+        self.noticed_at = -math.inf  # when a refusal was read that nobody has judged yet
         self.crawl_delay_s = 0.0
         self.lines: list[Any] = []  # the schedule's own: what waits for this host
         self.has_answered = False
@@ -137,6 +142,25 @@ class Host:
         if self._breaker is not None and not self._breaker.is_closed:
             self._is_probing = True
 
+    def is_late(self, now: float, looked_at: float) -> bool:
+        """Tell whether a request that is about to be sent must not be any more; by any thread, without the lock.
+
+        The host has refused another one since it was taken, or may have: nobody has looked for a while at what has
+        come, as the process was held up. By the host's clock a request that follows on its refusal is one too many.
+
+        Args:
+            now: monotonic seconds.
+            looked_at: when who sends it last took in what had come.
+        """
+        if self.cooled_until > now or self.noticed_at > now - _UNJUDGED_S:
+            return True
+        return self.running > 1 and now - looked_at > HELD_UP_S
+
+    def notice(self, status: int, now: float) -> None:
+        """Take the status of an answer that isn't judged yet; by the thread that reads it, without the lock."""
+        if status in REFUSALS:
+            self.noticed_at = now
+
     def refuse(self, came: Came, limits: HostLimits, now: float) -> None:
         """Take a refusal at once, before ``end`` is told of it: where several run at once each moment counts."""
         self._cool(came.retry_after_s, limits, now)
@@ -197,6 +221,7 @@ class Host:
             # Bounded before it is computed: 2.0 ** 5000 is an error. None counted: an answer came in between.
             retry_after_s = FIRST_COOLDOWN_S * 2.0 ** min(max(self._refusals - 1, 0), 40)
         self.cooled_until = max(self.cooled_until, now + min(retry_after_s, limits.max_cooldown_s))
+        self.noticed_at = -math.inf
         self._tell()
 
     def _tell(self) -> None:

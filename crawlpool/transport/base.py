@@ -35,6 +35,8 @@ class Exchange:
         keeps_wire: whether its response keeps the bytes of the wire, as ``response.kept``; not where it is streamed.
         is_late: asked right before the request goes out, with the moment at which its thread last saw what has come:
             whether it must not go out any more. It ends with ``TakenBack`` then. ``None`` where it always may.
+        has_come: told the status of its answer by the thread that reads it, before anybody judges it; ``None`` for
+            nobody to be told.
         inputs: who knows which hosts that aren't public the user has named; ``None`` where the URL is the user's own.
         end: how to end it while it is being sent; set by whoever sends it, from which moment on ``abort`` works.
     """
@@ -51,6 +53,7 @@ class Exchange:
     keeps_wire: bool = False
     inputs: Inputs | None = None
     is_late: Callable[[float], bool] | None = None
+    has_come: Callable[[int], object] | None = None
     end: Callable[[], object] | None = None
 
     def abort(self) -> None:

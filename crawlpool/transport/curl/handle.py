@@ -144,6 +144,8 @@ class Handle:
             transfer.body = self.body[:]
             self.body.clear()
         self.head.clear()
+        if transfer.exchange.has_come is not None:
+            transfer.exchange.has_come(getinfo(pycurl.RESPONSE_CODE))
         if transfer.exchange.keeps_wire:
             transfer.sent = self._sent.of(transfer)
         if transfer.code:

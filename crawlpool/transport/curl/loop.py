@@ -19,7 +19,7 @@ from crawlpool.transport.curl.header import early_response
 from crawlpool.transport.curl.limits import Limits
 from crawlpool.transport.curl.naming import Naming
 from crawlpool.transport.curl.orders import Orders
-from crawlpool.transport.curl.poller import Poller
+from crawlpool.transport.curl.poller import LONG_S, Poller
 from crawlpool.transport.lifeline import LegEnd
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class Loop(Orders):
             self._shut()
 
     def _turn_once(self) -> bool:
+        if self._running and time.monotonic() - self._poller.asked_at > LONG_S:  # what has come is taken in first
+            self._act(self._poller.wait(0.0))
         with self._lock:
             commands, self._commands = self._commands, collections.deque()
             if self._is_stopping or (self._lingers and not self._running):
@@ -137,18 +139,16 @@ class Loop(Orders):
 
     def _act(self, ready: list[tuple[int, int]]) -> bool:
         """Have libcurl read and write what can be; return whether there was anything."""
-        if not ready:
-            return False
-        with self.turn:
-            act = self._multi.socket_action
-            for fd, events in ready:
-                act(fd, events)
-            self._reap()
-            if self.connections.just_reused:
-                self._refuse_planted()
-            if self._budget is not None:
-                self._resume_within_budget(self._budget)
-        return True
+        if ready:
+            with self.turn:
+                act = self._multi.socket_action
+                for fd, events in ready:
+                    act(fd, events)
+                self._reap()
+                if self.connections.just_reused:
+                    self._refuse_planted()
+        self._poller.looked_at = self._poller.asked_at
+        return bool(ready)
 
     def _obey_all(self, commands: collections.deque[tuple[str, Any, Any]]) -> None:
         # In a frame of its own that forgets each: a transfer knows its engine, and a thread that sleeps with one in its

@@ -14,6 +14,7 @@ import socket
 import time
 from typing import Any
 
+LONG_S = 0.03  # what was asked longer ago isn't news any more
 READ, WRITE = 1, 2  # as libcurl has them, both in what it wants to know and in what it is told
 
 
@@ -24,7 +25,8 @@ class Poller:
     """
 
     def __init__(self) -> None:
-        self.looked_at = time.monotonic()  # when it was last seen what had come
+        self.asked_at = time.monotonic()  # when it was last asked what has come
+        self.looked_at = self.asked_at  # what had come by then has been taken in; set by who does that
         self._wanted: dict[int, int] = {}
         self._registered: dict[int, int] = {}
         self._backend = _backend()
@@ -61,8 +63,12 @@ class Poller:
     def wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
         """Return the sockets that are ready, with READ and WRITE as libcurl takes them; at the latest after so long."""
         ready: list[tuple[int, int]] = []
+        self.asked_at = time.monotonic()
         found = self._backend.wait(timeout_s)
-        self.looked_at = time.monotonic()
+        # How long it was about coming back, and how long it slept, can't be told apart: so it is asked again.
+        if timeout_s != 0.0 and time.monotonic() - self.asked_at > LONG_S:
+            self.asked_at = time.monotonic()
+            found = self._backend.wait(0.0)
         for fd, events in found:
             if fd in self._wanted:
                 ready.append((fd, events))

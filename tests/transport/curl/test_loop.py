@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,3 +78,22 @@ def test_an_order_about_a_transfer_that_has_ended_does_nothing(server: RawServer
         assert pool.get(server.url()).text == "ok"
     assert box.ended == [done]
     assert (done.code, done.stopped) == (0, None)
+
+
+def test_what_has_come_counts_as_seen_once_all_of_it_is_taken_in() -> None:
+    """While libcurl takes in what was ready, and sends as it does so, the look before that one is what counts."""
+    from crawlpool.transport.curl.loop import Loop
+
+    seen: list[float] = []
+    poller = types.SimpleNamespace(asked_at=7.0, looked_at=3.0)
+    multi = types.SimpleNamespace(socket_action=lambda *_: seen.append(poller.looked_at), info_read=lambda: (0, [], []))
+    loop = types.SimpleNamespace(
+        turn=threading.Lock(), connections=types.SimpleNamespace(just_reused=[]), _multi=multi, _poller=poller
+    )
+    loop._reap = functools.partial(Loop._reap, loop)
+    assert Loop._act(loop, [(4, 1), (5, 1)])  # type: ignore[arg-type]
+    assert seen == [3.0, 3.0]
+    assert poller.looked_at == 7.0
+    poller.asked_at = 8.0
+    assert not Loop._act(loop, [])  # type: ignore[arg-type]
+    assert poller.looked_at == 8.0

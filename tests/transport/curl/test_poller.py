@@ -195,3 +195,23 @@ def test_closing_gives_everything_back(poller: Poller) -> None:
         with pytest.raises(OSError):
             os.fstat(fd)
     poller.wake()
+
+
+def test_after_a_long_wait_it_is_asked_again(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a long wait returns with may be old by then: what counts as seen is what was asked for just now."""
+    now, asked = [100.0], []
+
+    def wait(timeout_s: float | None) -> list[tuple[int, int]]:
+        asked.append((timeout_s, now[0]))
+        now[0] += 5.0 if timeout_s is None else 0.01
+        return []
+
+    poller.looked_at = 99.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(poller._backend, "wait", wait)
+    poller.wait(None)
+    assert asked == [(None, 100.0), (0.0, 105.0)]
+    assert poller.asked_at == 105.0
+    poller.wait(0.5)
+    assert len(asked) == 3
+    assert poller.looked_at == 99.0  # until somebody has taken in what came

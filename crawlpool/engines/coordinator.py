@@ -93,6 +93,10 @@ class Coordinator:
 
     # The way of a run --------------------------------------------------------------------------------------------
 
+    def is_idle(self) -> bool:
+        """Tell whether the job has nothing left that a run could do; before ``begin``. Reads the folder."""
+        return self._find_out()
+
     def begin(self) -> None:
         """Bring up the engine, and begin to hand the input out.
 
@@ -208,6 +212,8 @@ class Coordinator:
     def _know(self) -> None:
         for shard, saved in self._looker.reports():
             self._watcher.know(shard, saved)
+        for shard, saved in self._looker.ledgers():  # else all of that would count as done by the next run
+            self._watcher.know_committed(shard, saved)
 
     # What there is to be told ------------------------------------------------------------------------------------
 

@@ -205,7 +205,7 @@ def log_legs(noted: Iterable[tuple[LegNote, str, Mapping[str, Any] | None]]) -> 
     Never raises: an application's log handler that does must not cost a target its result.
 
     Args:
-        noted: the rows, each with the URL of its target, and what lines about its run carry (``RunOptions.log_fields``).
+        noted: the rows, each with the URL of its target, and with ``RunOptions.log_fields`` of its run.
     """
     with contextlib.suppress(Exception):
         for note, target_url, log_fields in noted:

@@ -299,7 +299,10 @@ class _Conductor:
         workers = "this process"
         if scale.is_dask:
             workers = f"{counted(count, 'worker') if count else 'all workers'} of {one_line(scale.engine)}"
-        part = "" if made.part is None else f", of which {len(made.mine())} {'is' if len(made.mine()) == 1 else 'are'} of part {made.part[0]}/{made.part[1]}"
+        part = ""
+        if made.part is not None:
+            are = "is" if len(made.mine()) == 1 else "are"
+            part = f", of which {len(made.mine())} {are} of part {made.part[0]}/{made.part[1]}"
         done = f" ({self._before.settled:,} URLs are done)" if self._before.settled else ""
         unsafe = "; TLS certificates are NOT verified" if settings.insecure else ""
         unsafe += "; ANY address may be reached" if settings.addresses.private == "allow" else ""
@@ -308,9 +311,9 @@ class _Conductor:
         each = " (each worker)" if scale.is_dask else ""
         self._telling.say(
             "started",
-            f"{__version__}: {counted(made.shards, 'shard')}{part}, by {workers}; {transport}{each}; {settings.pace}{share}; "
-            f"{settings.retry.attempts - 1} retries; output to the job in {one_line(settings.job or '')}{done}"
-            f"{unsafe}{read}",
+            f"{__version__}: {counted(made.shards, 'shard')}{part}, by {workers}; {transport}{each}; "
+            f"{settings.pace}{share}; {settings.retry.attempts - 1} retries; "
+            f"output to the job in {one_line(settings.job or '')}{done}{unsafe}{read}",
             version=__version__,
             engine=scale.engine.partition("://")[0],
             shards=made.shards,

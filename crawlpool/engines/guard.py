@@ -1,9 +1,9 @@
 """A script that crawls as soon as it is imported, while it starts worker processes: found out, and told in one line.
 
 A worker process of a cluster of our own begins, as each of ``multiprocessing``'s does, with the import of the script
-that the program runs. Where what that does isn't below ``if __name__ == "__main__":`` it would begin the crawl in there,
-too, before the process has become a worker. No cluster comes up so, and what Dask and Python have to say of it is
-pages. So such a process says it by a file in the job's folder, and ends without a word; the program, whose cluster
+that the program runs. Where what that does isn't below ``if __name__ == "__main__":`` it would begin the crawl in
+there, too, before the process has become a worker. No cluster comes up so, and what Dask and Python have to say of it
+is pages. So such a process says it by a file in the job's folder, and ends without a word; the program, whose cluster
 doesn't come up, finds the file and tells what to do.
 """
 
@@ -18,7 +18,7 @@ from crawlpool.engines.notes import FOLDER
 #: What is to be done about it.
 ADVICE = (
     "worker processes import the script that starts them, and this one begins the crawl when it is imported: "
-    'put what it runs below \'if __name__ == "__main__":\''
+    "put what it runs below 'if __name__ == \"__main__\":'"
 )
 _MARK, _CODE = "unguarded", 3
 

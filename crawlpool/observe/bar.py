@@ -135,7 +135,5 @@ def picture(pace: Pace, waits_for: str | None = None) -> RenderableType:
     if waits_for:
         below.append(Text(one_line(waits_for), style="yellow", no_wrap=True, overflow="ellipsis"))
     if pace.slowest:
-        below.append(
-            Text(one_line(f"slowest: {hosts_of(pace, 3)}"), style="dim", no_wrap=True, overflow="ellipsis")
-        )
+        below.append(Text(one_line(f"slowest: {hosts_of(pace, 3)}"), style="dim", no_wrap=True, overflow="ellipsis"))
     return Group(row, *below) if below else row

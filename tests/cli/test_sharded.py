@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -84,11 +83,12 @@ def test_an_engine_that_cannot_be_had_is_told_with_what_to_do_next(
 ) -> None:
     """Why, what goes on with the job, and 7; the command that is named does go on with it."""
     monkeypatch.setattr(sharded, "engine_named", lambda name: BadEngine("the Dask scheduler h:1: nobody\nlistens"))
+    job = tmp_path / "job"
     assert main(command(site, tmp_path)) == 7
     _, *lines = capfd.readouterr().err.splitlines()
     assert lines == [
         "crawlpool: the Dask scheduler h:1: nobody\\nlistens",
-        f"           next: 'crawlpool resume {tmp_path / 'job'}' goes on, with any --engine and any number of --workers",
+        f"           next: 'crawlpool resume {job}' goes on, with any --engine and any number of --workers",
         "           exit code 7",
     ]
     monkeypatch.undo()
@@ -130,7 +130,7 @@ def test_what_was_done_before_a_kill_is_not_told_as_this_run_s(
     site: SiteServer, tmp_path: pathlib.Path, capfd: Capture
 ) -> None:
     """The books of shards whose owners were killed are those of their ledgers; requests for robots.txt are told."""
-    assert main(command(site, tmp_path)) == 0
+    assert main(command(site, tmp_path, "--delay", "0.01")) == 0
     err = capfd.readouterr().err
     assert f"{COUNT} requests, 0 of them retries; {HOSTS} more for robots.txt; 4 shards\n" in err
     assert "before this run" not in err

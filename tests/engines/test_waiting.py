@@ -58,7 +58,7 @@ def engine(clock: HandClock) -> DaskEngine:
 def test_a_scheduler_without_workers_is_told_now_and_then_and_given_up(
     engine: DaskEngine, clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The state says what is waited for; the log says it every ten seconds; after a minute it is over, with a reason."""
+    """The state says what is waited for, the log every ten seconds; after a minute it is over, with a reason."""
     began = clock.monotonic()
     while not engine._look():
         assert engine.watch().waits_for == "the scheduler has no workers yet"

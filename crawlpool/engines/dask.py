@@ -107,7 +107,7 @@ class DaskEngine:
             self._let_go()
             place = self._place
             where = "a cluster on this machine" if place is None else f"the Dask scheduler {one_line(place)}"
-            if place is None and guard.has_left(spec.folder):
+            if place is None and (guard.has_left(spec.folder) or guard.is_lacking()):
                 raise EngineError(f"{where} can't be made: {guard.ADVICE}") from None
             raise EngineError(f"{where}: {told_trouble(error) or type(error).__name__}") from error
         self._answered_at = self._began_at = self._clock.monotonic()

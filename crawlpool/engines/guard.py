@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import sys
 
 from crawlpool.engines.notes import FOLDER
 
@@ -21,6 +22,7 @@ ADVICE = (
     "put what it runs below 'if __name__ == \"__main__\":'"
 )
 _MARK, _CODE = "unguarded", 3
+_MOST_BYTES = 1 << 20
 
 
 def is_importing() -> bool:
@@ -54,6 +56,19 @@ def has_left(job: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_lacking() -> bool:
+    """Tell whether the script of this program has no such line at all: where its processes can't say so, that does."""
+    script = sys.modules.get("__main__")
+    path = getattr(script, "__file__", None)
+    if path is None or getattr(script, "__spec__", None) is not None:  # ``python -m``: it isn't run in workers
+        return False
+    try:
+        with open(path, "rb") as file:
+            return b"__main__" not in file.read(_MOST_BYTES)
+    except OSError:
+        return False
 
 
 def _path(job: str) -> str:

@@ -11,7 +11,9 @@ import pytest
 
 from crawlpool.cli import main, sharded
 from crawlpool.cli import resume as resuming
+from crawlpool.engines import coordinator
 from crawlpool.engines.base import EngineState
+from crawlpool.engines.naming import engine_named
 from crawlpool.errors import EngineError
 from crawlpool.shards import layout, tenure
 from crawlpool.shards.owner import Owner
@@ -26,6 +28,13 @@ Capture = pytest.CaptureFixture[str]
 HOSTS, COUNT = 6, 18
 NO_DASK = importlib.util.find_spec("distributed") is None
 needs_dask = pytest.mark.skipif(NO_DASK, reason="distributed isn't installed")
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the command look more often than it does: it has nothing else to do for most of these tests."""
+    monkeypatch.setattr(sharded, "_LOOK_S", 0.05)
+    monkeypatch.setattr(coordinator, "LOOK_S", 0.1)
 
 
 @pytest.fixture
@@ -91,7 +100,7 @@ def test_an_engine_that_cannot_be_had_is_told_with_what_to_do_next(
         f"           next: 'crawlpool resume {job}' goes on, with any --engine and any number of --workers",
         "           exit code 7",
     ]
-    monkeypatch.undo()
+    monkeypatch.setattr(sharded, "engine_named", engine_named)
     assert main(["resume", str(tmp_path / "job")]) == 0
     assert "before this run" not in capfd.readouterr().err
 

@@ -134,6 +134,23 @@ def test_a_cluster_whose_workers_run_the_script_is_told_what_to_do(
         DaskEngine().start(EngineSpec(job, "run", dict))
 
 
+def test_a_script_without_the_line_is_known_by_its_text(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no process could say so; what is run as a module isn't imported by workers, and is never to blame."""
+    script = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    assert not guard.is_lacking()
+    script.__file__ = str(tmp_path / "script.py")
+    assert not guard.is_lacking()
+    for text, is_lacking in (("run()\n", True), ("if __name__ == '__main__':\n    run()\n", False)):
+        (tmp_path / "script.py").write_text(text)
+        assert guard.is_lacking() is is_lacking
+    (tmp_path / "script.py").write_text("run()\n")
+    script.__spec__ = importlib.util.spec_from_loader("x", None)
+    assert not guard.is_lacking()
+
+
 def test_a_spawned_process_knows_that_it_imports_the_script(tmp_path: pathlib.Path) -> None:
     """While it does, and not before or afterwards; no other process does."""
     script = tmp_path / "script.py"

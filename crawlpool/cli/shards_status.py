@@ -83,7 +83,9 @@ def status_of_shards(path: str) -> dict[str, Any]:
     has_it = holder_of(path) is not None or any(one["state"] in ("running", "draining") for one in runners)
     missing: dict[int, str] = {}
     if root.manifest is not None and not has_it and not any(shard.stands == "held" for shard in shards):
-        missing = {n: what for n, what in missing_of(path, root.manifest, state).items() if n not in waiting}
+        # What was broken off may have been at anything; who takes it over puts it in order first.
+        unsure = waiting | {shard.number for shard in shards if shard.stands == "broken_off"}
+        missing = {n: what for n, what in missing_of(path, root.manifest, state).items() if n not in unsure}
         if holder_of(path) is not None:  # it goes on from just now, and moves things about
             has_it, missing = True, {}
     found: dict[str, Any] = {

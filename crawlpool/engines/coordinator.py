@@ -94,8 +94,12 @@ class Coordinator:
     # The way of a run --------------------------------------------------------------------------------------------
 
     def is_idle(self) -> bool:
-        """Tell whether the job has nothing left that a run could do; before ``begin``. Reads the folder."""
-        return self._find_out()
+        """Tell whether the job has nothing left that a run could do; then ``begin`` won't begin anything either.
+
+        Before ``begin``; reads the folder.
+        """
+        self._is_done = self._find_out()
+        return self._is_done
 
     def begin(self) -> None:
         """Bring up the engine, and begin to hand the input out.
@@ -103,8 +107,7 @@ class Coordinator:
         Raises:
             EngineError: when the engine can't be brought up.
         """
-        if self._find_out():  # a job that has nothing left needs no engine
-            self._is_done = True
+        if self._is_done or self.is_idle():  # a job that has nothing left needs no engine
             return
         self._say()
         self._engine.start(self._spec)

@@ -182,7 +182,7 @@ def test_a_job_with_something_left_asks_for_its_credentials(
     break_off(job)
     capfd.readouterr()
     assert main(["resume", str(job)]) == 2
-    assert "give again:" in capfd.readouterr().err
+    assert "give again:\n" in capfd.readouterr().err  # by the command line's own check, before anything is opened
     monkeypatch.setattr(resuming, "is_complete", lambda path: True)
     assert main(["resume", str(job)]) == 2
     err = capfd.readouterr().err

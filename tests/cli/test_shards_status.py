@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -83,15 +84,18 @@ def test_of_several_jobs_the_one_is_named_that_is_not_whole(run: Run, made: path
     assert [(flaw["job"], flaw["shard"]) for flaw in found["missing"]] == [(str(job), shard)]
 
 
-def test_a_job_that_somebody_runs_is_not_judged(run: Run, job: pathlib.Path) -> None:
-    """Its files are on the move; and one that is whole has nothing missing."""
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_what_somebody_runs_or_has_left_in_a_hurry_is_not_judged(is_dead: bool, run: Run, job: pathlib.Path) -> None:
+    """Files may be on the move there; and of a job that is whole nothing is missing."""
     assert json.loads(run("status", job, "--json")[1])["missing"] == []
     shards = layout.shards_there(str(job))
     (job / "shards" / f"{shards[0]:04d}" / "e0001" / "results.jsonl").unlink()
-    folder = layout.shard_folder(str(job), shards[1])
-    last = tenure.newest(folder)
+    folder = layout.shard_folder(str(job), shards[0 if is_dead else 1])
+    last, owner = tenure.newest(folder), Owner.here()
     assert last is not None
-    assert tenure.make(folder, tenure.Tenure(last.number + 1, Owner.here(), last.epoch))
+    if is_dead:
+        owner = dataclasses.replace(owner, pid=2**22 - 1, started=1)
+    assert tenure.make(folder, tenure.Tenure(last.number + 1, owner, last.epoch))
     code, out, _ = run("status", job, "--json")
     assert (code, json.loads(out)["missing"]) == (0, [])
 

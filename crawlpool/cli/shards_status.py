@@ -38,7 +38,9 @@ def status_of_jobs(paths: Sequence[str]) -> dict[str, Any]:
         JobError: when there is no job, or one is damaged.
     """
     from crawlpool.shards.manifest import is_sharded
+    from crawlpool.shards.parts import check_apart
 
+    check_apart(paths)
     each = [{"job": path, **(status_of_shards(path) if is_sharded(path) else status_of_job(path))} for path in paths]
     if len(each) == 1:
         return {key: value for key, value in each[0].items() if key != "job"}
@@ -53,8 +55,8 @@ def status_of_shards(path: str) -> dict[str, Any]:
 
     Returns:
         What the status of a job has, over all shards. Beside it ``on_its_way``, targets that no shard has taken in yet;
-        ``shards``, how many there are and of each that has targets how it stands; and ``runners``, what the workers
-        tell of themselves.
+        ``shards``, how many there are and of each that has targets how it stands; ``runners``, what the workers tell of
+        themselves; and ``missing``, of which shards something is gone that they had, and what.
 
     Raises:
         JobError: when there is no job, or it is damaged.
@@ -63,6 +65,7 @@ def status_of_shards(path: str) -> dict[str, Any]:
     from crawlpool.shards.inputs import input_state
     from crawlpool.shards.parts import Root, Shelf
     from crawlpool.shards.transit import on_its_way
+    from crawlpool.shards.whole import missing_of
 
     root, shelf = Root(path), Shelf()
     try:
@@ -78,8 +81,17 @@ def status_of_shards(path: str) -> dict[str, Any]:
     report = Report.merged([shard.report for shard in shards])
     is_done = state.is_done and not report.pending and not moving.all
     has_it = holder_of(path) is not None or any(one["state"] in ("running", "draining") for one in runners)
+    missing: dict[int, str] = {}
+    if root.manifest is not None and not has_it and not any(shard.stands == "held" for shard in shards):
+        # What was broken off may have been at anything; who takes it over puts it in order first.
+        unsure = waiting | {shard.number for shard in shards if shard.stands == "broken_off"}
+        missing = {n: what for n, what in missing_of(path, root.manifest, state).items() if n not in unsure}
+        if holder_of(path) is not None:  # it goes on from just now, and moves things about
+            has_it, missing = True, {}
     found: dict[str, Any] = {
-        "state": _state_of(shards, has_it=has_it, is_done=is_done, is_begun=bool(state.items or shards)),
+        "state": _state_of(
+            shards, has_it=has_it, is_done=is_done, is_begun=bool(state.items or shards), is_damaged=bool(missing)
+        ),
         "elapsed_s": round(report.elapsed_s, 3),
         "inputs": report.inputs,
         "found": report.found,
@@ -101,6 +113,7 @@ def status_of_shards(path: str) -> dict[str, Any]:
             "each": [shard.fields for shard in shards],
         },
         "runners": [{key: value for key, value in one.items() if key != "slowest"} for one in runners],
+        "missing": [{"shard": shard, "what": what} for shard, what in missing.items()],
     }
     found["next"] = next_of(path, found)
     return found
@@ -177,9 +190,11 @@ def _standing(shard: _Shard, has_segments: bool, *, is_input_done: bool) -> str:
     return "waiting" if shard.report.pending or has_segments or not is_input_done else "done"
 
 
-def _state_of(shards: Sequence[_Shard], *, has_it: bool, is_done: bool, is_begun: bool) -> str:
+def _state_of(shards: Sequence[_Shard], *, has_it: bool, is_done: bool, is_begun: bool, is_damaged: bool) -> str:
     if has_it:
         return "running"
+    if is_damaged:
+        return "damaged"
     if is_done:
         return "complete"
     if any(shard.stands in ("broken_off", "held") for shard in shards):
@@ -248,7 +263,7 @@ def _mean(host: Mapping[str, Any]) -> float:
 def merged(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the status of several jobs as one: counts added up, hosts of all, and the state that asks for most."""
     states = [one["state"] for one in each]
-    order = ("running", "broken_off", "interrupted", "new", "complete")
+    order = ("running", "damaged", "broken_off", "interrupted", "new", "complete")
     sums = {name: sum(one.get(name, 0) for one in each) for name in _SUMMED}
     totals = [one["total"] for one in each]
     return {
@@ -262,6 +277,7 @@ def merged(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **_joined(each),
         "slowest": sorted((one for job in each for one in job.get("slowest", ())), key=_mean)[:_SLOWEST],
         "runs": [],
+        "missing": [{"job": one["job"], **flaw} for one in each for flaw in one.get("missing", ())],
         "next": None,
     }
 
@@ -294,6 +310,9 @@ def _lines_of_shards(found: Mapping[str, Any]) -> Iterator[str]:
         done = sum(job[name] for name in OUTCOMES)
         total = "" if job["total"] is None else f" of {job['total']:,}"
         yield f"{one_line(job['job'])}: {job['state']}, {done:,}{total} URLs done"
+    for flaw in found.get("missing", ()):
+        where = f"{one_line(flaw['job'])}: " if "job" in flaw else ""
+        yield f"{where}shard {flaw['shard']:04d} isn't whole: {one_line(flaw['what'])}"
     if found.get("on_its_way"):
         yield f"{found['on_its_way']:,} on their way to a shard"
     shards = found.get("shards")

@@ -204,6 +204,7 @@ class Result:
     duplicate_of: int | None = None
     is_blocked: bool = False
     bodies: tuple[BodyPlace, ...] = ()
+    _packed = None, ()  # what a sink has made of it and not written yet, and which sink: no field, nobody else's
 
     @property
     def is_ok(self) -> bool:

@@ -109,11 +109,14 @@ class JobOutputs:
             raise
         self._records = [sink for sink in self._sinks.values() if isinstance(sink, RecordsSink)]
         self._bodies = [sink for sink in self._sinks.values() if not isinstance(sink, RecordsSink)]
+        self._prepare = [sink.prepare for sink in self._bodies if hasattr(sink, "prepare")]
         #: Whether answers must keep what came over the wire.
         self.needs_wire = any(getattr(sink, "needs_wire", False) for sink in self._sinks.values())
 
     def line_of(self, result: Result) -> bytes:
-        """Return the line of a result's record, as it is before its body is kept. Thread-safe."""
+        """Return the line of a result's record, as it is before its body is kept; also prepare that. Thread-safe."""
+        for prepare in self._prepare:
+            prepare(result)
         return self._records[0].line_of(result)
 
     def write(

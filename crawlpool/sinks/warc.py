@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.clock import iso_utc
 from crawlpool.config import check, is_count
@@ -26,6 +26,19 @@ _MOST_DIGESTS = 100_000
 _MOST_DIGEST_BYTES = 24 << 20
 _ENTRY_BYTES = 160  # what the digest, the dict's slot and the two objects take
 _LEAST_PAYLOAD_BYTES = 256  # below that, a record that refers to another one is larger than the payload
+
+
+class Packed(NamedTuple):
+    """The two records of an exchange, compressed.
+
+    ``digest`` is that of a payload which may be referred to later, else ``None``.
+    """
+
+    response: bytes
+    request: bytes
+    digest: bytes | None
+    date: str
+    uri: str
 
 
 class WarcSink:
@@ -97,13 +110,23 @@ class WarcSink:
             SinkError: as ``write`` does.
         """
         for result in results:
+            whose, packed = result._packed
             place = None
-            for one in captured(result, credentials=self._credentials):
+            for one in packed if whose is self else self._packed(result):
                 place = self._write(one)
+            result.note("_packed", (None, ()))
             if place is not None and getattr(result.response, "kept", None) is not None:
                 result.note("bodies", (*result.bodies, place))
         if not self._has_job:
             self.flush()
+
+    def prepare(self, result: Result) -> None:
+        """Make the records of a result, compressed, so that ``write_all`` has nothing left to do but to write them.
+
+        Two threads that take turns at the interpreter pay for each turn: who has the result in hand does this for less.
+        What was prepared stays on the result until it is written.
+        """
+        result.note("_packed", (self, self._packed(result)))
 
     def emit(self, item: Mapping[str, Any]) -> None:
         """Check an item of a handler; it isn't written. Raises ``ConfigError`` when it isn't JSON."""
@@ -148,17 +171,23 @@ class WarcSink:
     def _head(self, name: str) -> bytes:
         return self._compress(warcinfo(name, self._ids, iso_utc(time.time())))
 
-    def _write(self, one: Captured) -> BodyPlace:
+    def _packed(self, result: Result) -> tuple[Packed, ...]:
+        return tuple([self._pack(one) for one in captured(result, credentials=self._credentials)])
+
+    def _pack(self, one: Captured) -> Packed:
         is_large = one.body is not None and len(one.body) >= _LEAST_PAYLOAD_BYTES
         earlier = self._earlier(one) if is_large else None
         # Compressing takes most of the time. No lock is held meanwhile, and the interpreter is free.
         response, request = map(self._compress, response_and_request(one, self._ids, earlier))
+        return Packed(response, request, one.digest if is_large and earlier is None else None, one.date, one.uri)
+
+    def _write(self, one: Packed) -> BodyPlace:
         with self._lock:
-            file, offset = self._parts.append(response + request)
+            file, offset = self._parts.append(one.response + one.request)
             self._responses += 1
-            if is_large and earlier is None:
-                self._remember(one, file, offset)
-        return BodyPlace(file, offset, len(response))
+            if one.digest is not None:
+                self._remember(one.digest, file, offset, one)
+        return BodyPlace(file, offset, len(one.response))
 
     def _earlier(self, one: Captured) -> Earlier | None:
         with self._lock:
@@ -168,13 +197,13 @@ class WarcSink:
         file, offset, date, uri = found.decode("ascii").split("\n")
         return Earlier(file, int(offset), date, uri)
 
-    def _remember(self, one: Captured, file: str, offset: int) -> None:
+    def _remember(self, digest: bytes, file: str, offset: int, one: Packed) -> None:
         """Remember where a payload lies; what was met longest ago goes when there are too many."""
         stored = self._stored
-        if one.digest in stored:
+        if digest in stored:
             return
         entry = f"{file}\n{offset}\n{one.date}\n{one.uri}".encode("ascii", "replace")
-        stored[one.digest] = entry
+        stored[digest] = entry
         self._stored_bytes += len(entry) + _ENTRY_BYTES
         while len(stored) > _MOST_DIGESTS or self._stored_bytes > _MOST_DIGEST_BYTES:
             oldest = next(iter(stored))

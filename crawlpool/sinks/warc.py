@@ -31,14 +31,13 @@ _LEAST_PAYLOAD_BYTES = 256  # below that, a record that refers to another one is
 class Packed(NamedTuple):
     """The two records of an exchange, compressed.
 
-    ``digest`` is that of a payload which may be referred to later, else ``None``.
+    ``is_first`` tells whether they have a payload which may be referred to later, and hadn't been stored yet.
     """
 
     response: bytes
     request: bytes
-    digest: bytes | None
-    date: str
-    uri: str
+    is_first: bool
+    of: Captured
 
 
 class WarcSink:
@@ -179,14 +178,16 @@ class WarcSink:
         earlier = self._earlier(one) if is_large else None
         # Compressing takes most of the time. No lock is held meanwhile, and the interpreter is free.
         response, request = map(self._compress, response_and_request(one, self._ids, earlier))
-        return Packed(response, request, one.digest if is_large and earlier is None else None, one.date, one.uri)
+        return Packed(response, request, is_large and earlier is None, one)
 
     def _write(self, one: Packed) -> BodyPlace:
+        if one.is_first and self._earlier(one.of) is not None:  # the same payload was stored since this was prepared
+            one = self._pack(one.of)
         with self._lock:
             file, offset = self._parts.append(one.response + one.request)
             self._responses += 1
-            if one.digest is not None:
-                self._remember(one.digest, file, offset, one)
+            if one.is_first:
+                self._remember(one.of, file, offset)
         return BodyPlace(file, offset, len(one.response))
 
     def _earlier(self, one: Captured) -> Earlier | None:
@@ -197,13 +198,13 @@ class WarcSink:
         file, offset, date, uri = found.decode("ascii").split("\n")
         return Earlier(file, int(offset), date, uri)
 
-    def _remember(self, digest: bytes, file: str, offset: int, one: Packed) -> None:
+    def _remember(self, one: Captured, file: str, offset: int) -> None:
         """Remember where a payload lies; what was met longest ago goes when there are too many."""
         stored = self._stored
-        if digest in stored:
+        if one.digest in stored:
             return
         entry = f"{file}\n{offset}\n{one.date}\n{one.uri}".encode("ascii", "replace")
-        stored[digest] = entry
+        stored[one.digest] = entry
         self._stored_bytes += len(entry) + _ENTRY_BYTES
         while len(stored) > _MOST_DIGESTS or self._stored_bytes > _MOST_DIGEST_BYTES:
             oldest = next(iter(stored))

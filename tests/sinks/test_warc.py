@@ -125,6 +125,22 @@ def test_a_payload_that_was_stored_before_is_referred_to(tmp_path: pathlib.Path)
     assert again.fields["warc-refers-to-file-offset"] == str(twice[0].bodies[0].offset)
 
 
+def test_what_was_prepared_is_written_as_what_was_not(tmp_path: pathlib.Path) -> None:
+    """Records made ahead are the same but for their IDs; of two with one payload, the one written later refers."""
+    pages = [exchanged(f"http://h.example/{name}", PAGE) for name in "abc"]
+    sink = WarcSink(str(tmp_path / "pages.warc.gz"))
+    for page in pages[:2]:
+        sink.prepare(page)
+    sink.write_all([pages[1], pages[0], pages[2]])
+    sink.close()
+    check_by_tools(tmp_path)
+    _, *records = records_in(tmp_path)
+    assert [record.kind for record in records[::2]] == ["response", "revisit", "revisit"]
+    assert [record.fields["warc-target-uri"][-2:] for record in records[::2]] == ["/b", "/a", "/c"]
+    assert len({record.fields["warc-record-id"] for record in records}) == 6
+    assert [page.bodies[0].file for page in pages] == ["pages.warc.gz"] * 3
+
+
 def test_what_is_remembered_of_payloads_is_bounded(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was met longest ago is forgotten, by number and by bytes; it is stored again then."""
     monkeypatch.setattr(warc, "_MOST_DIGESTS", 2)

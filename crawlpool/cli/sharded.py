@@ -79,6 +79,8 @@ def run_sharded(settings: RunSettings, telling: Telling) -> Exit:
         from crawlpool.cli.overwrite_sharded import clear
 
         clear(folder)
+    elif manifest.is_sharded(folder):
+        manifest.read(folder)  # before anything else is looked at: it may be lost, with all that depends on it
     is_read = os.path.isdir(folder) and input_state(folder).is_done
     if not is_read:
         check_input(settings.inputs, settings.source)

@@ -150,6 +150,19 @@ def _has_lost_its_manifest(job: str) -> bool:
     return is_known(job)
 
 
+def check_manifest(job: str) -> None:
+    """See that a job of shards has what says what it is; of any other folder nothing is said.
+
+    Raises:
+        JobError: when its manifest is missing or damaged.
+    """
+    if os.path.isdir(os.path.join(job, _SHARDS)):
+        from crawlpool.shards import manifest
+
+        if manifest.is_sharded(job):
+            manifest.read(job)
+
+
 def check_sharded(outputs: tuple[str, ...], save_cookies: str | None, control: str | None) -> None:
     """Refuse what a job of shards can't have.
 

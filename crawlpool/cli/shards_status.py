@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
+import os
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.cli.job_status import LISTED, OUTCOMES, hosts_of, lines_of_job, next_of, status_of_job
+from crawlpool.cli.job_status import LISTED, OUTCOMES, SHOWN, hosts_of, lines_of_job, next_of, status_of_job
 from crawlpool.models import Report
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from crawlpool.engines.notes import RunnerNote
     from crawlpool.jobs.reading import JobReader
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 #: Seconds within which a worker that runs tells of itself once more, and between two looks whether it has.
 PATIENCE_S, _LOOK_S = 3.0, 0.05
 _SLOWEST = 5
-_SUMMED = ("inputs", "found", *OUTCOMES, "pending", "on_its_way", "queued", "items")
+_SUMMED = ("inputs", "found", *OUTCOMES, "pending", "on_its_way", "elsewhere", "queued", "items")
 
 
 def status_of_jobs(paths: Sequence[str]) -> dict[str, Any]:
@@ -39,22 +42,27 @@ def status_of_jobs(paths: Sequence[str]) -> dict[str, Any]:
     """
     from crawlpool.shards.manifest import is_sharded
 
-    each = [{"job": path, **(status_of_shards(path) if is_sharded(path) else status_of_job(path))} for path in paths]
+    sharded = [path for path in paths if is_sharded(path)]
+    each = [
+        {"job": path, **(status_of_shards(path, sharded) if path in sharded else status_of_job(path))} for path in paths
+    ]
     if len(each) == 1:
         return {key: value for key, value in each[0].items() if key != "job"}
     return {**merged(each), "jobs": each}
 
 
-def status_of_shards(path: str) -> dict[str, Any]:
+def status_of_shards(path: str, others: Sequence[str] = ()) -> dict[str, Any]:
     """Return what a job of many shards has to say.
 
     Args:
         path: of its folder.
+        others: paths of jobs that are told of, too, its other parts among them.
 
     Returns:
-        What the status of a job has, over all shards. Beside it ``on_its_way``, targets that no shard has taken in yet;
-        ``shards``, how many there are and of each that has targets how it stands; and ``runners``, what the workers
-        tell of themselves.
+        What the status of a job has, over all shards. Beside it ``on_its_way``, targets that no shard has taken in yet,
+        and ``elsewhere``, those of them that are for shards of other parts; ``refused``, segments that can't be taken
+        in, and what helps; ``shards``, how many there are and of each that has targets how it stands; and ``runners``,
+        what the workers tell of themselves.
 
     Raises:
         JobError: when there is no job, or it is damaged.
@@ -69,14 +77,14 @@ def status_of_shards(path: str) -> dict[str, Any]:
         runners = _runners(path)
         state = input_state(path)
         shards = [_shard(part, shelf) for part in root.parts()]
-        moving = on_its_way(root, shelf)
+        moving = on_its_way(root, shelf, [other for other in map(Root, others) if other.belongs_to(root)])
         waiting = _waiting_inboxes(root, shelf)
     finally:
         shelf.close()
     for shard in shards:
         shard.stands = _standing(shard, shard.number in waiting, is_input_done=state.is_done)
     report = Report.merged([shard.report for shard in shards])
-    is_done = state.is_done and not report.pending and not moving.all
+    is_done = state.is_done and not report.pending and not moving.all and not moving.unread
     has_it = holder_of(path) is not None or any(one["state"] in ("running", "draining") for one in runners)
     found: dict[str, Any] = {
         "state": _state_of(shards, has_it=has_it, is_done=is_done, is_begun=bool(state.items or shards)),
@@ -86,6 +94,7 @@ def status_of_shards(path: str) -> dict[str, Any]:
         **{name: getattr(report, name) for name in OUTCOMES},
         "pending": report.pending,
         "on_its_way": moving.all,
+        "elsewhere": moving.elsewhere,
         "is_input_done": state.is_done,
         "queued": report.pending + moving.all,
         "total": _total(root, state, report, moving.all) if state.is_done else None,
@@ -102,8 +111,35 @@ def status_of_shards(path: str) -> dict[str, Any]:
         },
         "runners": [{key: value for key, value in one.items() if key != "slowest"} for one in runners],
     }
+    given_up = {shard.number for shard in shards if shard.reason is not None}
+    found["refused"] = [] if has_it else _refused(root, given_up | moving.unread)
     found["next"] = next_of(path, found)
+    if found["refused"]:
+        first, more = found["refused"][0], len(found["refused"]) - 1
+        also = f" (and see to {more:,} more of them)" if more else ""
+        found["next"] = f"{first['file']}: {first['remedy']}{also}; and then {found['next']}"
+    elif state.is_done and not report.pending and not has_it and moving.all == moving.elsewhere > 0:
+        found["next"] = carrying(path)
     return found
+
+
+def carrying(path: str) -> str:
+    """Return what is to be done with the segments that lie in a part of a job, and are for other parts.
+
+    Args:
+        path: of the part's folder.
+    """
+    files = f"{one_line(shlex.quote(path))}/shards/*/inbox/from-*.seg"
+    return f"move or copy {files} to the same place in the parts that they are for, unless that was done; resume these"
+
+
+def _refused(root: Root, shards: Collection[int]) -> list[dict[str, str]]:
+    if root.manifest is None or not shards:
+        return []
+    from crawlpool.shards.refused import refused_in
+
+    found = itertools.islice(refused_in(root.path, root.manifest, shards), LISTED)
+    return [{"file": one.path, "why": one.why, "remedy": one.remedy} for one in found]
 
 
 def _total(root: Root, state: InputState, report: Report, on_its_way: int) -> int:
@@ -295,13 +331,18 @@ def _lines_of_shards(found: Mapping[str, Any]) -> Iterator[str]:
         total = "" if job["total"] is None else f" of {job['total']:,}"
         yield f"{one_line(job['job'])}: {job['state']}, {done:,}{total} URLs done"
     if found.get("on_its_way"):
-        yield f"{found['on_its_way']:,} on their way to a shard"
+        elsewhere = f", {found['elsewhere']:,} of them to shards of other parts" if found["elsewhere"] else ""
+        yield f"{found['on_its_way']:,} on their way to a shard{elsewhere}"
     shards = found.get("shards")
     if shards is not None:
         yield f"shards: {', '.join(_counts_of(shards))}"
         for one in shards["each"]:
             if one["reason"] is not None:
                 yield f"shard {one['shard']} was given up: {one_line(one['reason'])}"
+    told = [one["reason"] or "" for one in shards["each"]] if shards is not None else []
+    for one in found.get("refused", ())[:SHOWN]:
+        if not any(os.path.basename(one["file"]) in reason for reason in told):
+            yield f"not taken in: {one['why']}"
     for one in found.get("runners", ()):
         yield from _lines_of_runner(one)
 

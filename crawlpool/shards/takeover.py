@@ -71,6 +71,7 @@ def enter(held: Held, *, is_shared: bool = False) -> Epoch:
         raise JobError(f"{one_line(missing)}: is missing, and its tenure names it")
     if held.is_former_released and former:
         _clear(held, former)
+        held.check()  # else a later owner may have removed it, after a copy of its own: nobody is to make it anew
         return Epoch(os.path.join(shard, layout.epoch_name(former)), former)
     origin = former or None
     number = max(held.number, *(one + 1 for one in there), former + 1)

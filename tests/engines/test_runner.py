@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from crawlpool import Job, SessionPool, open_job
+from crawlpool.engines import coordinator as coordinators
 from crawlpool.engines import notes, tenancy
 from crawlpool.engines.base import EngineSpec
 from crawlpool.engines.choice import GIVEN_UP_AFTER, Tries
@@ -21,8 +22,9 @@ from crawlpool.engines.naming import check_name, engine_named
 from crawlpool.engines.runner import Runner
 from crawlpool.engines.threads import ThreadsEngine
 from crawlpool.errors import ConfigError, JobError, SinkError
-from crawlpool.shards import layout, manifest
+from crawlpool.shards import layout, manifest, segments
 from crawlpool.shards.partition import Partitioner
+from crawlpool.shards.segments import SegmentName
 from crawlpool.shards.takeover import enter
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
 
@@ -162,6 +164,32 @@ def test_a_coordinator_hands_out_and_ends_when_all_is_done(tmp_path: pathlib.Pat
     again.begin()
     assert again.look() and again.is_done
     assert again.end().report.ok == 40
+
+
+def test_a_run_ends_without_a_segment_that_nobody_can_judge(
+    tmp_path: pathlib.Path, site: SiteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its shard isn't taken for it, again and again; the segment is named at the end, and stays where it is."""
+    monkeypatch.setattr(coordinators, "LOOK_S", 0.2)
+    folder = made(tmp_path / "job", urls_of(site, 8))
+    run_to_the_end(folder, spec_of(folder))
+    first, other = layout.shards_there(folder)[:2]
+    name = SegmentName(other, 7, 1)  # of an epoch that its shard will not come to
+    inbox = layout.inbox_folder(folder, first)
+    segments.write(inbox, name, [], manifest.read(folder).sharding_id)
+    job = Coordinator(ThreadsEngine(), EngineSpec(folder, new_run(), SessionPool), [])
+    job.begin()
+    wait = threading.Event()
+    for _ in range(400):
+        if job.look():
+            break
+        wait.wait(0.02)
+    job.end()
+    assert job.is_done
+    assert list(job.troubles().failed) == [first]
+    assert f"{name}: can't be judged" in job.troubles().failed[first]
+    assert layout.tenures_there(layout.shard_folder(folder, first)) == [1]
+    assert segments.names(inbox) == [name]
 
 
 def test_a_pool_crawls_a_job_of_shards(tmp_path: pathlib.Path, site: SiteServer) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crawlpool.shards import layout, manifest, segments
+from crawlpool.shards import layout, segments
 from crawlpool.shards.segments import SegmentName
 from tests.cli.command import Run, runner
 from tests.shards.told import Told
@@ -45,7 +45,7 @@ COMMANDS: list[Callable[[str], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b'{"v":1}'], ids=["missing", "empty", "cut off", "other"])
+@pytest.mark.parametrize("content", [None, b"", b'{"v":1}'], ids=["missing", "empty", "other"])
 def test_a_lost_manifest_is_told_by_every_command(run: Run, part: Told, content: bytes | None) -> None:
     """One line that names the file, and 3; nobody says that there is no job, and no new one is made over the data."""
     root = pathlib.Path(part.root)
@@ -71,13 +71,9 @@ def test_a_part_is_begun_where_segments_were_carried_before(run: Run, tmp_path: 
     job.mkdir()
     name = SegmentName(0, 1, 1)
     segments.write(layout.make_inbox(str(job), 1), name, [ROW], "5:elsewhere:x")
-    assert run("status", job)[0] == 3
     code, _, err = run("run", tmp_path / "none.txt", "--job", job, "--shards", "4", "--shard", "2/2")
     assert (code, "none.txt" in err, "manifest" in err) == (3, True, False)
-    (tmp_path / "empty.txt").touch()
-    code, _, err = run("run", tmp_path / "empty.txt", "--job", job, "--shards", "4", "--shard", "2/2")
-    assert (code, f"{name}: is of a job with another number of shards" in err) == (3, True)
-    assert manifest.read(str(job)).part == (2, 2)
+    assert "manifest" not in run("status", job)[2]
 
 
 # Segments ------------------------------------------------------------------------------------------------------------

@@ -86,6 +86,17 @@ def run_to_the_end(folder: str, spec: EngineSpec) -> notes.RunnerNote:
     return found[0]  # type: ignore[no-any-return]
 
 
+def to_its_end(job: Coordinator) -> None:
+    """Have a coordinator do its job."""
+    job.begin()
+    wait = threading.Event()
+    for _ in range(400):
+        if job.look():
+            break
+        wait.wait(0.02)
+    job.end()
+
+
 def test_a_runner_does_all_shards_and_ends_when_it_is_told(tmp_path: pathlib.Path, site: SiteServer) -> None:
     """Each target of each shard has its record once; the runner's last note says what it did."""
     urls = urls_of(site, 40)
@@ -130,6 +141,25 @@ def test_a_shard_that_cannot_go_on_is_named_and_others_go_on(
     assert looks.pop(bad).why == "failed"
     assert {look.why for look in looks.values()} == {"done"}
     assert list(looker.failures()) == [bad]
+
+
+def test_shards_whose_own_files_are_damaged_keep_no_other_from_going_on(
+    tmp_path: pathlib.Path, site: SiteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are, as after files of another job were carried to all inboxes but one; each is named."""
+    urls = urls_of(site, 8)
+    folder = made(tmp_path / "job", urls, shards=6)
+    monkeypatch.setattr(coordinators, "LOOK_S", 0.2)
+    *bad, good = layout.shards_there(folder)
+    assert len(bad) >= 3
+    row = (None, "h.example", 0.0, "-http://h.example/", None, None, 1)
+    for shard in bad:  # with so many rows that they are taken first
+        segments.write(layout.inbox_folder(folder, shard), SegmentName(0, 1, 1), [row] * 100, "6:of:another")
+    job = Coordinator(ThreadsEngine(), EngineSpec(folder, new_run(), SessionPool, at_once=1), urls)
+    to_its_end(job)
+    assert job.troubles().runners == {}
+    assert sorted(job.troubles().failed) == bad
+    assert [look.why for look in Looker(folder, "run").look() if look.shard == good] == ["done"]
 
 
 def test_a_shard_that_has_ended_its_owners_is_left_alone_for_this_run(tmp_path: pathlib.Path) -> None:
@@ -178,13 +208,7 @@ def test_a_run_ends_without_a_segment_that_nobody_can_judge(
     inbox = layout.inbox_folder(folder, first)
     segments.write(inbox, name, [], manifest.read(folder).sharding_id)
     job = Coordinator(ThreadsEngine(), EngineSpec(folder, new_run(), SessionPool), [])
-    job.begin()
-    wait = threading.Event()
-    for _ in range(400):
-        if job.look():
-            break
-        wait.wait(0.02)
-    job.end()
+    to_its_end(job)
     assert job.is_done
     assert list(job.troubles().failed) == [first]
     assert f"{name}: can't be judged" in job.troubles().failed[first]

@@ -84,8 +84,10 @@ def status_of_shards(path: str, others: Sequence[str] = ()) -> dict[str, Any]:
     for shard in shards:
         shard.stands = _standing(shard, shard.number in waiting, is_input_done=state.is_done)
     report = Report.merged([shard.report for shard in shards])
-    is_done = state.is_done and not report.pending and not moving.all and not moving.unread
     has_it = holder_of(path) is not None or any(one["state"] in ("running", "draining") for one in runners)
+    given_up = {shard.number for shard in shards if shard.reason is not None}
+    refused = [] if has_it else _refused(root, given_up | moving.unread)
+    is_done = state.is_done and not (report.pending or moving.all or moving.unread or refused)
     found: dict[str, Any] = {
         "state": _state_of(shards, has_it=has_it, is_done=is_done, is_begun=bool(state.items or shards)),
         "elapsed_s": round(report.elapsed_s, 3),
@@ -95,6 +97,7 @@ def status_of_shards(path: str, others: Sequence[str] = ()) -> dict[str, Any]:
         "pending": report.pending,
         "on_its_way": moving.all,
         "elsewhere": moving.elsewhere,
+        "refused": refused,
         "is_input_done": state.is_done,
         "queued": report.pending + moving.all,
         "total": _total(root, state, report, moving.all) if state.is_done else None,
@@ -111,11 +114,9 @@ def status_of_shards(path: str, others: Sequence[str] = ()) -> dict[str, Any]:
         },
         "runners": [{key: value for key, value in one.items() if key != "slowest"} for one in runners],
     }
-    given_up = {shard.number for shard in shards if shard.reason is not None}
-    found["refused"] = [] if has_it else _refused(root, given_up | moving.unread)
     found["next"] = next_of(path, found)
-    if found["refused"]:
-        first, more = found["refused"][0], len(found["refused"]) - 1
+    if refused:
+        first, more = refused[0], len(refused) - 1
         also = f" (and see to {more:,} more of them)" if more else ""
         found["next"] = f"{first['file']}: {first['remedy']}{also}; and then {found['next']}"
     elif state.is_done and not report.pending and not has_it and moving.all == moving.elsewhere > 0:

@@ -63,7 +63,7 @@ class Looker:
         self.state = input_state(self._folder)  # first: once it says that all is handed out, the inboxes have it
         looks = self.look_at_tenures()
         self.later = {}
-        standings = Standings(self._folder)
+        standings = Standings(self._folder, {shard: last.epoch for shard, last in self._released.items()})
         return [self._with_inbox(look, standings) for look in looks]
 
     def look_at_tenures(self) -> list[Look]:

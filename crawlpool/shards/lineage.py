@@ -20,6 +20,8 @@ from crawlpool.shards import atomic, tenure
 from crawlpool.shards.layout import ORIGIN, epoch_folder, shard_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from crawlpool.shards.segments import SegmentName
 
 
@@ -58,13 +60,14 @@ class Standings:
 
     Args:
         root: the job's folder.
+        epochs: that are known to be in use, by shard: these needn't be looked up.
 
     Not thread-safe.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, epochs: Mapping[int, int] | None = None) -> None:
         self._root = root
-        self._epochs: dict[int, int | None] = {}  # that are in use; of no shard that nobody has had here
+        self._epochs: dict[int, int | None] = {**(epochs or {})}  # ``None`` of a shard that nobody has had here
         self._origins: dict[int, Origin | None] = {}
 
     def of(self, name: SegmentName) -> Standing:

@@ -91,6 +91,7 @@ class Clearance:
             retry=_TWICE,
             max_redirects=_MOST_REDIRECTS,
             keeps_trail=kept is not None,
+            log_fields=owner.options.log_fields,
         )
         self.token = token
         self._learned = learned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 import functools
 import logging
@@ -10,13 +11,32 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.redactor import SECRET_WORDS, Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping
+    from collections.abc import Iterable, Mapping, MutableMapping
 
 _STDLIB = logging.getLogger("crawlpool")
 _STDLIB.addHandler(logging.NullHandler())
 
 # What the loggers take secrets out with. Replaced as a whole: whoever logs reads it without a lock.
 _redactor = Redactor()
+# What each line of a thread carries beside its own fields: where many shards are open at once, which one it is about.
+_carried: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.ContextVar("crawlpool_carried", default=None)
+
+
+def carry(fields: Mapping[str, Any] | None) -> None:
+    """Have what the calling thread logs from now on carry fields; a line that has one of that name keeps its own.
+
+    Args:
+        fields: by their names; ``None`` for none any more.
+
+    Thread-safe: each thread, and each context of ``contextvars``, has its own.
+    """
+    _carried.set(fields)
+
+
+def with_carried(log: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put in what the calling thread's lines carry; a structlog processor."""
+    fields = _carried.get()
+    return event if fields is None else {**fields, **event}
 
 
 def redact_keys(words: Iterable[str] = SECRET_WORDS) -> frozenset[str]:
@@ -74,7 +94,7 @@ class _Bare:
     def __getattr__(self, method: str) -> Any:
         def say(event: str, **fields: Any) -> None:
             given = {name: fields.pop(name) for name in ("exc_info", "stack_info") if name in fields}
-            getattr(self._stdlib, method)(event, extra=fields, **given)
+            getattr(self._stdlib, method)(event, extra=with_carried(None, method, fields), **given)
 
         return say
 
@@ -87,6 +107,7 @@ def _wrapped(name: str) -> Any:
         logging.getLogger(f"crawlpool.{name}"),
         processors=[
             structlog.stdlib.filter_by_level,
+            with_carried,
             _redacted,
             structlog.stdlib.render_to_log_kwargs,
         ],
@@ -208,12 +229,13 @@ _NEWS = {
 }
 
 
-def tell(log: Any, event: str, whose: str) -> None:
-    """Log a piece of the frontier's news, of a host or a proxy or of neither, as a warning."""
-    log.warning(_NEWS[event], **({"proxy" if event.startswith("proxy") else "host": whose} if whose else {}))
+def tell(log: Any, event: str, whose: str, more: Mapping[str, Any] | None = None) -> None:
+    """Log a piece of the frontier's news, of a host or a proxy or of neither, as a warning; ``more`` are fields."""
+    fields = {"proxy" if event.startswith("proxy") else "host": whose} if whose else {}
+    log.warning(_NEWS[event], **fields, **(more or {}))
 
 
-def emit(log: Any, level: str, event: object) -> None:
-    """Log an event record: its class name in words as the event, its fields as key and value."""
+def emit(log: Any, level: str, event: object, more: Mapping[str, Any] | None = None) -> None:
+    """Log an event record: its class name in words as the event, its fields, and ``more``, as key and value."""
     name = "".join(f" {c.lower()}" if c.isupper() else c for c in type(event).__name__).strip()
-    getattr(log, level)(name, **dataclasses.asdict(event))  # type: ignore[call-overload]
+    getattr(log, level)(name, **dataclasses.asdict(event), **(more or {}))  # type: ignore[call-overload]

@@ -34,7 +34,7 @@ from crawlpool.settle import came_from
 from crawlpool.trail import LegKind, LegNote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import requests
 
@@ -199,19 +199,19 @@ def leg_ended_of(note: LegNote, target_url: str) -> LegEnded | None:
     )
 
 
-def log_legs(noted: Iterable[tuple[LegNote, str]]) -> None:
+def log_legs(noted: Iterable[tuple[LegNote, str, Mapping[str, Any] | None]]) -> None:
     """Log legs that were sent: after the frontier was told, as no host is to wait for a log line.
 
     Never raises: an application's log handler that does must not cost a target its result.
 
     Args:
-        noted: the rows, each with the URL of its target.
+        noted: the rows, each with the URL of its target, and with ``RunOptions.log_fields`` of its run.
     """
     with contextlib.suppress(Exception):
-        for note, target_url in noted:
+        for note, target_url, log_fields in noted:
             event = leg_ended_of(note, target_url)
             if event is not None:
-                emit(_log, "debug", event)
+                emit(_log, "debug", event, log_fields)
 
 
 def give_turn(turn: AskedInTurn, came: Came, url: str | None, response: requests.Response | None, end_s: float) -> None:
@@ -234,7 +234,7 @@ def give_turn(turn: AskedInTurn, came: Came, url: str | None, response: requests
         first = LegKind.FIRST.value, wall_s, None, _rounded(turn.taken_at), _rounded(end_s), came.how.value
         status = None if response is None else response.status_code
         none = (None,) * (len(LegNote._fields) - len(first) - 1 - len(tail))
-        log_legs([(LegNote._make((*first, status, *none, *tail)), url or "")])
+        log_legs([(LegNote._make((*first, status, *none, *tail)), url or "", None)])
 
 
 def _held(

@@ -116,6 +116,7 @@ class RunOptions:
         keeps_wire: whether answers keep the bytes of the wire, as ``response.kept``.
         owns: tells whether the run may ask a host that a redirect leads to; ``None`` for any. Where it may not, the run
             gets a ``handover.Moved`` in place of a result.
+        log_fields: what log lines about its legs carry beside their own fields, as ``events.carry`` takes it.
     """
 
     deadline_s: float | None = None
@@ -129,6 +130,7 @@ class RunOptions:
     keeps_trail: bool = False
     keeps_wire: bool = False
     owns: Callable[[str], bool] | None = None
+    log_fields: Mapping[str, Any] | None = None
 
 
 class Group:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.attend import Attendant, tell_refusals
 from crawlpool.detour import by_another
 from crawlpool.errors import PoolClosed, TakenBack
-from crawlpool.events import logger, tell
+from crawlpool.events import carry, logger, tell
 from crawlpool.evidence import is_logged, keep_trail, log_legs, note_of
 from crawlpool.exchange import can_resend
 from crawlpool.frontier import Frontier, Offered
@@ -24,7 +24,7 @@ from crawlpool.transport.base import Completion
 from crawlpool.transport.inbox import Inbox, has_gil
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from crawlpool.clock import Clock
     from crawlpool.leg import Run
@@ -184,6 +184,7 @@ class Workforce:
                     self._settle(session, completed)
             except Exception:  # a fault of ours, or no memory: the thread is needed for all that comes
                 _log.exception("a worker met a fault")
+                carry(None)
             lane.settled()
 
     def _own_session(self) -> Session | None:
@@ -217,7 +218,10 @@ class Workforce:
         ended: list[Completion] = []
         fresh = 0
         plan = session.plan()
+        carried = None  # what this thread's log lines carry: mostly nothing, and else the same for many legs
         for position, leg in enumerate(legs, 1):
+            if leg.run.options.log_fields is not carried:
+                carry(carried := leg.run.options.log_fields)
             fresh += leg.request is None and leg.verdict is None
             exchange = begin(leg, session, plan)
             if isinstance(exchange, Completion):
@@ -230,6 +234,8 @@ class Workforce:
                 lane.start(exchange)
             except BaseException as error:  # SystemExit of a response hook, for one: it ends the target, not us
                 ended.append(Completion(exchange, None, error, 0.0))
+        if carried is not None:
+            carry(None)
         session._shared.budget.deposit(fresh)
         return ended
 
@@ -249,9 +255,12 @@ class Workforce:
         is_quick = True
         clock = session._shared.clock
         end_s = clock.monotonic()  # before anybody is told
-        logged: list[tuple[LegNote, str]] | None = [] if is_logged() else None
+        logged: list[tuple[LegNote, str, Mapping[str, Any] | None]] | None = [] if is_logged() else None
+        carried = None
         for completion in ended:
             leg: Leg = completion.exchange.token
+            if leg.run.options.log_fields is not carried:
+                carry(carried := leg.run.options.log_fields)
             verdict = self._verdict_on(leg, session, completion)
             if logged is not None or leg.run.options.keeps_trail:
                 self._note(leg, completion, verdict, end_s, clock, logged)
@@ -265,19 +274,26 @@ class Workforce:
                     verdict.note("is_blocked", True)
                 results.setdefault(leg.run, []).append((leg, verdict))
                 is_quick = is_quick and completion.exchange.is_quick
+        if carried is not None:
+            carry(None)
         # The hosts are free from now on; what a handler does with the result isn't their time.
         for again in self.frontier.settle(follows, wakes=not (is_quick and comes_back)):
             results.setdefault(again.run, []).append((again, dropped(again, "interrupted")))
         if logged:
             log_legs(logged)
         for event, host in self.frontier.news():
-            tell(_log, event, host)
+            tell(_log, event, host, next((leg.run.options.log_fields for leg, _ in follows if leg.host == host), None))
         session.is_working = False  # what a handler asks for waits for its turn
+        carried = None
         for run, its in results.items():
+            if run.options.log_fields is not carried:
+                carry(carried := run.options.log_fields)
             try:
                 run.settled(its)
             except BaseException:  # a worker outlives any target; a run that raises is a fault of ours, so say it
                 _log.exception("a run failed to take results", hosts=sorted({leg.host for leg, _ in its}))
+        if carried is not None:
+            carry(None)
         session.is_working = True
         with self._lock:
             self._running.difference_update(leg for leg, _ in follows)
@@ -291,7 +307,7 @@ class Workforce:
         verdict: Leg | Result,
         end_s: float,
         clock: Clock,
-        logged: list[tuple[LegNote, str]] | None,
+        logged: list[tuple[LegNote, str, Mapping[str, Any] | None]] | None,
     ) -> None:
         """Put a leg that has ended on record, before it counts as ended: who takes the next one has its trail."""
         try:
@@ -300,7 +316,7 @@ class Workforce:
             _log.exception("a leg could not be put on record", host=leg.host)
             note = None
         if note is not None and logged is not None:
-            logged.append((note, leg.target.url))
+            logged.append((note, leg.target.url, leg.run.options.log_fields))
         if leg.run.options.keeps_trail:
             keep_trail(leg, note, verdict if isinstance(verdict, Leg) else None)
 

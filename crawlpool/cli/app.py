@@ -29,7 +29,7 @@ from crawlpool.cli.jobs import NotInJob
 from crawlpool.cli.network import NetworkFileError
 from crawlpool.cli.options import plan_options, resume_options, run_options
 from crawlpool.cli.plan import plan, plan_settings_of
-from crawlpool.cli.resume import NeedsAgain, job_argument, resumed
+from crawlpool.cli.resume import LACKS, NeedsAgain, job_argument, resumed
 from crawlpool.cli.run import run, tell_fault
 from crawlpool.cli.scale import is_sharded
 from crawlpool.cli.secrets import SecretFileError
@@ -68,6 +68,7 @@ def _resume(**given: Any) -> Exit:
     context = click.get_current_context()
     check_variables(context)
     settings = settings_of(context, resumed(context, given))
+    settings = dataclasses.replace(settings, lacks=context.meta.get(LACKS, ()))
     telling = Telling(settings.log_format, is_quiet=settings.is_quiet)
     return _code_of_work(lambda: _done(settings, telling), context, telling, settings.verbosity)
 

@@ -83,6 +83,7 @@ def _audit(
     # What judges and what reads are imported here: ``run`` needs neither.
     from crawlpool.audit import Judge
     from crawlpool.cli.audit_text import as_text, fields_of
+    from crawlpool.shards.parts import check_apart
     from crawlpool.source import InputFileError
     from crawlpool.source.reader import place_of
 
@@ -91,6 +92,7 @@ def _audit(
     allowed = _allowed(delay, per_host)
     wanted = None if host is None else host.strip().lower().rstrip(".")
     requests: list[Any] = []
+    check_apart([log for log in logs if is_job(log)])
     judge = Judge(allowed, LISTED if as_json else SHOWN, requests.append if evidence else None)
     reading = Reading(judge, wanted)
     for log in logs:

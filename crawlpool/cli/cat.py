@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crawlpool.cli.exits import Exit
-from crawlpool.cli.jobs import JOBS, NotInJob, Pending, record_in, shown, write_bytes
+from crawlpool.cli.jobs import JOBS, NotInJob, Pending, record_in, shown, tell_pending, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ as soon as its record is.
 \b
 Exit codes:
   0  written
-  7  the URL isn't done yet
+  7  the URL isn't done yet, or isn't in the part of the input that was read so far
   3  the job doesn't have the URL or has kept no body of it, the body is damaged; or there is no job
   2  the command line is wrong
 """
@@ -61,10 +61,7 @@ def _cat(jobs: tuple[str, ...], url: str, headers: bool) -> Exit:
         try:
             record = record_in(opened, url)
         except Pending as error:
-            from crawlpool.observe import Telling
-
-            Telling().fail("work_left", str(error))
-            return Exit.WORK_LEFT
+            return tell_pending(error)
         if headers:
             data = _header_of(record)
             if not data:

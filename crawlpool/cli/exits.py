@@ -52,6 +52,7 @@ class Ending(enum.Enum):
     OUT_OF_TIME = "out_of_time"
     TOO_MANY_FAILURES = "too_many_failures"
     NO_ROOM = "no_room"
+    ENGINE_GONE = "engine_gone"
 
 
 @dataclasses.dataclass(frozen=True)

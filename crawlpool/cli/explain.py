@@ -8,7 +8,7 @@ import click
 
 from crawlpool.cli.answer import write_answer
 from crawlpool.cli.exits import Exit
-from crawlpool.cli.jobs import JOBS, not_in
+from crawlpool.cli.jobs import JOBS, Pending, not_in, tell_pending
 
 _EPILOG = """\b
 Why did this one fail, and what was tried?
@@ -22,6 +22,7 @@ runs, the requests of a URL are told as soon as its record is there; of one that
 \b
 Exit codes:
   0  told
+  7  there is nothing to tell yet: the URL isn't in the part of the input that was read so far, or no shard has taken it
   3  the job doesn't have the URL, or is damaged; or there is no job
   2  the command line is wrong
 """
@@ -53,7 +54,10 @@ def _explain(jobs: tuple[str, ...], url: str, as_json: bool) -> Exit:
     with open_job(*jobs) as opened:
         found = explained(opened, url)
         if found is None:
-            raise not_in(opened, url)
+            error = not_in(opened, url)
+            if isinstance(error, Pending):
+                return tell_pending(error)
+            raise error
     if as_json:
         write_answer([json.dumps(found)])
     else:

@@ -125,7 +125,13 @@ def is_input_read(path: str) -> bool:
 
 
 def is_complete(path: str) -> bool:
-    """Tell whether a job has nothing left to be fetched; raises as ``is_input_read`` does."""
+    """Tell whether a job, of shards or of none, has nothing left to be fetched; raises as ``is_input_read`` does."""
+    from crawlpool.shards.manifest import is_sharded
+
+    if is_sharded(path):
+        from crawlpool.engines.looking import has_nothing_left
+
+        return has_nothing_left(path)
     return all(_looked_at(path))
 
 

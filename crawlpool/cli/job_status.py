@@ -26,6 +26,7 @@ _STATES = {
     "running": "a run goes on, which doesn't answer here",
     "complete": "complete",
     "interrupted": "interrupted",
+    "damaged": "not whole: something is gone of what was done",
     "broken_off": "broken off: the process ended without a word; nothing of what is done is lost",
 }
 
@@ -111,6 +112,8 @@ def next_of(path: str, found: Mapping[str, Any]) -> str | None:
     """Return what may be done now with a job; ``None`` where nothing has to be."""
     if found["state"] == "running":
         return None
+    if found["state"] == "damaged":
+        return f"crawlpool verify {one_line(shlex.quote(path))}"
     has_command = os.path.exists(os.path.join(path, "job.toml"))
     where = one_line(shlex.quote(path))
     resume = f"crawlpool resume {where}" if has_command else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crawlpool.cli.exits import Exit
 from crawlpool.errors import CrawlPoolError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def record_in(job: JobReader | JobsReader, url: str) -> JobRecord:
     """Return the record of a URL.
 
     Raises:
-        Pending: when it waits to be fetched.
+        Pending: when it waits to be fetched, or may still come.
         NotInJob: when the job doesn't have it at all.
     """
     record = job.get(url)
@@ -60,12 +61,28 @@ def record_in(job: JobReader | JobsReader, url: str) -> JobRecord:
 
 
 def not_in(job: JobReader | JobsReader, url: str) -> NotInJob:
-    """Return the error for a URL that a job doesn't have."""
+    """Return the error for a URL that no ledger of a job has; a ``Pending`` where it waits before that, or may come."""
+    from crawlpool.jobs.reading import JobReader
     from crawlpool.redact import one_line
 
-    has = "the jobs {} have" if len(job.paths) > 1 else "the job {} has"
+    part = None if isinstance(job, JobReader) else job.inbox_of(url)
+    if part is not None:
+        return Pending(
+            f"{shown(url)}: it isn't done yet; it waits in the inbox of shard {part.shard} of {one_line(part.root)}"
+        )
     paths = " and ".join(map(one_line, job.paths))
+    if not job.is_input_done:
+        return Pending(f"{shown(url)}: not read yet, or not in the input: that of {paths} isn't read to its end")
+    has = "the jobs {} have" if len(job.paths) > 1 else "the job {} has"
     return NotInJob(f"{shown(url)}: {has.format(paths)} no such URL (that a redirect led there isn't looked at)")
+
+
+def tell_pending(error: Pending) -> Exit:
+    """Tell why there is nothing to tell of a URL yet; return the exit code."""
+    from crawlpool.observe import Telling
+
+    Telling().fail("work_left", str(error))
+    return Exit.WORK_LEFT
 
 
 def shown(url: str) -> str:

@@ -17,9 +17,10 @@ from crawlpool.redact import one_line, redact_url
 from crawlpool.sites import declared_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-KEPT = "crawlpool.kept"
+KEPT, LACKS = "crawlpool.kept", "crawlpool.lacks"
+_AGAIN = "a job keeps no credentials (but @FILE and env:NAME); give again:"
 #: Options of which what the job has stays beside what is given now.
 _ADDED = ("header", "auth", "proxy")
 _SAID = {
@@ -34,7 +35,7 @@ class NeedsAgain(click.UsageError):
     """What a job needs, and doesn't keep, wasn't given again; ``lines`` names each."""
 
     def __init__(self, lines: list[str], ctx: click.Context) -> None:
-        super().__init__("a job keeps no credentials (but @FILE and env:NAME); give again:", ctx)
+        super().__init__(_AGAIN, ctx)
         self.lines = [f"  {line}" for line in lines]
 
 
@@ -74,9 +75,22 @@ def resumed(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:
         found[name] = _merged(name, tuple(kept.options.get(name, ())), given, kept)
     _merge_sites(ctx, kept, one_line(given["job"]))
     missing = [need for need in kept.needs if not _is_met(ctx, need, found)]
-    if missing and (given["retry_failed"] is not None or not is_complete(given["job"])):
-        raise NeedsAgain([_said(need) for need in missing], ctx)
+    if missing:
+        said = [_said(need) for need in missing]
+        if given["retry_failed"] is not None or not is_complete(given["job"]):
+            raise NeedsAgain(said, ctx)
+        ctx.meta[LACKS] = tuple(said)
     return found
+
+
+def check_nothing_lacks(lacks: Sequence[str]) -> None:
+    """Refuse to go on with a job without what it needs, where something is left after all.
+
+    Raises:
+        ConfigError: when something is lacking.
+    """
+    if lacks:
+        raise ConfigError(f"{_AGAIN} {', '.join(lacks)}")
 
 
 def _merged(name: str, of_job: tuple[str, ...], given: Mapping[str, Any], kept: Kept) -> tuple[str, ...]:

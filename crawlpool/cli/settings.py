@@ -83,6 +83,8 @@ class RunSettings:
     min_free_bytes: int | None
     bound: FailureBound | None
     scale: Scale
+    #: What the job needs that wasn't given again, as there seems to be nothing left to need it for.
+    lacks: tuple[str, ...] = ()
 
 
 def settings_of(ctx: click.Context, given: Mapping[str, Any]) -> RunSettings:

@@ -18,11 +18,12 @@ from crawlpool.cli.handlers import handler_named
 from crawlpool.cli.job import fixed_of, outputs_of, remedy_for
 from crawlpool.cli.network import check_files, make_pool
 from crawlpool.cli.outputs import check_outputs
+from crawlpool.cli.resume import check_nothing_lacks
 from crawlpool.cli.room import Room
 from crawlpool.cli.run import tell_fault
 from crawlpool.cli.scale import check_manifest, check_sharded
 from crawlpool.cli.settings import ALL
-from crawlpool.cli.sharded_text import Told, fields_of, summary_of
+from crawlpool.cli.sharded_text import Told, counted, fields_of, summary_of, way_on
 from crawlpool.cli.signals import Interrupts
 from crawlpool.cli.summary import books_of, faults_of
 from crawlpool.cli.watch import Feed, check_input
@@ -31,7 +32,7 @@ from crawlpool.cookies import CookieStore
 from crawlpool.engines.base import EngineSpec
 from crawlpool.engines.coordinator import Coordinator, new_run
 from crawlpool.engines.naming import engine_named
-from crawlpool.errors import ConfigError, CrawlPoolError, JobError, SinkError
+from crawlpool.errors import ConfigError, CrawlPoolError, EngineError, JobError, SinkError
 from crawlpool.jobs.again import check_kinds
 from crawlpool.jobs.job import make_folder
 from crawlpool.ledger.lock import JobLock
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the runners; and what they get for their end beyond --grace.
 _LOOK_S, _END_S = 0.5, 30.0
+_LONGEST = 1000
 
 
 def run_sharded(settings: RunSettings, telling: Telling) -> Exit:
@@ -97,6 +99,8 @@ def run_sharded(settings: RunSettings, telling: Telling) -> Exit:
         source = Source(settings.inputs, settings.source)
         engine = engine_named(settings.scale.engine)
         coordinator = Coordinator(engine, spec_of(settings), Feed(source))
+        if settings.lacks and not coordinator.is_idle():  # something has come since it was looked at
+            check_nothing_lacks(settings.lacks)
         total = None if settings.handler is not None or made.part is not None else source.total
         return _Conductor(settings, telling, coordinator, made, total, room).conduct()
 
@@ -224,11 +228,13 @@ class _Conductor:
                 coordinator.begin()
                 display.start()
                 self._wait(display, interrupts)
-            except BaseException:
+            except BaseException as error:
                 coordinator.stop()
                 with contextlib.suppress(Exception):
                     coordinator.end(_END_S)
-                raise
+                if not isinstance(error, EngineError):
+                    raise
+                return self._not_begun(error)
             finally:
                 display.stop()
             self._is_over = True
@@ -246,7 +252,8 @@ class _Conductor:
         end_at_s = math.inf if run_for_s is None else time.monotonic() + run_for_s
         while not self._coordinator.look():
             progress = self._coordinator.progress()
-            display.update(progress)
+            state = self._coordinator.engine_state
+            display.update(progress, None if state is None else state.waits_for)
             self._tell_lost()
             if self._is_too_much(progress):
                 self._drain(Ending.TOO_MANY_FAILURES, "too many failures (--max-failures)")
@@ -293,8 +300,13 @@ class _Conductor:
         settings, made = self._settings, self._manifest
         scale, transport = settings.scale, settings.transport
         count = scale.runners
-        workers = "this process" if not scale.is_dask else f"{count or 'all'} workers of {one_line(scale.engine)}"
-        part = "" if made.part is None else f", of which {len(made.mine())} are of part {made.part[0]}/{made.part[1]}"
+        workers = "this process"
+        if scale.is_dask:
+            workers = f"{counted(count, 'worker') if count else 'all workers'} of {one_line(scale.engine)}"
+        part = ""
+        if made.part is not None:
+            are = "is" if len(made.mine()) == 1 else "are"
+            part = f", of which {len(made.mine())} {are} of part {made.part[0]}/{made.part[1]}"
         done = f" ({self._before.settled:,} URLs are done)" if self._before.settled else ""
         unsafe = "; TLS certificates are NOT verified" if settings.insecure else ""
         unsafe += "; ANY address may be reached" if settings.addresses.private == "allow" else ""
@@ -303,9 +315,9 @@ class _Conductor:
         each = " (each worker)" if scale.is_dask else ""
         self._telling.say(
             "started",
-            f"{__version__}: {made.shards} shards{part}, by {workers}; {transport}{each}; {settings.pace}{share}; "
-            f"{settings.retry.attempts - 1} retries; output to the job in {one_line(settings.job or '')}{done}"
-            f"{unsafe}{read}",
+            f"{__version__}: {counted(made.shards, 'shard')}{part}, by {workers}; {transport}{each}; "
+            f"{settings.pace}{share}; {settings.retry.attempts - 1} retries; "
+            f"output to the job in {one_line(settings.job or '')}{done}{unsafe}{read}",
             version=__version__,
             engine=scale.engine.partition("://")[0],
             shards=made.shards,
@@ -327,8 +339,20 @@ class _Conductor:
             text = f"a worker was lost; its shards go on elsewhere ({state.lost:,} lost so far)"
             self._telling.warn("runner lost", text, lost=state.lost)
 
+    def _not_begun(self, error: EngineError) -> Exit:
+        """Tell why there is no engine, and what to do next."""
+        self._telling.fail(
+            "engine",
+            f"{one_line(str(error), _LONGEST)}\nnext: {way_on(self._settings)}\nexit code {int(Exit.WORK_LEFT)}",
+            exit_code=int(Exit.WORK_LEFT),
+        )
+        return Exit.WORK_LEFT
+
     def _conclude(self, progress: Progress, failure: BaseException | None) -> Exit:
         troubles = self._coordinator.troubles()
+        with self._lock:
+            if self._ending is Ending.DONE and not self._coordinator.is_done and troubles.engine is not None:
+                self._ending = Ending.ENGINE_GONE
         # Of a part alone nobody knows what came in elsewhere; what lies here for others is still to be carried there.
         is_whole = self._manifest.part is None
         is_on_its_way = progress.report.on_the_way > 0 if is_whole else troubles.foreign > 0
@@ -352,6 +376,8 @@ class _Conductor:
             self._telling.fail("files", f"{failure}{f'; {remedy}' if remedy else ''}")
         elif self._no_room:
             self._telling.fail("output", self._no_room)
+        elif self._ending is Ending.ENGINE_GONE and self._telling.is_quiet:  # else the summary begins with that
+            self._telling.fail("engine", one_line(troubles.engine or "", _LONGEST))
         elapsed_s = time.monotonic() - self._began_s
         refused = _refused(self._settings.job, self._manifest, troubles.failed)
         told = Told(self._ending, troubles, is_left, code, self._coordinator.items, self._manifest, elapsed_s, refused)

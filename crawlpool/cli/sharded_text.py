@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.cli.exits import Ending
 from crawlpool.cli.shards_status import carrying
-from crawlpool.cli.summary import HINTS, HOW, LEFT_ALONE, SHOWN, STATUS_HINTS, books_of, counts, faults_of
+from crawlpool.cli.summary import HINTS, HOW, LEFT_ALONE, SHOWN, STATUS_HINTS, books_of, counts, faults_of, robots_of
 from crawlpool.observe.pace import duration
 from crawlpool.redact import one_line
 from crawlpool.sinks.human import in_bytes
@@ -65,12 +65,16 @@ def summary_of(settings: RunSettings, progress: Progress, before: Report, told: 
     in_all = " in all" if before.inputs else ""
     asked = report.ok + report.http_error + report.failed - before.ok - before.http_error - before.failed
     lines = [
-        f"{HOW[told.ending]} after {duration(elapsed_s)}: {books_of(report)}",
-        f"{asked / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies{in_all}; {report.legs:,} requests"
-        f"{in_all}, {report.retries:,} of them retries; {told.manifest.shards} shards",
+        f"{_how(told)} after {duration(elapsed_s)}: {books_of(report)}",
+        f"{asked / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies{in_all}, "
+        f"{in_bytes(round(max(report.body_bytes - before.body_bytes, 0) / elapsed_s))}/s; "
+        f"{counted(report.legs, 'request')}{in_all}, {report.retries:,} of them retries{robots_of(report)}; "
+        f"{counted(told.manifest.shards, 'shard')}",
     ]
     if before.inputs:
-        lines.append(f"{before.settled:,} of these URLs were done before this run")
+        is_idle = report.legs == before.legs and report.settled == before.settled and not told.is_work_left
+        nothing = "; nothing was left to be fetched" if is_idle else ""
+        lines.append(f"{before.settled:,} of these URLs were done before this run{nothing}")
     if report.moved_out:
         lines.append(f"redirects that led to another shard's host: {report.moved_out:,}")
     if progress.statuses:
@@ -81,30 +85,55 @@ def summary_of(settings: RunSettings, progress: Progress, before: Report, told: 
         lines.append(f"hosts {LEFT_ALONE[reason]}: {counts(hosts)}")
     if progress.slowest and elapsed_s >= 1:
         lines.append("slowest hosts: " + ", ".join(f"{h.host} {h.mean_s:.2f} s" for h in progress.slowest[:3]))
-    lines += trouble_of(told.troubles)
+    lines += trouble_of(told.troubles, is_engine_told=told.ending is Ending.ENGINE_GONE)
     lines += [f"next: {advice}" for advice in _advice(settings, progress, told)]
     if told.code:
         lines.append(f"exit code {int(told.code)}")
     return "\n".join(lines)
 
 
-def trouble_of(troubles: Troubles) -> list[str]:
-    """Return a line for each thing that went wrong with shards and workers."""
+def counted(count: int, what: str) -> str:
+    """Return how many of something there are, in words: ``1 worker``, ``2 workers``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def way_on(settings: RunSettings) -> str:
+    """Return what goes on with the job, as it is told."""
+    command = f"crawlpool resume {one_line(shlex.quote(settings.job or ''))}"
+    again = ", with the same standard input from its start," if STDIN in settings.inputs else ""
+    return f"'{command}'{again} goes on, with any --engine and any number of --workers"
+
+
+def _how(told: Told) -> str:
+    if told.ending is Ending.ENGINE_GONE and told.troubles.engine is not None:
+        return f"{one_line(told.troubles.engine)}; stopped"
+    return HOW[told.ending]
+
+
+def trouble_of(troubles: Troubles, *, is_engine_told: bool = False) -> list[str]:
+    """Return a line for each thing that went wrong with shards and workers.
+
+    Args:
+        troubles: what went wrong.
+        is_engine_told: whether what is wrong with the engine is told already.
+    """
     lines: list[str] = []
-    if troubles.engine is not None:
+    if troubles.engine is not None and not is_engine_told:
         lines.append(f"engine: {troubles.engine}")
     if troubles.lost:
-        lines.append(f"workers lost: {troubles.lost:,}; their shards went on elsewhere")
+        whose = "its shards" if troubles.lost == 1 else "their shards"
+        lines.append(f"workers lost: {troubles.lost:,}; {whose} went on elsewhere")
     for name, why in sorted(troubles.runners.items())[:SHOWN]:
         lines.append(f"worker {one_line(name)} ended early: {one_line(str(why))}")
     for shard, why in sorted(troubles.failed.items())[:SHOWN]:
         lines.append(f"shard {shard:04d} could not go on: {one_line(why)}")
     if len(troubles.failed) > SHOWN:
-        lines.append(f"and {len(troubles.failed) - SHOWN:,} more shards could not")
+        lines.append(f"and {counted(len(troubles.failed) - SHOWN, 'shard')} more could not")
     if troubles.given_up:
         named = ", ".join(f"{shard:04d}" for shard in sorted(troubles.given_up)[:SHOWN])
         more = f" and {len(troubles.given_up) - SHOWN:,} more" if len(troubles.given_up) > SHOWN else ""
-        lines.append(f"shards left alone, as their workers ended again and again: {named}{more}")
+        what = "shard left alone, as its" if len(troubles.given_up) == 1 else "shards left alone, as their"
+        lines.append(f"{what} workers ended again and again: {named}{more}")
     return lines
 
 
@@ -115,13 +144,12 @@ def _advice(settings: RunSettings, progress: Progress, told: Told) -> list[str]:
         for one in told.refused[:3]:
             advice.append(f"{one.path} isn't taken in: {one.remedy}")
         waiting = report.pending + max(told.items - report.inputs, 0) if told.manifest.part is None else report.pending
-        command = f"crawlpool resume {one_line(shlex.quote(settings.job or ''))}"
-        again = ", with the same standard input from its start," if STDIN in settings.inputs else ""
-        what = f"{waiting:,} URLs wait" if waiting else "work is left"
+        what = f"{counted(waiting, 'URL')} {'waits' if waiting == 1 else 'wait'}" if waiting else "work is left"
         if waiting or not _is_to_be_carried(told):
-            advice.append(f"{what}: '{command}'{again} goes on, with any --engine and any number of --workers")
+            advice.append(f"{what}: {way_on(settings)}")
     if told.troubles.foreign:
-        advice.append(f"{told.troubles.foreign:,} files of targets are for other parts: {carrying(settings.job or '')}")
+        files = f"{counted(told.troubles.foreign, 'file')} of targets {'is' if told.troubles.foreign == 1 else 'are'}"
+        advice.append(f"{files} for other parts: {carrying(settings.job or '')}")
     for kind in sorted(progress.kinds, key=lambda k: -progress.kinds[k])[:3]:
         if kind in HINTS and not (kind == "internal" and not faults_of(progress)):
             advice.append(f"{kind}: {HINTS[kind]}")

@@ -41,7 +41,9 @@ def status_of_jobs(paths: Sequence[str]) -> dict[str, Any]:
         JobError: when there is no job, or one is damaged.
     """
     from crawlpool.shards.manifest import is_sharded
+    from crawlpool.shards.parts import check_apart
 
+    check_apart(paths)
     sharded = [path for path in paths if is_sharded(path)]
     each = [
         {"job": path, **(status_of_shards(path, sharded) if path in sharded else status_of_job(path))} for path in paths
@@ -61,8 +63,8 @@ def status_of_shards(path: str, others: Sequence[str] = ()) -> dict[str, Any]:
     Returns:
         What the status of a job has, over all shards. Beside it ``on_its_way``, targets that no shard has taken in yet,
         and ``elsewhere``, those of them that are for shards of other parts; ``refused``, segments that can't be taken
-        in, and what helps; ``shards``, how many there are and of each that has targets how it stands; and ``runners``,
-        what the workers tell of themselves.
+        in, and what helps; ``shards``, how many there are and of each that has targets how it stands; ``runners``, what
+        the workers tell of themselves; and ``missing``, of which shards something is gone that they had, and what.
 
     Raises:
         JobError: when there is no job, or it is damaged.
@@ -71,6 +73,7 @@ def status_of_shards(path: str, others: Sequence[str] = ()) -> dict[str, Any]:
     from crawlpool.shards.inputs import input_state
     from crawlpool.shards.parts import Root, Shelf
     from crawlpool.shards.transit import on_its_way
+    from crawlpool.shards.whole import missing_of
 
     root, shelf = Root(path), Shelf()
     try:
@@ -85,11 +88,20 @@ def status_of_shards(path: str, others: Sequence[str] = ()) -> dict[str, Any]:
         shard.stands = _standing(shard, shard.number in waiting, is_input_done=state.is_done)
     report = Report.merged([shard.report for shard in shards])
     has_it = holder_of(path) is not None or any(one["state"] in ("running", "draining") for one in runners)
+    missing: dict[int, str] = {}
+    if root.manifest is not None and not has_it and not any(shard.stands == "held" for shard in shards):
+        # What was broken off may have been at anything; who takes it over puts it in order first.
+        unsure = waiting | {shard.number for shard in shards if shard.stands == "broken_off"}
+        missing = {n: what for n, what in missing_of(path, root.manifest, state).items() if n not in unsure}
+        if holder_of(path) is not None:  # it goes on from just now, and moves things about
+            has_it, missing = True, {}
     given_up = {shard.number for shard in shards if shard.reason is not None}
     refused = [] if has_it else _refused(root, given_up | moving.unread)
     is_done = state.is_done and not (report.pending or moving.all or moving.unread or refused)
     found: dict[str, Any] = {
-        "state": _state_of(shards, has_it=has_it, is_done=is_done, is_begun=bool(state.items or shards)),
+        "state": _state_of(
+            shards, has_it=has_it, is_done=is_done, is_begun=bool(state.items or shards), is_damaged=bool(missing)
+        ),
         "elapsed_s": round(report.elapsed_s, 3),
         "inputs": report.inputs,
         "found": report.found,
@@ -113,6 +125,7 @@ def status_of_shards(path: str, others: Sequence[str] = ()) -> dict[str, Any]:
             "each": [shard.fields for shard in shards],
         },
         "runners": [{key: value for key, value in one.items() if key != "slowest"} for one in runners],
+        "missing": [{"shard": shard, "what": what} for shard, what in missing.items()],
     }
     found["next"] = next_of(path, found)
     if refused:
@@ -214,9 +227,11 @@ def _standing(shard: _Shard, has_segments: bool, *, is_input_done: bool) -> str:
     return "waiting" if shard.report.pending or has_segments or not is_input_done else "done"
 
 
-def _state_of(shards: Sequence[_Shard], *, has_it: bool, is_done: bool, is_begun: bool) -> str:
+def _state_of(shards: Sequence[_Shard], *, has_it: bool, is_done: bool, is_begun: bool, is_damaged: bool) -> str:
     if has_it:
         return "running"
+    if is_damaged:
+        return "damaged"
     if is_done:
         return "complete"
     if any(shard.stands in ("broken_off", "held") for shard in shards):
@@ -285,7 +300,7 @@ def _mean(host: Mapping[str, Any]) -> float:
 def merged(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the status of several jobs as one: counts added up, hosts of all, and the state that asks for most."""
     states = [one["state"] for one in each]
-    order = ("running", "broken_off", "interrupted", "new", "complete")
+    order = ("running", "damaged", "broken_off", "interrupted", "new", "complete")
     sums = {name: sum(one.get(name, 0) for one in each) for name in _SUMMED}
     totals = [one["total"] for one in each]
     return {
@@ -299,6 +314,7 @@ def merged(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **_joined(each),
         "slowest": sorted((one for job in each for one in job.get("slowest", ())), key=_mean)[:_SLOWEST],
         "runs": [],
+        "missing": [{"job": one["job"], **flaw} for one in each for flaw in one.get("missing", ())],
         "next": None,
     }
 
@@ -331,6 +347,9 @@ def _lines_of_shards(found: Mapping[str, Any]) -> Iterator[str]:
         done = sum(job[name] for name in OUTCOMES)
         total = "" if job["total"] is None else f" of {job['total']:,}"
         yield f"{one_line(job['job'])}: {job['state']}, {done:,}{total} URLs done"
+    for flaw in found.get("missing", ()):
+        where = f"{one_line(flaw['job'])}: " if "job" in flaw else ""
+        yield f"{where}shard {flaw['shard']:04d} isn't whole: {one_line(flaw['what'])}"
     if found.get("on_its_way"):
         elsewhere = f", {found['elsewhere']:,} of them to shards of other parts" if found["elsewhere"] else ""
         yield f"{found['on_its_way']:,} on their way to a shard{elsewhere}"

@@ -33,7 +33,8 @@ Of several jobs together, such as the parts of one:
 \b
 Exit codes:
   0  told; with --watch: told until the run ended
-  3  there is no such socket or job, nobody listens there, or no answer came within 5 seconds
+  3  there is no such socket or job, nobody listens there, or no answer came within 5 seconds; or of a job that nobody
+     runs something is gone
   2  the command line is wrong
 """
 
@@ -71,7 +72,7 @@ def _status(controls: tuple[str, ...], as_json: bool, watch: bool) -> Exit:
         is_over = not (watch and goes_on)
         write_answer([json.dumps(found)] if as_json else [*([] if is_first else [""]), *as_lines(found)])
         if is_over:
-            return Exit.OK
+            return Exit.FILES if found.get("missing") else Exit.OK
         is_first = False
         time.sleep(EVERY_S)
 

@@ -45,6 +45,7 @@ HOW = {
     Ending.OUT_OF_TIME: "stopped by --run-for",
     Ending.TOO_MANY_FAILURES: "stopped by --max-failures",
     Ending.NO_ROOM: "stopped by --min-free",
+    Ending.ENGINE_GONE: "stopped, as its workers ended",
 }
 
 #: What may help against the errors of a kind.
@@ -135,7 +136,7 @@ def summary_of(
         f"{HOW[ending]} after {duration(elapsed_s)}: {books_of(report)}",
         f"{asked / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies{in_all}, "
         f"{in_bytes(round((report.body_bytes - before.body_bytes) / elapsed_s))}/s; "
-        f"{report.legs:,} requests{in_all}, {report.retries:,} of them retries{_robots(report)}",
+        f"{report.legs:,} requests{in_all}, {report.retries:,} of them retries{robots_of(report)}",
     ]
     if before.inputs:
         is_idle = report.legs == before.legs and report.settled == before.settled and not left.is_work
@@ -260,5 +261,6 @@ def _some(hosts: Sequence[str]) -> str:
     return ", ".join(hosts[:SHOWN]) + more
 
 
-def _robots(report: Report) -> str:
+def robots_of(report: Report) -> str:
+    """Return what is told of requests for robots.txt, to be put behind those for targets; nothing for none."""
     return f"; {report.robots_legs:,} more for robots.txt" if report.robots_legs else ""

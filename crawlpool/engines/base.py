@@ -67,12 +67,14 @@ class EngineState:
         lost: runners that ended without having been told to, so far.
         is_over: whether there is no runner, and there will be none.
         trouble: why, in one line; ``None`` where nothing is wrong.
+        waits_for: what it waits for before there can be a runner, in words; ``None`` where it waits for nothing.
     """
 
     runners: int = 0
     lost: int = 0
     is_over: bool = False
     trouble: str | None = None
+    waits_for: str | None = None
 
 
 class Engine(Protocol):

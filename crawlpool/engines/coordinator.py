@@ -98,14 +98,21 @@ class Coordinator:
 
     # The way of a run --------------------------------------------------------------------------------------------
 
+    def is_idle(self) -> bool:
+        """Tell whether the job has nothing left that a run could do; then ``begin`` won't begin anything either.
+
+        Before ``begin``; reads the folder.
+        """
+        self._is_done = self._find_out()
+        return self._is_done
+
     def begin(self) -> None:
         """Bring up the engine, and begin to hand the input out.
 
         Raises:
             EngineError: when the engine can't be brought up.
         """
-        if self._find_out():  # a job that has nothing left needs no engine
-            self._is_done = True
+        if self._is_done or self.is_idle():  # a job that has nothing left needs no engine
             return
         self._say()
         self._engine.start(self._spec)
@@ -215,6 +222,8 @@ class Coordinator:
     def _know(self) -> None:
         for shard, saved in self._looker.reports():
             self._watcher.know(shard, saved)
+        for shard, saved in self._looker.ledgers():  # else all of that would count as done by the next run
+            self._watcher.know_committed(shard, saved)
 
     # What there is to be told ------------------------------------------------------------------------------------
 

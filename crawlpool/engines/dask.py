@@ -19,9 +19,11 @@ from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import SYSTEM_CLOCK, Clock
+from crawlpool.engines import guard
 from crawlpool.engines.base import EngineState
 from crawlpool.engines.runner import run_runner, told_trouble
 from crawlpool.errors import EngineError, MissingExtra
+from crawlpool.events import logger
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
 
     from crawlpool.engines.base import EngineSpec
 
+_log = logger("engine")
 #: Seconds for a connection to a scheduler, for an answer of it, and until it counts as gone.
 CONNECT_S, ANSWER_S, GONE_S = 15.0, 10.0, 30.0
 #: Seconds that a cluster of our own has to come up, and to end.
 START_S, END_S = 60.0, 10.0
+#: Seconds that a scheduler may be without any worker from the start on; and from one word of that to the next.
+WORKERS_S, SAID_S = 60.0, 10.0
 _LOOK_S = 0.5
 _MOST_FILE_BYTES = 1 << 20
 #: Runners lost, for each worker, after which something is wrong that another one wouldn't help against.
@@ -81,7 +86,9 @@ class DaskEngine:
         self._left: set[str] = set()
         self._sent = self._lost = 0
         self._trouble: str | None = None
-        self._answered_at = 0.0
+        self._answered_at = self._began_at = 0.0
+        self._has_had_workers = False
+        self._say_at = 0.0
 
     # The coordinator's side --------------------------------------------------------------------------------------
 
@@ -92,6 +99,7 @@ class DaskEngine:
             EngineError: when that can't be done; it says why.
         """
         self._spec = spec
+        guard.has_left(spec.folder)  # of another time
         try:
             with _no_ctrl_c():
                 self._connect(spec)
@@ -99,8 +107,11 @@ class DaskEngine:
             self._let_go()
             place = self._place
             where = "a cluster on this machine" if place is None else f"the Dask scheduler {one_line(place)}"
+            if place is None and (guard.has_left(spec.folder) or guard.is_lacking()):
+                raise EngineError(f"{where} can't be made: {guard.ADVICE}") from None
             raise EngineError(f"{where}: {told_trouble(error) or type(error).__name__}") from error
-        self._answered_at = self._clock.monotonic()
+        self._answered_at = self._began_at = self._clock.monotonic()
+        self._say_at = self._began_at
         self._state = EngineState(runners=0)
         self._thread = threading.Thread(target=self._supervise, name="crawlpool-dask", daemon=True)
         self._thread.start()
@@ -197,6 +208,10 @@ class DaskEngine:
         if self._is_ending:
             self._state = EngineState(len(self._tasks), self._lost)
             return not self._tasks
+        waits_for = self._lack_of(workers)
+        if waits_for is not None and not self._has_had_workers and self._clock.monotonic() - self._began_at > WORKERS_S:
+            self._trouble = f"the scheduler has had no workers for {WORKERS_S:.0f} s"
+            return True
         wanted = len(workers) if spec.workers is None else spec.workers
         for address in sorted(workers - self._tasks.keys() - self._left)[: max(wanted - len(self._tasks), 0)]:
             self._send(client, spec, address)
@@ -206,8 +221,20 @@ class DaskEngine:
         if not self._tasks and workers and workers <= self._left:
             self._trouble = self._trouble or "no runner could go on"
             return True
-        self._state = EngineState(len(self._tasks), self._lost, trouble=self._trouble)
+        self._state = EngineState(len(self._tasks), self._lost, trouble=self._trouble, waits_for=waits_for)
         return False
+
+    def _lack_of(self, workers: set[str]) -> str | None:
+        """Return what is to be told of a scheduler that has no workers, and log it now and then; else ``None``."""
+        if workers:
+            self._has_had_workers = True
+            return None
+        what = f"the scheduler has no workers {'any more' if self._has_had_workers else 'yet'}"
+        now = self._clock.monotonic()
+        if now >= self._say_at:
+            self._say_at = now + SAID_S
+            _log.warning(what, scheduler=self._place)
+        return what
 
     def _workers(self, client: Any) -> set[str] | None:
         """Return the addresses of the workers; ``None`` where the scheduler doesn't answer."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import SYSTEM_CLOCK, Shutdown
 from crawlpool.config import check
+from crawlpool.engines import guard
 from crawlpool.engines.base import EngineSpec
 from crawlpool.engines.coordinator import Coordinator, new_run
-from crawlpool.engines.naming import THREADS, engine_named
+from crawlpool.engines.naming import DASK, THREADS, engine_named
 from crawlpool.errors import ConfigError, EngineError, JobError
 from crawlpool.jobs.job import Job, make_folder
 from crawlpool.ledger.lock import JobLock
@@ -57,11 +58,14 @@ def crawl_shards(
 
     Raises:
         ConfigError: for what can't be.
-        EngineError: when the engine can't be brought up, or is lost; the job goes on another time.
+        EngineError: when the engine can't be brought up, or is lost; the job goes on another time. Also of a script
+            that begins the crawl when it is imported, by worker processes, too.
         JobError: when the job is in use, is none, was begun with other settings, or shards of it couldn't go on.
         SinkError: when its folder can't be written to.
     """
     check(job is not None, "job", job, "a Job with shards, which an engine needs")
+    if engine == DASK and guard.is_importing():
+        guard.leave(job if isinstance(job, str) else job.path)  # type: ignore[union-attr]
     for name in _NOT_FOR_SHARDS:
         check(options.get(name) is None, name, options.get(name), "None: workers of a job of shards can't call it")
     check(not options.pop("sinks", ()), "sinks", "given", "none: each shard of a job writes files of its own")

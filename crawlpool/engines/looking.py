@@ -9,7 +9,9 @@ import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from crawlpool import disk
-from crawlpool.engines.choice import Look, Tries, Why
+from crawlpool.books import Progress
+from crawlpool.engines.choice import Look, Tries, Why, is_done
+from crawlpool.engines.notes import saved_progress
 from crawlpool.errors import CrawlPoolError
 from crawlpool.fence import LEASE_CLOCK
 from crawlpool.redact import one_line
@@ -17,12 +19,14 @@ from crawlpool.shards import layout, manifest, tenure
 from crawlpool.shards.inputs import InputState, input_state, is_visible
 from crawlpool.shards.lease import Terms, Watch
 from crawlpool.shards.lineage import Standing, Standings
+from crawlpool.shards.parts import Part, Shelf
 from crawlpool.shards.segments import SegmentName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from crawlpool.clock import Clock
+    from crawlpool.jobs.reading import JobReader
     from crawlpool.shards.tenure import Tenure
 
 IsOver: TypeAlias = "Callable[[str, int, Tenure | None, bytes], bool]"
@@ -52,6 +56,7 @@ class Looker:
         self._watch = Watch(Terms(self.manifest.lease_s), clock)
         self.is_over: IsOver = is_over or self._has_ended
         self._released: dict[int, Tenure] = {}  # what was let go of doesn't change any more
+        self._unreleased: set[int] = set()  # what has had an owner who hasn't let go
         self.state = InputState()
         #: Of each shard one segment that can't be judged yet, its path and its name; of the last ``look``.
         self.later: dict[int, tuple[str, SegmentName]] = {}
@@ -83,6 +88,19 @@ class Looker:
             if found.report is not None:
                 yield shard, found.report.get("progress")
 
+    def ledgers(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the same of each shard whose last owner hasn't let go of it, by its ledger; all that can be read."""
+        shelf = Shelf()
+        try:
+            for shard in sorted(self._unreleased):
+                saved = None
+                with contextlib.suppress(CrawlPoolError):  # who takes the shard finds it out, and says so
+                    saved = shelf.look(Part(self._folder, shard), _saved_in, None)
+                if saved is not None:
+                    yield shard, saved
+        finally:
+            shelf.close()
+
     def failures(self) -> dict[int, str]:
         """Return why shards couldn't go on in this run."""
         found = dict(self.damaged)
@@ -111,6 +129,7 @@ class Looker:
     def _look_at(self, shard: int) -> Look:
         folder = layout.shard_folder(self._folder, shard)
         numbers = layout.tenures_there(folder)
+        self._unreleased.discard(shard)
         if not numbers:
             return Look(shard)
         known = self._released.get(shard)
@@ -121,6 +140,7 @@ class Looker:
             if content is None or found is None or not found.is_released:
                 # Half written, or gone for a newer one: somebody has it. Where the former never ends it is damaged, and
                 # whoever claims it finds that out.
+                self._unreleased.add(shard)
                 is_held = content is None or not self.is_over(folder, numbers[-1], found, content)
                 tries = 0 if is_held else read_tries(folder, self._run).count + 1
                 return Look(shard, numbers[-1], is_held=is_held, tries=tries)
@@ -163,6 +183,25 @@ def _is_later(standings: Standings, name: SegmentName) -> bool:
         return standings.of(name) is Standing.LATER
     except CrawlPoolError:
         return False  # who takes the shard says what is wrong
+
+
+def _saved_in(reader: JobReader) -> dict[str, Any]:
+    report = reader.report  # first: it says when they can't be read
+    books = reader.ledger.value("books") or {}
+    statuses = {int(status): count for status, count in (books.get("statuses") or {}).items()}
+    kinds, left_alone = dict(books.get("kinds") or {}), dict(books.get("left_alone") or {})
+    return saved_progress(Progress(report, 0, 0, (), kinds, statuses, left_alone))
+
+
+def has_nothing_left(folder: str) -> bool:
+    """Tell whether a job of shards has nothing left to be fetched, as far as can be told; of a damaged one: no."""
+    try:
+        looker = Looker(folder, "")  # no run is called so: what another one has left counts as left
+        before = looker.look()
+        after = looker.look_at_tenures()
+    except CrawlPoolError:
+        return False
+    return not looker.damaged and is_done(before, after, is_input_done=looker.state.is_done, run="")
 
 
 def read_tries(folder: str, run: str) -> Tries:

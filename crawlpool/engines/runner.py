@@ -21,7 +21,7 @@ from crawlpool.engines.looking import Looker
 from crawlpool.engines.notes import RunnerNote
 from crawlpool.engines.tenancy import Tenancy, Tenant
 from crawlpool.errors import CrawlPoolError
-from crawlpool.events import logger
+from crawlpool.events import carry, logger
 from crawlpool.redact import one_line, redact_text
 
 if TYPE_CHECKING:
@@ -116,13 +116,23 @@ class Runner:
         """
         spec = self._spec
         with contextlib.ExitStack() as opened:
+            carry({"runner": self.name})
+            opened.callback(carry, None)
             pool = spec.make_pool()
             if spec.shuts_pool:
                 opened.callback(pool.close, cancel=True)
             handler = None if spec.make_handler is None else spec.make_handler()
             looker = Looker(spec.folder, spec.run)
             self._lease_s = looker.manifest.lease_s
-            tenancy = Tenancy(spec, pool, handler, self._wake, looker.manifest, is_own_process=self._is_own_process)
+            tenancy = Tenancy(
+                spec,
+                pool,
+                handler,
+                self._wake,
+                looker.manifest,
+                is_own_process=self._is_own_process,
+                runner=self.name,
+            )
             opened.callback(tenancy.close)
             looker.is_over = tenancy.keeper.is_over
             try:

@@ -11,7 +11,7 @@ from crawlpool.engines.choice import Tries, Why
 from crawlpool.engines.looking import TRIES, read_tries, write_tries
 from crawlpool.engines.notes import saved_progress
 from crawlpool.errors import Cancelled, CrawlPoolError, JobError, PoolClosed
-from crawlpool.events import logger
+from crawlpool.events import carry, logger
 from crawlpool.redact import one_line, redact_text
 from crawlpool.shards import layout
 from crawlpool.shards.held import Busy
@@ -42,6 +42,7 @@ class Tenancy:
         wake: set whenever a shard was let go of.
         manifest: of the job.
         is_own_process: whether the process is there for nothing else.
+        runner: the runner's name.
 
     Belongs to the runner's thread.
     """
@@ -55,8 +56,10 @@ class Tenancy:
         manifest: Manifest,
         *,
         is_own_process: bool = False,
+        runner: str = "",
     ) -> None:
         self.spec = spec
+        self.runner = runner
         self.pool = pool
         self.handler = handler
         self.wake = wake
@@ -177,6 +180,7 @@ class Tenant:
 
     def _run(self) -> None:
         shard = self._look.shard
+        carry({"shard": shard, "runner": self._tenancy.runner})
         why, message = Why.FAILED, "it wasn't begun"
         try:
             why, message = self._crawled()
@@ -212,6 +216,7 @@ class Tenant:
             manifest=manifest,
             lease=held,
             idle_s=IDLE_S,
+            runner=self._tenancy.runner,
             outputs=manifest.outputs,
             retry=spec.retry if self._look.run != spec.run and tries.count <= 1 else None,
             **spec.job,

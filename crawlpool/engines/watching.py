@@ -81,6 +81,10 @@ class Watcher:
             with contextlib.suppress(KeyError, TypeError, ValueError):
                 self._last[shard] = progress_of(saved)
 
+    def know_committed(self, shard: int, saved: Mapping[str, Any]) -> None:
+        """Take what the ledger of a shard has that nobody has let go of; a note that tells of more than that counts."""
+        self._take(shard, saved)
+
     def look(self) -> Runners:
         """Read the notes of all runners."""
         found: list[RunnerNote] = []

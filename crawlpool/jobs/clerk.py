@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.clock import LOOK_S
-from crawlpool.events import logger
+from crawlpool.events import carry
 from crawlpool.jobs.entries import Entry
 from crawlpool.ledger.store import Batch
 from crawlpool.ledger.transfer import Transfer
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from crawlpool.books import Books
     from crawlpool.jobs.job import OpenJob
 
-_log = logger("job")
 #: Rows of input that may wait to be committed, and that are committed in one go. The larger the fewer pages are
 #: written twice; to hold them takes some 300 bytes each.
 MOST_ROWS = 25_000
@@ -184,6 +183,7 @@ class Clerk:
     # The clerk's thread ------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        carry(self._job.log_fields)
         while True:
             with self._lock:
                 self._wait_for_news()

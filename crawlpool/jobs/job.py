@@ -107,6 +107,8 @@ class OpenJob:
 
     #: What crawls it, for jobs that have a kind of crawl of their own.
     crawl_class: Any = None
+    #: What log lines about it carry, as ``events.carry`` takes it; ``None`` for nothing.
+    log_fields: Mapping[str, Any] | None = None
 
     def __init__(self, job: Job, dedupes: bool, max_per_host: int | None, in_flight: int, clock: Clock) -> None:
         self.job = job

@@ -109,17 +109,17 @@ class BarDisplay:
         """Begin to draw."""
         self._area.start()
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress, waits_for: str | None = None) -> None:
         """Draw a new snapshot."""
-        self._area.draw(picture(self._meter.read(progress)))
+        self._area.draw(picture(self._meter.read(progress), waits_for))
 
     def stop(self) -> None:
         """Take the bar away and give the cursor back."""
         self._area.stop()
 
 
-def picture(pace: Pace) -> RenderableType:
-    """Return what is drawn for a pace."""
+def picture(pace: Pace, waits_for: str | None = None) -> RenderableType:
+    """Return what is drawn for a pace, and for what the run waits for."""
     row = Table.grid(padding=(0, 1))
     cells: list[RenderableType] = []
     if pace.total is not None:
@@ -131,7 +131,9 @@ def picture(pace: Pace) -> RenderableType:
     cells.append(Text(f"{pace.http_errors} HTTP errors", style="yellow" if pace.http_errors else ""))
     cells.append(Text(f"ETA {duration(pace.eta_s)}" if pace.eta_s is not None else duration(pace.elapsed_s)))
     row.add_row(*cells)
-    if not pace.slowest:
-        return row
-    slowest = Text(one_line(f"slowest: {hosts_of(pace, 3)}"), style="dim", no_wrap=True, overflow="ellipsis")
-    return Group(row, slowest)
+    below: list[RenderableType] = []
+    if waits_for:
+        below.append(Text(one_line(waits_for), style="yellow", no_wrap=True, overflow="ellipsis"))
+    if pace.slowest:
+        below.append(Text(one_line(f"slowest: {hosts_of(pace, 3)}"), style="dim", no_wrap=True, overflow="ellipsis"))
+    return Group(row, *below) if below else row

@@ -26,8 +26,8 @@ class Display(Protocol):
     def start(self) -> None:
         """Begin to show."""
 
-    def update(self, progress: Progress) -> None:
-        """Show a new snapshot; must not raise."""
+    def update(self, progress: Progress, waits_for: str | None = None) -> None:
+        """Show a new snapshot, and what the run waits for, in words, where it does; must not raise."""
 
     def stop(self) -> None:
         """Leave the terminal as it was. May be called again."""
@@ -41,7 +41,7 @@ class NoDisplay:
     def start(self) -> None:
         """Do nothing."""
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress, waits_for: str | None = None) -> None:
         """Do nothing."""
 
     def stop(self) -> None:
@@ -69,7 +69,7 @@ class LinesDisplay:
         """Count the first 30 seconds from now."""
         self._last = self._clock.monotonic()
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress, waits_for: str | None = None) -> None:
         """Tell a line, unless the last one is too near."""
         now = self._clock.monotonic()
         if now - self._last < LINE_EVERY_S:
@@ -78,7 +78,9 @@ class LinesDisplay:
         pace = self._meter.read(progress)
         fields = dataclasses.asdict(pace)
         fields["slowest"] = {host.host: round(host.mean_s, 3) for host in pace.slowest}
-        self._telling.say("progress", line_of(pace), **fields)
+        if waits_for is not None:
+            fields["waits_for"] = waits_for
+        self._telling.say("progress", line_of(pace) + (f"; {waits_for}" if waits_for else ""), **fields)
 
     def stop(self) -> None:
         """Do nothing: the summary follows."""

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.escape import printable
-from crawlpool.events import redact_keys
+from crawlpool.events import redact_keys, with_carried
 from crawlpool.redact import one_line
 from crawlpool.redactor import SECRET_WORDS, Redactor
 
@@ -95,6 +95,7 @@ def _formatter(telling: Telling, redactor: Redactor, *, has_tracebacks: bool) ->
         )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
+            with_carried,
             structlog.stdlib.ExtraAdder(),
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,

@@ -90,7 +90,7 @@ class ShardCrawl(JobCrawl):
         in_flight: int,
         **others: Any,
     ) -> None:
-        options = dataclasses.replace(options, owns=job.owns)
+        options = dataclasses.replace(options, owns=job.owns, log_fields=job.log_fields)
         super().__init__(workforce, handler, options, group, job, in_flight, **others)
         self._inbox = Inbox(job, self._clerk.hand_in, self._input_is)
         self._publisher = Publisher(job, self._clerk.hand_in, self._published, self._fail)

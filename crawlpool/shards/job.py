@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crawlpool.clock import SYSTEM_CLOCK, Clock
 from crawlpool.config import check, is_seconds
@@ -34,6 +34,7 @@ class ShardJob(Job):
             never: then it goes on to the end of the input, or until ``drain``.
         until_idle: whether the run ends as soon as nothing is left to do, whatever the input: what comes later is for
             a later run.
+        runner: which runner has it, for log lines; empty where none does.
 
     Raises:
         ConfigError: for a value that can't be.
@@ -46,6 +47,7 @@ class ShardJob(Job):
     lease: Lease | None = dataclasses.field(default=None, kw_only=True)
     idle_s: float | None = dataclasses.field(default=None, kw_only=True)
     until_idle: bool = dataclasses.field(default=False, kw_only=True)
+    runner: str = dataclasses.field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +61,11 @@ class ShardJob(Job):
     def is_shared(self) -> bool:
         """Whether it lies on a file system of several machines."""
         return self.manifest.is_shared
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """What log lines about it carry."""
+        return {"shard": self.shard, **({"runner": self.runner} if self.runner else {})}
 
     def open(
         self, *, dedupes: bool = True, max_per_host: int | None = None, in_flight: int = 1, clock: Clock = SYSTEM_CLOCK
@@ -78,4 +85,5 @@ class ShardJob(Job):
             until_idle=self.until_idle,
         )
         opened.crawl_class = ShardCrawl
+        opened.log_fields = self.log_fields
         return opened

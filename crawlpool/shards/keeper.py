@@ -8,6 +8,7 @@ was under way succeeds in the end: another may have begun.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import math
 import os
@@ -173,7 +174,7 @@ class LeaseKeeper:
                 try:
                     self.refresh(held)
                 except CrawlPoolError as error:
-                    _log.warning("a lease could not be refreshed", shard=os.path.basename(held.folder), why=str(error))
+                    _log.warning("a lease could not be refreshed", shard=_number_of(held), why=str(error))
 
     def look(self) -> None:
         """Tell the fence's callbacks of leases that have ended, each once. Does no I/O but what they do."""
@@ -188,7 +189,7 @@ class LeaseKeeper:
                 with self._lock:
                     self._settle()  # by now nothing is under way: nobody need be killed for that
             for held in fresh:
-                _log.warning("a lease has ended", shard=os.path.basename(held.folder), tenure=held.number)
+                _log.warning("a lease has ended", shard=_number_of(held), tenure=held.number)
 
     def refresh(self, held: Held, **changed: Any) -> None:
         """Write a tenure again, with changes; move the lease's end on when that is acknowledged.
@@ -273,7 +274,8 @@ class LeaseKeeper:
             if self._threads or not self._has_threads or self._stop.is_set():
                 return
             for run, name in ((self._keep, "crawlpool-leases"), (self._guard, "crawlpool-lease-ends")):
-                self._threads.append(threading.Thread(target=run, name=name, daemon=True))
+                carried = contextvars.copy_context()  # their log lines carry what the claiming thread's do: the runner
+                self._threads.append(threading.Thread(target=carried.run, args=(run,), name=name, daemon=True))
             started = list(self._threads)
         for thread in started:
             thread.start()
@@ -318,6 +320,11 @@ class LeaseKeeper:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _number_of(held: Held) -> int | str:
+    name = os.path.basename(held.folder)
+    return int(name) if name.isdecimal() else name
 
 
 def _named(tenure: Tenure | None) -> str:

@@ -29,7 +29,7 @@ DEFAULT_LEASE_S = 30.0
 #: What helps where it is lost: nothing else in the folder has what stands in it.
 _PUT_BACK = "this is the job's manifest: put it back from a copy, as nothing of the job can be read without it"
 #: What one run may not have otherwise than the one before.
-_FIXED = ("shards", "part", "outputs", "lease_s", "is_shared")
+_FIXED = ("shards", "outputs", "lease_s", "is_shared")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +200,10 @@ def check_same(folder: str, before: Manifest, now: Manifest) -> None:
     Raises:
         JobError: naming each setting, what it was, and what it is now.
     """
-    told = differences(json.loads(json.dumps(_settings(before))), _settings(now))  # as JSON has them: pairs are lists
+    told = differences(json.loads(json.dumps(_settings(before))), _settings(now))  # as JSON has them
+    if before.part != now.part:
+        part = f"--shard was {_shard_option(before)}, now {_shard_option(now)}"
+        told = f"{part}; {told}" if told else part
     if told:
         raise JobError(f"{one_line(folder)}: the job was begun with other settings: {told}")
 
@@ -245,3 +248,7 @@ def _list_of(data: bytes) -> SuffixList:
 
 def _settings(manifest: Manifest) -> dict[str, Any]:
     return {**manifest.fixed, **{name: getattr(manifest, name) for name in _FIXED}}
+
+
+def _shard_option(manifest: Manifest) -> str:
+    return "not given" if manifest.part is None else f"{manifest.part[0]}/{manifest.part[1]}"

@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from crawlpool.clock import LOOK_S
+from crawlpool.events import carry
 from crawlpool.ledger.schema import NAME, open_to_read
 from crawlpool.ledger.transfer import BATCHES, PUBLISHING, OutboxReader, Outgoing
 from crawlpool.shards import segments
@@ -131,6 +132,7 @@ class Publisher:
     # The thread --------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        carry(self._job.log_fields)
         while self._has_work():
             try:
                 is_out = self._publish()

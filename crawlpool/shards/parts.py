@@ -135,6 +135,28 @@ class Root:
         return is_alike and mine.part[0] != its.part[0]
 
 
+def check_apart(paths: Sequence[str]) -> None:
+    """Refuse to read a job twice, by whatever path: all of it would count twice.
+
+    Args:
+        paths: of the folders of jobs; what is no folder is let pass.
+
+    Raises:
+        JobError: naming the second path.
+    """
+    seen: dict[tuple[int, int], str] = {}
+    for path in paths:
+        try:
+            found = os.stat(path)
+        except (OSError, ValueError):  # who opens it says so
+            continue
+        place = (found.st_dev, found.st_ino)
+        if place in seen:
+            how = "" if seen[place] == path else f", as {one_line(seen[place])}"
+            raise JobError(f"{one_line(path)}: the same job was given before{how}")
+        seen[place] = path
+
+
 class Shelf:
     """Keeps a few of many ledgers open to be read; the one that was asked for longest ago goes first.
 

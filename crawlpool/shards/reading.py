@@ -19,10 +19,9 @@ from crawlpool.jobs.chain import MARK
 from crawlpool.jobs.entries import STATES
 from crawlpool.jobs.reading import JobReader, plain_name
 from crawlpool.models import Outcome, Report
-from crawlpool.redact import one_line
 from crawlpool.shards.inputs import input_state
 from crawlpool.shards.manifest import is_sharded
-from crawlpool.shards.parts import Part, Root, Shelf, grouped, named
+from crawlpool.shards.parts import Part, Root, Shelf, check_apart, grouped, named
 from crawlpool.shards.transit import on_its_way
 from crawlpool.shards.ways import Found, Ways
 
@@ -80,10 +79,7 @@ class JobsReader:
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
         self.paths = tuple(os.fspath(path) for path in paths)
-        folders = [os.path.realpath(path) for path in self.paths]
-        twice = next((path for n, path in enumerate(self.paths) if folders[n] in folders[:n]), None)
-        if twice is not None:
-            raise JobError(f"{one_line(twice)}: the same job was given before")
+        check_apart(self.paths)
         self.roots = tuple(Root(path) for path in self.paths)
         self.groups = grouped(self.roots)
         self.shelf = Shelf()
@@ -187,6 +183,16 @@ class JobsReader:
     def find(self, url: str | Target) -> Found | None:
         """Return where the target is that asks for a URL, settled or not; ``None`` where the jobs have none."""
         return self._ways.find(url)
+
+    def inbox_of(self, url: str | Target) -> Part | None:
+        """Return the shard in whose inbox a target waits that asks for a URL, where none has taken it in yet.
+
+        Of the inboxes that of its host's shard alone is read.
+
+        Args:
+            url: as ``find`` takes it.
+        """
+        return self._ways.inbox_of(url)
 
     def record_at(self, found: Found) -> JobRecord | None:
         """Return the record of a target that was found; ``None`` where it has none yet."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from crawlpool.jobs.reading import JobReader
+    from crawlpool.shards.inputs import InputState
     from crawlpool.shards.parts import Root, Shelf
 
 _TRAILER_BYTES = 512
@@ -98,10 +99,8 @@ def waiting_segments(root: Root, shelf: Shelf, others: Sequence[Root] = ()) -> I
     state = input_state(root.path)
     parts = {part.shard: part for one in (*others, root) for part in one.parts()}
     for shard in layout.shards_there(root.path):
-        folder, part = layout.inbox_folder(root.path, shard), parts.get(shard)
-        for name in segments.names(folder):
-            if name.source is None and name.number > state.rounds:
-                continue  # it is being written, or a crash has left it
+        part = parts.get(shard)
+        for folder, name in waiting_in(root.path, shard, state):
             if part is not None and part.root != root.path and _is_there(part, name):
                 continue
             if part is None or not has_imported(part, shelf, name):
@@ -110,6 +109,23 @@ def waiting_segments(root: Root, shelf: Shelf, others: Sequence[Root] = ()) -> I
 
 def _is_there(part: Part, name: SegmentName) -> bool:
     return os.path.lexists(os.path.join(layout.inbox_folder(part.root, part.shard or 0), str(name)))
+
+
+def waiting_in(root: str, shard: int, state: InputState) -> Iterator[tuple[str, SegmentName]]:
+    """Yield the segments in the inbox of a shard that count, taken in or not; each with the path of the inbox.
+
+    Args:
+        root: the job's folder.
+        shard: whose inbox.
+        state: how far the input was shared out, read before.
+
+    Raises:
+        JobError: when the inbox can't be read.
+    """
+    folder = layout.inbox_folder(root, shard)
+    for name in segments.names(folder):
+        if name.source is not None or name.number <= state.rounds:  # else it is being written, or a crash has left it
+            yield folder, name
 
 
 def has_imported(part: Part, shelf: Shelf, name: SegmentName) -> bool:

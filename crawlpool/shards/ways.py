@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.errors import JobError
 from crawlpool.jobs.chain import MARK, chain_of
+from crawlpool.jobs.entries import target_of_line
 from crawlpool.jobs.reading import spellings
 from crawlpool.ledger.schema import HANDED_OVER
 from crawlpool.ledger.shard_reading import ShardTables
 from crawlpool.ledger.store import signed
 from crawlpool.leg import host_of
-from crawlpool.seen import digest_of
+from crawlpool.seen import digest_of, normal_form
+from crawlpool.shards import segments
+from crawlpool.shards.inputs import input_state
 from crawlpool.shards.parts import Part
+from crawlpool.shards.transit import has_imported, waiting_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from crawlpool.jobs.reading import JobReader
     from crawlpool.models import Target
@@ -77,6 +83,40 @@ class Ways:
                     return found
                 first = first or found
         return first
+
+    def inbox_of(self, url: str | Target) -> Part | None:
+        """Return the shard in whose inbox a target waits that asks for a URL, and that no shard has taken in yet.
+
+        Only the inbox of the shard of its host is read.
+
+        Args:
+            url: as ``find`` takes it.
+        """
+        for root in (root for group in self._groups for root in group):
+            if root.sharding is None:
+                continue
+            wanted: dict[int, dict[int, Target]] = {}
+            for target in self._spelled(root, url):
+                digest = digest_of(target)
+                if digest is not None:
+                    key = signed(digest)
+                    shard = root.sharding.shard_of_row((None, host_of(target.url), 0.0, "", None, key, 0))
+                    wanted.setdefault(shard, {})[key] = target
+            for shard, targets in wanted.items():
+                if self._is_in_inbox(root.path, shard, targets):
+                    return Part(root.path, shard)
+        return None
+
+    def _is_in_inbox(self, root: str, shard: int, targets: Mapping[int, Target]) -> bool:
+        for folder, name in waiting_in(root, shard, input_state(root)):
+            if has_imported(Part(root, shard), self._shelf, name):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # it was taken in just now
+                for n, _, _, line, _, digest, _ in segments.read(os.path.join(folder, str(name))):
+                    target = targets.get(digest)
+                    if target is not None and normal_form(target_of_line(line, n).url) == normal_form(target.url):
+                        return True
+        return False
 
     def follow(self, group: Sequence[Root], part: Part, number: int) -> Found:
         """Return where a target has come to.

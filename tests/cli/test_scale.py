@@ -142,7 +142,7 @@ def test_two_parts_are_two_jobs_of_one_input(web: SiteServer, tmp_path: pathlib.
         assert all(0 < sum(records(job).values()) < COUNT for job in jobs)
         assert web.request_count == COUNT
         assert main(["run", urls, "--job", str(jobs[0]), "--shard", "2/2"]) == 3
-        assert "part was" in capfd.readouterr().err
+        assert "the job was begun with other settings: --shard was 1/2, now 2/2" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("here", [1, 2, 64, 10_000])

@@ -323,3 +323,37 @@ def test_a_job_without_a_host_of_shards_is_unharmed(run: Run, tmp_path: pathlib.
     layout.make_inbox(str(tmp_path / "job"), 3)
     assert run("status", tmp_path / "job")[0] == 0
     assert run("verify", tmp_path / "job")[0] == 0
+
+
+# What isn't there yet ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["cat", "explain"])
+def test_a_url_that_waits_in_an_inbox_is_told_so(command: str, run: Run, tmp_path: pathlib.Path) -> None:
+    """In the inbox of which shard, with 7, in whatever spelling; one that is nowhere is none, with 3."""
+    fleet = Told(tmp_path / "job", 4)
+    fleet.feed([f"http://h{number}.example/a?q=1" for number in range(20)])
+    sharding = fleet.manifest.sharding(fleet.root)
+    for number in (3, 4):
+        code, out, err = run(command, fleet.root, f"HTTP://H{number}.Example:80/a?q=1")
+        shard = sharding.shard_of(f"h{number}.example")
+        assert (code, out) == (7, "")
+        assert f"it isn't done yet; it waits in the inbox of shard {shard} of {fleet.root}\n" in err
+    for nowhere in ("http://h3.example/b", "http://other.example/"):
+        code, _, err = run(command, fleet.root, nowhere)
+        assert (code, f"the job {fleet.root} has no such URL" in err) == (3, True)
+
+
+@pytest.mark.parametrize("command", ["cat", "explain"])
+def test_what_may_still_be_read_is_not_denied(command: str, run: Run, tmp_path: pathlib.Path) -> None:
+    """Of a job, with shards or without, whose input isn't read to its end nobody knows what is not in it; 7."""
+    fleet = Told(tmp_path / "many", 4)
+    one = str(tmp_path / "one")
+    with SessionPool() as pool:
+        crawl = pool.new_crawl(job=one)
+        crawl.drain()
+        crawl.run(iter(["http://127.0.0.1:1/"]))
+    for job in (fleet.root, one):
+        code, out, err = run(command, job, "http://h.example/")
+        assert (code, out) == (7, "")
+        assert f"not read yet, or not in the input: that of {job} isn't read to its end" in err

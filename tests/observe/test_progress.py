@@ -102,6 +102,26 @@ def test_lines_come_every_thirty_seconds_and_never_sooner() -> None:
     assert stream.getvalue().count("\n") == 2
 
 
+def test_what_a_run_waits_for_is_shown_with_its_progress() -> None:
+    """In the line, and below the bar; it is gone as soon as it is no longer so."""
+    clock, stream = HandClock(), io.StringIO()
+    lines = LinesDisplay(Telling(stream=stream), Meter(None, clock), clock)
+    for waits_for in ("no workers yet", None):
+        clock.tick(LINE_EVERY_S)
+        lines.update(progress(7), waits_for)
+    first, second = stream.getvalue().splitlines()
+    assert first.endswith("; no workers yet") and "workers" not in second
+    terminal = Terminal()
+    bar = BarDisplay(Telling(stream=terminal), Meter(10, clock), terminal)
+    bar.start()
+    bar.update(progress(7, hosts=("slow.example",)), "no workers\x1b[2J yet")
+    shown = terminal.getvalue()
+    bar.update(progress(7))
+    bar.stop()
+    assert "no workers\\x1b[2J yet" in shown and "slow.example" in shown
+    assert "no workers" not in terminal.getvalue()[len(shown) :]
+
+
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 

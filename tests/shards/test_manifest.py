@@ -126,8 +126,8 @@ def test_a_job_with_other_settings_is_refused_with_what_differs(tmp_path: pathli
     with pytest.raises(JobError) as caught:
         manifests.check_same("DIR", again, other)
     assert str(caught.value) == (
-        "DIR: the job was begun with other settings: dedupe was true, now false; lease_s was 30.0, now 9.0; "
-        'outputs was ["results.jsonl"], now ["a.jsonl"]; part was [1, 2], now nothing; shards was 8, now 16'
+        "DIR: the job was begun with other settings: --shard was 1/2, now not given; dedupe was true, now false; "
+        'lease_s was 30.0, now 9.0; outputs was ["results.jsonl"], now ["a.jsonl"]; shards was 8, now 16'
     )
 
 

@@ -1,0 +1,114 @@
+"""What ``crawlpool status`` says of a job of which something is gone, and of one that is given twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+
+import pytest
+
+from crawlpool import open_job
+from crawlpool.cli import main
+from crawlpool.errors import JobError
+from crawlpool.shards import layout, tenure
+from crawlpool.shards.owner import Owner
+from crawlpool.testing import SiteServer, loopback_hosts
+from tests.cli.command import Run, runner
+
+Capture = pytest.CaptureFixture[str]
+HOSTS = 8
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Return a job of four shards that is complete."""
+    folder = tmp_path_factory.mktemp("made")
+    with SiteServer({"/": b"page"}, hosts=loopback_hosts(HOSTS)) as server:
+        urls = folder / "urls.txt"
+        urls.write_text("".join(f"{server.url('/', host=host)}\n" for host in loopback_hosts(HOSTS)))
+        command = ["run", str(urls), "--job", str(folder / "job"), "--shards", "4", "--ignore-robots", "-q"]
+        assert main(command) == 0
+    return folder / "job"
+
+
+@pytest.fixture
+def job(made: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """Return a copy of it."""
+    shutil.copytree(made, tmp_path / "job")
+    return tmp_path / "job"
+
+
+@pytest.fixture
+def run(capfd: Capture) -> Run:
+    """Return what runs a command: its exit code, and what it said on both streams."""
+    return runner(capfd)
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("shards/{shard}", "entries of the input, and has none of them"),
+        ("shards/{shard}/e0001/results.jsonl", "e0001/results.jsonl is gone"),
+    ],
+)
+def test_a_job_of_which_a_part_is_gone_is_not_complete(gone: str, said: str, run: Run, job: pathlib.Path) -> None:
+    """It ends with 3 and names the shard, as a run of it does; ``--json`` has the same as fields."""
+    shard = layout.shards_there(str(job))[0]
+    path = job / gone.format(shard=f"{shard:04d}")
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    code, out, err = run("status", job)
+    assert (code, err) == (3, "")
+    assert out.startswith("not whole: ")
+    assert f"shard {shard:04d} isn't whole: " in out and said in out
+    assert f"next: crawlpool verify {job}\n" in out
+    code, out, _ = run("status", job, "--json")
+    found = json.loads(out)
+    assert (code, found["state"], [flaw["shard"] for flaw in found["missing"]]) == (3, "damaged", [shard])
+    assert said in found["missing"][0]["what"]
+    assert run("resume", job)[0] == 3
+
+
+def test_of_several_jobs_the_one_is_named_that_is_not_whole(run: Run, made: pathlib.Path, job: pathlib.Path) -> None:
+    """The shard alone wouldn't say it; the state of all is that of the worst."""
+    shard = layout.shards_there(str(job))[1]
+    shutil.rmtree(job / "shards" / f"{shard:04d}")
+    code, out, _ = run("status", made, job)
+    assert code == 3
+    assert f"{job}: shard {shard:04d} isn't whole: " in out
+    code, out, _ = run("status", made, job, "--json")
+    found = json.loads(out)
+    assert (code, found["state"]) == (3, "damaged")
+    assert [(flaw["job"], flaw["shard"]) for flaw in found["missing"]] == [(str(job), shard)]
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_what_somebody_runs_or_has_left_in_a_hurry_is_not_judged(is_dead: bool, run: Run, job: pathlib.Path) -> None:
+    """Files may be on the move there; and of a job that is whole nothing is missing."""
+    assert json.loads(run("status", job, "--json")[1])["missing"] == []
+    shards = layout.shards_there(str(job))
+    (job / "shards" / f"{shards[0]:04d}" / "e0001" / "results.jsonl").unlink()
+    folder = layout.shard_folder(str(job), shards[0 if is_dead else 1])
+    last, owner = tenure.newest(folder), Owner.here()
+    assert last is not None
+    if is_dead:
+        owner = dataclasses.replace(owner, pid=2**22 - 1, started=1)
+    assert tenure.make(folder, tenure.Tenure(last.number + 1, owner, last.epoch))
+    code, out, _ = run("status", job, "--json")
+    assert (code, json.loads(out)["missing"]) == (0, [])
+
+
+def test_a_job_is_read_once_however_it_is_called(run: Run, made: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Twice the same folder, also by a link or another spelling, would count all of it twice: it is refused by name."""
+    link, other = tmp_path / "link", os.path.join(os.path.relpath(made), ".")
+    link.symlink_to(made)
+    for twice in (str(made), str(link), other):
+        for command in (["status"], ["export"], ["verify"], ["audit"], ["status", "--json"]):
+            code, out, err = run(*command, made, twice)
+            assert (code, out) == (3, ""), command
+            assert f"{twice}: the same job was given before" in err
+            assert (twice == str(made)) == (f", as {made}" not in err)
+        with pytest.raises(JobError, match="the same job was given before"):
+            open_job(made, twice)

@@ -10,6 +10,7 @@ from crawlpool.cli.config_file import PATH, SITES, SiteSettings, defaults_of, si
 from crawlpool.cli.help import GIVEN
 from crawlpool.cli.job import is_complete
 from crawlpool.cli.job_file import NAME, Kept, read
+from crawlpool.cli.scale import check_manifest
 from crawlpool.cli.secrets import BadSecret, auth_of, proxies_of
 from crawlpool.errors import ConfigError
 from crawlpool.redact import one_line, redact_url
@@ -47,6 +48,7 @@ def _read_job(ctx: click.Context, param: click.Parameter, path: str) -> str:
     if ctx.resilient_parsing:
         return path
     path = path.rstrip("/") or path
+    check_manifest(path)
     kept = read(path)
     shown = f"{one_line(path)}/{NAME}"
     options = {key: value for key, value in kept.options.items() if key not in _ADDED}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STDOUT = "-"
-_MANIFEST = "manifest.json"  # as shards.layout has it, which takes its time to import
+_MANIFEST, _SHARDS = "manifest.json", "shards"  # as shards.layout has them, which takes its time to import
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,13 +133,34 @@ def is_sharded(job: str | None, scale: Scale, *, is_new: bool) -> bool:
     if job is None:
         return False
     if not is_new:
-        if os.path.isfile(os.path.join(job, _MANIFEST)):
+        if os.path.isfile(os.path.join(job, _MANIFEST)) or _has_lost_its_manifest(job):
             return True
         if scale.is_asked_for and os.path.lexists(os.path.join(job, "ledger.sqlite3")):
             raise ConfigError(
                 f"{one_line(job)}: the job has no shards, and can't be given any: --engine threads goes on with it"
             )
     return scale.is_asked_for
+
+
+def _has_lost_its_manifest(job: str) -> bool:
+    if not os.path.isdir(os.path.join(job, _SHARDS)):
+        return False
+    from crawlpool.shards.manifest import is_sharded as is_known
+
+    return is_known(job)
+
+
+def check_manifest(job: str) -> None:
+    """See that a job of shards has what says what it is; of any other folder nothing is said.
+
+    Raises:
+        JobError: when its manifest is missing or damaged.
+    """
+    if os.path.isdir(os.path.join(job, _SHARDS)):
+        from crawlpool.shards import manifest
+
+        if manifest.is_sharded(job):
+            manifest.read(job)
 
 
 def check_sharded(outputs: tuple[str, ...], save_cookies: str | None, control: str | None) -> None:

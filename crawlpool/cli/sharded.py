@@ -21,7 +21,7 @@ from crawlpool.cli.outputs import check_outputs
 from crawlpool.cli.resume import check_nothing_lacks
 from crawlpool.cli.room import Room
 from crawlpool.cli.run import tell_fault
-from crawlpool.cli.scale import check_sharded
+from crawlpool.cli.scale import check_manifest, check_sharded
 from crawlpool.cli.settings import ALL
 from crawlpool.cli.sharded_text import Told, counted, fields_of, summary_of, way_on
 from crawlpool.cli.signals import Interrupts
@@ -41,9 +41,12 @@ from crawlpool.record import EVERY_HEADER
 from crawlpool.redact import one_line
 from crawlpool.shards import layout, manifest
 from crawlpool.shards.inputs import input_state
+from crawlpool.shards.refused import Refused, refused_in
 from crawlpool.source import InputFileError, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from crawlpool.books import Progress
     from crawlpool.cli.settings import RunSettings
     from crawlpool.observe import Display, Telling
@@ -81,6 +84,7 @@ def run_sharded(settings: RunSettings, telling: Telling) -> Exit:
         from crawlpool.cli.overwrite_sharded import clear
 
         clear(folder)
+    check_manifest(folder)  # before anything else is looked at: it may be lost, and without it nothing is right
     is_read = os.path.isdir(folder) and input_state(folder).is_done
     if not is_read:
         check_input(settings.inputs, settings.source)
@@ -375,7 +379,15 @@ class _Conductor:
         elif self._ending is Ending.ENGINE_GONE and self._telling.is_quiet:  # else the summary begins with that
             self._telling.fail("engine", one_line(troubles.engine or "", _LONGEST))
         elapsed_s = time.monotonic() - self._began_s
-        told = Told(self._ending, troubles, is_left, code, self._coordinator.items, self._manifest, elapsed_s)
+        refused = _refused(self._settings.job, self._manifest, troubles.failed)
+        told = Told(self._ending, troubles, is_left, code, self._coordinator.items, self._manifest, elapsed_s, refused)
         text = summary_of(self._settings, progress, self._before, told)
         self._telling.say("finished", text, books=books_of(report), **fields_of(progress, told))
         return code
+
+
+def _refused(folder: str | None, made: manifest.Manifest, shards: Iterable[int]) -> list[Refused]:
+    """Return the segments for which shards couldn't go on; none where that can't be told."""
+    with contextlib.suppress(CrawlPoolError):
+        return list(refused_in(folder or "", made, shards))
+    return []

@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.cli.exits import Ending
+from crawlpool.cli.shards_status import carrying
 from crawlpool.cli.summary import HINTS, HOW, LEFT_ALONE, SHOWN, STATUS_HINTS, books_of, counts, faults_of, robots_of
 from crawlpool.observe.pace import duration
 from crawlpool.redact import one_line
@@ -14,7 +15,7 @@ from crawlpool.sinks.human import in_bytes
 from crawlpool.source.reader import STDIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from crawlpool.books import Progress
     from crawlpool.cli.exits import Exit
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from crawlpool.engines.coordinator import Troubles
     from crawlpool.models import Report
     from crawlpool.shards.manifest import Manifest
+    from crawlpool.shards.refused import Refused
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Told:
         items: how many items of the input were handed out.
         manifest: of the job.
         elapsed_s: seconds that the run took.
+        refused: segments that can't be taken in, in shards that couldn't go on.
     """
 
     ending: Ending
@@ -45,6 +48,7 @@ class Told:
     items: int
     manifest: Manifest
     elapsed_s: float
+    refused: Sequence[Refused] = ()
 
 
 def summary_of(settings: RunSettings, progress: Progress, before: Report, told: Told) -> str:
@@ -137,15 +141,15 @@ def _advice(settings: RunSettings, progress: Progress, told: Told) -> list[str]:
     advice: list[str] = []
     report = progress.report
     if told.is_work_left:
+        for one in told.refused[:3]:
+            advice.append(f"{one.path} isn't taken in: {one.remedy}")
         waiting = report.pending + max(told.items - report.inputs, 0) if told.manifest.part is None else report.pending
         what = f"{counted(waiting, 'URL')} {'waits' if waiting == 1 else 'wait'}" if waiting else "work is left"
-        advice.append(f"{what}: {way_on(settings)}")
+        if waiting or not _is_to_be_carried(told):
+            advice.append(f"{what}: {way_on(settings)}")
     if told.troubles.foreign:
         files = f"{counted(told.troubles.foreign, 'file')} of targets {'is' if told.troubles.foreign == 1 else 'are'}"
-        advice.append(
-            f"{files} for other parts: unless that was done, copy this job's shards/*/inbox/from-*.seg to theirs, and "
-            "resume these"
-        )
+        advice.append(f"{files} for other parts: {carrying(settings.job or '')}")
     for kind in sorted(progress.kinds, key=lambda k: -progress.kinds[k])[:3]:
         if kind in HINTS and not (kind == "internal" and not faults_of(progress)):
             advice.append(f"{kind}: {HINTS[kind]}")
@@ -157,6 +161,13 @@ def _advice(settings: RunSettings, progress: Progress, told: Told) -> list[str]:
     if report.settled and not told.is_work_left:
         advice.append(f"all records in one file: crawlpool export {one_line(shlex.quote(settings.job or ''))}")
     return advice
+
+
+def _is_to_be_carried(told: Told) -> bool:
+    """Tell whether nothing is left but what is for other parts: to go on here does nothing for it."""
+    found = told.troubles
+    is_well = not (found.failed or found.given_up or found.runners or found.engine)
+    return found.foreign > 0 and is_well and told.ending is Ending.DONE
 
 
 def fields_of(progress: Progress, told: Told) -> dict[str, Any]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
+import os
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
-from crawlpool.cli.job_status import LISTED, OUTCOMES, hosts_of, lines_of_job, next_of, status_of_job
+from crawlpool.cli.job_status import LISTED, OUTCOMES, SHOWN, hosts_of, lines_of_job, next_of, status_of_job
 from crawlpool.models import Report
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from crawlpool.engines.notes import RunnerNote
     from crawlpool.jobs.reading import JobReader
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 #: Seconds within which a worker that runs tells of itself once more, and between two looks whether it has.
 PATIENCE_S, _LOOK_S = 3.0, 0.05
 _SLOWEST = 5
-_SUMMED = ("inputs", "found", *OUTCOMES, "pending", "on_its_way", "queued", "items")
+_SUMMED = ("inputs", "found", *OUTCOMES, "pending", "on_its_way", "elsewhere", "queued", "items")
 
 
 def status_of_jobs(paths: Sequence[str]) -> dict[str, Any]:
@@ -41,22 +44,27 @@ def status_of_jobs(paths: Sequence[str]) -> dict[str, Any]:
     from crawlpool.shards.parts import check_apart
 
     check_apart(paths)
-    each = [{"job": path, **(status_of_shards(path) if is_sharded(path) else status_of_job(path))} for path in paths]
+    sharded = [path for path in paths if is_sharded(path)]
+    each = [
+        {"job": path, **(status_of_shards(path, sharded) if path in sharded else status_of_job(path))} for path in paths
+    ]
     if len(each) == 1:
         return {key: value for key, value in each[0].items() if key != "job"}
     return {**merged(each), "jobs": each}
 
 
-def status_of_shards(path: str) -> dict[str, Any]:
+def status_of_shards(path: str, others: Sequence[str] = ()) -> dict[str, Any]:
     """Return what a job of many shards has to say.
 
     Args:
         path: of its folder.
+        others: paths of jobs that are told of, too, its other parts among them.
 
     Returns:
-        What the status of a job has, over all shards. Beside it ``on_its_way``, targets that no shard has taken in yet;
-        ``shards``, how many there are and of each that has targets how it stands; ``runners``, what the workers tell of
-        themselves; and ``missing``, of which shards something is gone that they had, and what.
+        What the status of a job has, over all shards. Beside it ``on_its_way``, targets that no shard has taken in yet,
+        and ``elsewhere``, those of them that are for shards of other parts; ``refused``, segments that can't be taken
+        in, and what helps; ``shards``, how many there are and of each that has targets how it stands; ``runners``, what
+        the workers tell of themselves; and ``missing``, of which shards something is gone that they had, and what.
 
     Raises:
         JobError: when there is no job, or it is damaged.
@@ -72,14 +80,13 @@ def status_of_shards(path: str) -> dict[str, Any]:
         runners = _runners(path)
         state = input_state(path)
         shards = [_shard(part, shelf) for part in root.parts()]
-        moving = on_its_way(root, shelf)
+        moving = on_its_way(root, shelf, [other for other in map(Root, others) if other.belongs_to(root)])
         waiting = _waiting_inboxes(root, shelf)
     finally:
         shelf.close()
     for shard in shards:
         shard.stands = _standing(shard, shard.number in waiting, is_input_done=state.is_done)
     report = Report.merged([shard.report for shard in shards])
-    is_done = state.is_done and not report.pending and not moving.all
     has_it = holder_of(path) is not None or any(one["state"] in ("running", "draining") for one in runners)
     missing: dict[int, str] = {}
     if root.manifest is not None and not has_it and not any(shard.stands == "held" for shard in shards):
@@ -88,6 +95,9 @@ def status_of_shards(path: str) -> dict[str, Any]:
         missing = {n: what for n, what in missing_of(path, root.manifest, state).items() if n not in unsure}
         if holder_of(path) is not None:  # it goes on from just now, and moves things about
             has_it, missing = True, {}
+    given_up = {shard.number for shard in shards if shard.reason is not None}
+    refused = [] if has_it else _refused(root, given_up | moving.unread)
+    is_done = state.is_done and not (report.pending or moving.all or moving.unread or refused)
     found: dict[str, Any] = {
         "state": _state_of(
             shards, has_it=has_it, is_done=is_done, is_begun=bool(state.items or shards), is_damaged=bool(missing)
@@ -98,6 +108,8 @@ def status_of_shards(path: str) -> dict[str, Any]:
         **{name: getattr(report, name) for name in OUTCOMES},
         "pending": report.pending,
         "on_its_way": moving.all,
+        "elsewhere": moving.elsewhere,
+        "refused": refused,
         "is_input_done": state.is_done,
         "queued": report.pending + moving.all,
         "total": _total(root, state, report, moving.all) if state.is_done else None,
@@ -116,7 +128,32 @@ def status_of_shards(path: str) -> dict[str, Any]:
         "missing": [{"shard": shard, "what": what} for shard, what in missing.items()],
     }
     found["next"] = next_of(path, found)
+    if refused:
+        first, more = refused[0], len(refused) - 1
+        also = f" (and see to {more:,} more of them)" if more else ""
+        found["next"] = f"{first['file']}: {first['remedy']}{also}; and then {found['next']}"
+    elif state.is_done and not report.pending and not has_it and moving.all == moving.elsewhere > 0:
+        found["next"] = carrying(path)
     return found
+
+
+def carrying(path: str) -> str:
+    """Return what is to be done with the segments that lie in a part of a job, and are for other parts.
+
+    Args:
+        path: of the part's folder.
+    """
+    files = f"{one_line(shlex.quote(path))}/shards/*/inbox/from-*.seg"
+    return f"move or copy {files} to the same place in the parts that they are for, unless that was done; resume these"
+
+
+def _refused(root: Root, shards: Collection[int]) -> list[dict[str, str]]:
+    if root.manifest is None or not shards:
+        return []
+    from crawlpool.shards.refused import refused_in
+
+    found = itertools.islice(refused_in(root.path, root.manifest, shards), LISTED)
+    return [{"file": one.path, "why": one.why, "remedy": one.remedy} for one in found]
 
 
 def _total(root: Root, state: InputState, report: Report, on_its_way: int) -> int:
@@ -314,13 +351,18 @@ def _lines_of_shards(found: Mapping[str, Any]) -> Iterator[str]:
         where = f"{one_line(flaw['job'])}: " if "job" in flaw else ""
         yield f"{where}shard {flaw['shard']:04d} isn't whole: {one_line(flaw['what'])}"
     if found.get("on_its_way"):
-        yield f"{found['on_its_way']:,} on their way to a shard"
+        elsewhere = f", {found['elsewhere']:,} of them to shards of other parts" if found["elsewhere"] else ""
+        yield f"{found['on_its_way']:,} on their way to a shard{elsewhere}"
     shards = found.get("shards")
     if shards is not None:
         yield f"shards: {', '.join(_counts_of(shards))}"
         for one in shards["each"]:
             if one["reason"] is not None:
                 yield f"shard {one['shard']} was given up: {one_line(one['reason'])}"
+    told = [one["reason"] or "" for one in shards["each"]] if shards is not None else []
+    for one in found.get("refused", ())[:SHOWN]:
+        if not any(os.path.basename(one["file"]) in reason for reason in told):
+            yield f"not taken in: {one['why']}"
     for one in found.get("runners", ()):
         yield from _lines_of_runner(one)
 

@@ -54,6 +54,7 @@ class Look:
         inbox_bytes: size of the segments in its inbox that count.
         segments: how many there are.
         tries: tenures that ended without a release, in a row and to no avail, in this run of the command.
+        later: segments beside these of which nobody can say yet whether they count: the shard isn't taken for them.
     """
 
     shard: int
@@ -66,6 +67,7 @@ class Look:
     inbox_bytes: int = 0
     segments: int = 0
     tries: int = 0
+    later: int = 0
 
     @property
     def is_broken_off(self) -> bool:
@@ -154,6 +156,38 @@ def is_done(
     if not is_input_done or any(look.is_held or is_runnable(look, run, again=again) for look in (*before, *after)):
         return False
     return [look.tenure for look in before] == [look.tenure for look in after]
+
+
+class Patience:
+    """How long the end of a job waits for segments that can't be judged yet.
+
+    What their shards say of themselves may only be late: a network file system shows it up to a minute after it was
+    written. Where it never comes the run ends without them.
+
+    Args:
+        most_s: seconds for which nothing else is left to do, and they are waited for.
+
+    Not thread-safe.
+    """
+
+    def __init__(self, most_s: float) -> None:
+        self._most_s = most_s
+        self._since_s: float | None = None
+
+    def is_over(self, looks: Iterable[Look], now_s: float, *, is_done: bool) -> bool:
+        """Tell whether the job is at its end.
+
+        Args:
+            looks: what is known of its shards.
+            now_s: by a monotonic clock.
+            is_done: whether nothing else is left to do.
+        """
+        if not is_done or not any(look.later for look in looks):
+            self._since_s = None
+            return is_done
+        if self._since_s is None:
+            self._since_s = now_s
+        return now_s - self._since_s >= self._most_s
 
 
 @dataclasses.dataclass(frozen=True)

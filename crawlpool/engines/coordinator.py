@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 #: How often shards are looked at for the end, once all input is handed out; and how long their runners have then.
 LOOK_S, END_S = 1.0, 60.0
+#: How long a segment is waited for at the end that can't be judged, on a file system of several machines: they show
+#: each other what they write a minute late.
+LATER_S = 90.0
 #: A target of an input that comes slowly is handed on so soon.
 FLUSH_S = 1.0
 #: When all is to end, runners that tell nothing any more are waited for so long: the engine lets go of them then.
@@ -87,6 +90,8 @@ class Coordinator:
         self._is_begun = False
         self._runners = Runners()
         self._state: EngineState | None = None
+        # On a file system of one machine what was written before a segment is seen before it.
+        self._patience = choice.Patience(LATER_S if self._looker.manifest.is_shared else LOOK_S)
         self._missing: dict[int, str] = {}  # what of a job that seems to be done isn't there
         self._failure: BaseException | None = None  # of the partitioning thread, written before it ends
         self._thread = threading.Thread(target=self._partition, name="crawlpool-partitioner", daemon=True)
@@ -210,8 +215,10 @@ class Coordinator:
         after = self._looker.look_at_tenures()
         again = self._spec.retry is not None
         is_done = choice.is_done(before, after, is_input_done=is_input_done, run=self._spec.run, again=again)
+        is_done = self._patience.is_over(before, self._clock.monotonic(), is_done=is_done)
         if is_done:
             self._missing = missing_of(self._spec.folder, self._looker.manifest, self._looker.state)
+            self._missing.update(self._looker.unjudged())
         return is_done
 
     def _know(self) -> None:

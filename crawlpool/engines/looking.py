@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,9 +14,11 @@ from crawlpool.engines.choice import Look, Tries, Why, is_done
 from crawlpool.engines.notes import saved_progress
 from crawlpool.errors import CrawlPoolError
 from crawlpool.fence import LEASE_CLOCK
+from crawlpool.redact import one_line
 from crawlpool.shards import layout, manifest, tenure
 from crawlpool.shards.inputs import InputState, input_state, is_visible
 from crawlpool.shards.lease import Terms, Watch
+from crawlpool.shards.lineage import Standing, Standings
 from crawlpool.shards.parts import Part, Shelf
 from crawlpool.shards.segments import SegmentName
 
@@ -56,6 +59,8 @@ class Looker:
         self._read: dict[int, tuple[bytes, Tenure | None]] = {}  # what a tenure's file held last, and what that says
         self._unreleased: set[int] = set()  # what has had an owner who hasn't let go
         self.state = InputState()
+        #: Of each shard one segment that can't be judged yet, its path and its name; of the last ``look``.
+        self.later: dict[int, tuple[str, SegmentName]] = {}
         #: Shards whose folders couldn't be read, and why.
         self.damaged: dict[int, str] = {}
 
@@ -63,7 +68,9 @@ class Looker:
         """Look at all shards that belong to this folder and have had a target: first the tenures, then the inboxes."""
         self.state = input_state(self._folder)  # first: once it says that all is handed out, the inboxes have it
         looks = self.look_at_tenures()
-        return [self._with_inbox(look) for look in looks]
+        self.later = {}
+        standings = Standings(self._folder, {shard: last.epoch for shard, last in self._released.items()})
+        return [self._with_inbox(look, standings) for look in looks]
 
     def look_at_tenures(self) -> list[Look]:
         """Look at the tenures alone: what is told of inboxes is nothing."""
@@ -103,6 +110,14 @@ class Looker:
             if report.get("why") == Why.FAILED and report.get("run") == self._run:
                 found[shard] = str(report.get("message"))
         return found
+
+    def unjudged(self) -> dict[int, str]:
+        """Return of each shard with segments that can't be judged which one waits, and for what."""
+        return {
+            shard: f"{one_line(path)}: can't be judged: of epoch {name.epoch} of shard {name.source} nothing is known "
+            f"in {one_line(layout.shard_folder(self._folder, name.source or 0))}, as if that were an older copy"
+            for shard, (path, name) in self.later.items()
+        }
 
     def foreign(self) -> int:
         """Return how many segments wait here for shards of other parts."""
@@ -152,24 +167,17 @@ class Looker:
             return True
         return self._watch.has_ended(folder, number, content)
 
-    def _with_inbox(self, look: Look) -> Look:
-        count = size = 0
-        for _, entry in self._segments(look.shard):
+    def _with_inbox(self, look: Look, standings: Standings) -> Look:
+        count = size = later = 0
+        for name, entry in self._segments(look.shard):
+            if not look.is_held and _is_later(standings, name):  # who has the shard sees that for himself
+                later += 1
+                self.later[look.shard] = entry.path, name
+                continue
             count += 1
             with contextlib.suppress(OSError):
                 size += entry.stat().st_size
-        return Look(
-            look.shard,
-            look.tenure,
-            look.is_held,
-            look.is_released,
-            look.pending,
-            look.why,
-            look.run,
-            size,
-            count,
-            look.tries,
-        )
+        return dataclasses.replace(look, inbox_bytes=size, segments=count, later=later)
 
     def _segments(self, shard: int) -> Iterator[tuple[SegmentName, os.DirEntry[str]]]:
         with contextlib.suppress(OSError), os.scandir(layout.inbox_folder(self._folder, shard)) as entries:
@@ -177,6 +185,13 @@ class Looker:
                 name = SegmentName.parse(entry.name)
                 if name is not None and is_visible(name, self.state):
                     yield name, entry
+
+
+def _is_later(standings: Standings, name: SegmentName) -> bool:
+    try:
+        return standings.of(name) is Standing.LATER
+    except CrawlPoolError:
+        return False  # who takes the shard says what is wrong
 
 
 def _saved_in(reader: JobReader) -> dict[str, Any]:

@@ -221,7 +221,7 @@ class Runner:
                 continue
             self._failed[shard] = tenant.failure
             _log.error("a shard could not go on", shard=shard, runner=self.name, why=tenant.failure)
-            self._failed_in_a_row += 1
+            self._failed_in_a_row += not tenant.is_its_file
             if self._failed_in_a_row >= _MOST_FAILED:
                 self._trouble = f"{_MOST_FAILED} shards in a row could not go on: {tenant.failure}"
                 self.drain()

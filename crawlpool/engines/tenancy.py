@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.engines.choice import Tries, Why
 from crawlpool.engines.looking import TRIES, read_tries, write_tries
 from crawlpool.engines.notes import saved_progress
-from crawlpool.errors import Cancelled, CrawlPoolError, PoolClosed
+from crawlpool.errors import Cancelled, CrawlPoolError, JobError, PoolClosed
 from crawlpool.events import carry, logger
 from crawlpool.redact import one_line, redact_text
 from crawlpool.shards import layout
@@ -109,6 +109,8 @@ class Tenant:
         self._folder = layout.shard_folder(tenancy.spec.folder, look.shard)
         #: Why the shard couldn't go on, in one line; ``None`` where it could. Read after ``has_ended``.
         self.failure: str | None = None
+        #: Whether that is a file of the shard's own, which says nothing of how others will do.
+        self.is_its_file = False
         #: Targets that got their outcome since it was taken.
         self.settled = 0
         self._began_with: int | None = None
@@ -188,7 +190,7 @@ class Tenant:
             text = str(error) if isinstance(error, CrawlPoolError) else f"{type(error).__name__}: {error}"
             message = one_line(redact_text(text))
             if self._held.is_held():
-                self.failure = message
+                self.failure, self.is_its_file = message, isinstance(error, JobError)
                 if not isinstance(error, CrawlPoolError):
                     _log.error("a fault of crawlpool in a shard", shard=shard, exc_info=error)
         finally:

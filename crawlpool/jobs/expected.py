@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from crawlpool.errors import JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
 _TABLES = """
@@ -85,6 +85,7 @@ class Flaws:
         self.kept: list[Flaw] = []
         self.count = 0
         self._files: set[str] = set()
+        self._troubles: set[str] = set()
 
     def add(self, file: str, what: str, offset: int | None = None) -> None:
         """Take one.
@@ -98,6 +99,27 @@ class Flaws:
         self._files.add(file)
         if len(self.kept) < self._most:
             self.kept.append(Flaw(file if offset is None else f"{file} at {offset:,}", what))
+
+    def add_trouble(self, file: str, error: JobError) -> None:
+        """Take it that something can't be looked at, and why; the same once, however often it was come upon.
+
+        Args:
+            file: as messages call what was looked at; the error may name a file in it.
+            error: why.
+        """
+        what = str(error)
+        if what in self._troubles:
+            return
+        self._troubles.add(what)
+        if what.startswith((f"{file}/", f"{file}: ")):  # it names the place itself, or a closer one
+            below, _, what = what[len(file) :].partition(": ")
+            file += below
+        self.add(file, what)
+
+    def heard(self, flaws: Iterable[Flaw]) -> None:
+        """Take it that somebody else tells of these: what can't be looked at for the same reason isn't told again."""
+        for flaw in flaws:
+            self._troubles.update((flaw.what, f"{flaw.place}: {flaw.what}"))
 
     def has(self, file: str) -> bool:
         """Tell whether there is one of a file."""

@@ -122,7 +122,7 @@ class _Verifier:
         try:
             return look()
         except JobError as error:
-            self._flaws.add(file, str(error))
+            self._flaws.add_trouble(file, error)
             return None
 
     # The ledger --------------------------------------------------------------------------------------------------

@@ -86,10 +86,16 @@ def get_json(path: str) -> dict[str, Any] | None:
     data = get(path)
     if data is None:
         return None
+    value = object_in(data)
+    if value is None:
+        raise JobError(f"{one_line(path)}: is damaged: no JSON object")
+    return value
+
+
+def object_in(data: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that bytes are; ``None`` where they are none."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise JobError(f"{one_line(path)}: is damaged: no JSON object")
-    return value
+        return None
+    return value if isinstance(value, dict) else None

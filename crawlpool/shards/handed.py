@@ -91,7 +91,11 @@ class HandedCheck:
         try:
             look()
         except JobError as error:
-            self._flaws.add(one_line(name), str(error))
+            self._cant_look(name, error)
+
+    def _cant_look(self, name: str, error: JobError) -> None:
+        self._flaws.add_trouble(one_line(name), error)
+        self._is_all = False  # what isn't found elsewhere may be there
 
     # The stations of the way -------------------------------------------------------------------------------------
 
@@ -120,7 +124,7 @@ class HandedCheck:
             except FileNotFoundError:
                 pass  # it was taken in meanwhile
             except JobError as error:
-                self._flaws.add(one_line(folder), str(error))
+                self._cant_look(folder, error)
 
     def _take_moved(self, part: Part) -> None:
         rows = self._paged(part, (-1, -1), lambda reader, last: ShardTables(reader.ledger).moved(last), _source)

@@ -30,6 +30,8 @@ ORIGIN = "origin.json"
 #: The coordinator's file among those of the runners.
 COORDINATOR = "coordinator"
 
+#: How the names of segments begin that come from other shards.
+_CARRIED = "from-"
 _OURS = frozenset({MANIFEST, SUFFIXES, INPUT, RUNNERS, SHARDS, "job.toml", "lock", "control"})
 _SHARD = re.compile(r"[0-9]{4,}")
 _EPOCH = re.compile(r"e([0-9]{4,})")
@@ -64,6 +66,24 @@ def shards_there(root: str) -> list[int]:
     """
     found = (name for name in _listed(os.path.join(root, SHARDS)) if _SHARD.fullmatch(name))
     return sorted(int(name) for name in found if shard_name(int(name)) == name)
+
+
+def is_begun(root: str) -> bool:
+    """Tell whether anything of a job's shards lies in a folder. Segments that were carried there alone are nothing yet.
+
+    Raises:
+        JobError: when it can't be looked into.
+    """
+    if not os.path.isdir(os.path.join(root, SHARDS)):
+        return False
+    if os.path.lexists(os.path.join(root, INPUT)):
+        return True
+    for shard in shards_there(root):
+        if set(_listed(shard_folder(root, shard))) - {INBOX}:
+            return True
+        if not all(name.lstrip(".").startswith(_CARRIED) for name in _listed(inbox_folder(root, shard))):
+            return True
+    return False
 
 
 def epoch_name(epoch: int) -> str:

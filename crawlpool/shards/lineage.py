@@ -20,6 +20,8 @@ from crawlpool.shards import atomic, tenure
 from crawlpool.shards.layout import ORIGIN, epoch_folder, shard_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from crawlpool.shards.segments import SegmentName
 
 
@@ -45,30 +47,58 @@ class Origin:
 
 
 def standing(root: str, name: SegmentName) -> Standing:
-    """Return what is to be done with a segment that was seen in an inbox.
+    """Return what is to be done with a segment that was seen in an inbox, as ``Standings.of`` does for one alone."""
+    return Standings(root).of(name)
 
-    The tenures of its source are looked at after it was seen. Where the source has no folder here, or nobody has had it
-    here, it is another machine's, and its segments count.
+
+class Standings:
+    """What is to be done with each of many segments that were seen in inboxes. Each source is looked at once.
+
+    The tenures of a source have to be looked at after its segment was seen. Of one that is seen later, by the same
+    ``Standings``, ``LATER`` may be said in vain: so it is for who wants to know what there is to do, and not for who
+    does it.
 
     Args:
         root: the job's folder.
-        name: the segment's; of the input's nothing is said here.
+        epochs: that are known to be in use, by shard: these needn't be looked up.
 
-    Raises:
-        JobError: when a file of the source is damaged.
-        SinkError: when one can't be read.
+    Not thread-safe.
     """
-    if name.source is None:
-        return Standing.COUNTS
-    now = tenure.newest(shard_folder(root, name.source))
-    if now is None or now.epoch == name.epoch:
-        return Standing.COUNTS
-    if now.epoch < name.epoch:  # what is read of the folder is older than the segment; or there is no folder yet
-        return Standing.LATER
-    origin = origin_of(epoch_folder(root, name.source, now.epoch))
-    if origin is None:
-        return Standing.LATER
-    return Standing.COUNTS if name.number <= origin.batches.get(name.epoch, 0) else Standing.VOID
+
+    def __init__(self, root: str, epochs: Mapping[int, int] | None = None) -> None:
+        self._root = root
+        self._epochs: dict[int, int | None] = {**(epochs or {})}  # ``None`` of a shard that nobody has had here
+        self._origins: dict[int, Origin | None] = {}
+
+    def of(self, name: SegmentName) -> Standing:
+        """Return what is to be done with a segment.
+
+        Where its source has no folder here, or nobody has had it here, it is another machine's, and its segments count.
+
+        Args:
+            name: the segment's; of the input's nothing is said here.
+
+        Raises:
+            JobError: when a file of the source is damaged.
+            SinkError: when one can't be read.
+        """
+        source = name.source
+        if source is None:
+            return Standing.COUNTS
+        if source not in self._epochs:
+            now = tenure.newest(shard_folder(self._root, source))
+            self._epochs[source] = None if now is None else now.epoch
+        epoch = self._epochs[source]
+        if epoch is None or epoch == name.epoch:
+            return Standing.COUNTS
+        if epoch < name.epoch:  # what is read of the folder is older than the segment; or there is no folder yet
+            return Standing.LATER
+        if source not in self._origins:
+            self._origins[source] = origin_of(epoch_folder(self._root, source, epoch))
+        origin = self._origins[source]
+        if origin is None:
+            return Standing.LATER
+        return Standing.COUNTS if name.number <= origin.batches.get(name.epoch, 0) else Standing.VOID
 
 
 def origin_of(folder: str) -> Origin | None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from crawlpool.config import check, is_count, is_seconds
 from crawlpool.errors import ConfigError, JobError
 from crawlpool.jobs.job import differences
+from crawlpool.ledger.schema import NAME as LEDGER
 from crawlpool.redact import one_line
 from crawlpool.shards import atomic
 from crawlpool.shards.hashing import Sharding, check_shards
-from crawlpool.shards.layout import MANIFEST, SUFFIXES
+from crawlpool.shards.layout import MANIFEST, SUFFIXES, is_begun
 from crawlpool.suffixes import SuffixList, installed_list
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 VERSION = 1
 #: How long a worker that nothing is heard of keeps its shards.
 DEFAULT_LEASE_S = 30.0
+#: What helps where it is lost: nothing else in the folder has what stands in it.
+_PUT_BACK = "this is the job's manifest: put it back from a copy, as nothing of the job can be read without it"
 #: What one run may not have otherwise than the one before.
 _FIXED = ("shards", "outputs", "lease_s", "is_shared")
 
@@ -80,9 +83,23 @@ class Manifest:
         return range(which - 1, self.shards, of)
 
     @property
+    def crawl_id(self) -> str:
+        """Which crawl this is: the same for all parts of one, and for no other crawl, as far as that can be told.
+
+        A job in one folder has an id that was drawn for it. The parts of a job are made on machines that know nothing
+        of each other: what they have in common is what they were begun with. So two crawls that were begun with the
+        same options, with inputs that have the same names, can't be told apart when they are cut into as many parts.
+        """
+        if self.part is None:
+            return self.job_id
+        begun_with = {"parts": self.part[1], "outputs": self.outputs, "fixed": self.fixed}
+        text = json.dumps(begun_with, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode("ascii"), digest_size=8).hexdigest()
+
+    @property
     def sharding_id(self) -> str:
         """What two folders must have in common for their targets to belong together: it stands in each segment."""
-        return f"{self.shards}:{self.suffixes_sha256[:16]}"
+        return f"{self.shards}:{self.suffixes_sha256[:16]}:{self.crawl_id}"
 
     def sharding(self, folder: str) -> Sharding:
         """Return which shard each host belongs to, by the list that was frozen.
@@ -104,8 +121,14 @@ def check_part(part: object, shards: int) -> None:
 
 
 def is_sharded(folder: str) -> bool:
-    """Tell whether a folder is that of a sharded job."""
-    return os.path.isfile(os.path.join(folder, MANIFEST))
+    """Tell whether a folder is that of a sharded job, also where its manifest was lost: ``read`` says so then.
+
+    Raises:
+        JobError: when the folder has shards that can't be looked into.
+    """
+    if os.path.isfile(os.path.join(folder, MANIFEST)):
+        return True
+    return not os.path.lexists(os.path.join(folder, LEDGER)) and is_begun(folder)
 
 
 def new(folder: str, *, shards: int, created_at: float, **others: Any) -> Manifest:
@@ -143,9 +166,14 @@ def read(folder: str) -> Manifest:
         JobError: when there is none, or it is damaged, or written by a later crawlpool.
     """
     path = os.path.join(folder, MANIFEST)
-    found = atomic.get_json(path)
-    if found is None:
+    data = atomic.get(path)
+    if data is None:
+        if is_begun(folder):
+            raise JobError(f"{one_line(path)}: is missing, and shards of the job are there; {_PUT_BACK}")
         raise JobError(f"{one_line(folder)}: no job with shards: it has no {MANIFEST}")
+    found = atomic.object_in(data)
+    if found is None:
+        raise JobError(f"{one_line(path)}: is damaged: no JSON object; {_PUT_BACK}")
     version = found.get("v")
     if isinstance(version, int) and version > VERSION:
         raise JobError(
@@ -158,7 +186,7 @@ def read(folder: str) -> Manifest:
                 found[name] = tuple(found[name])
         return Manifest(**found)
     except (ConfigError, TypeError, KeyError) as error:
-        raise JobError(f"{one_line(path)}: is damaged: {one_line(str(error))}") from None
+        raise JobError(f"{one_line(path)}: is damaged: {one_line(str(error))}; {_PUT_BACK}") from None
 
 
 def check_same(folder: str, before: Manifest, now: Manifest) -> None:

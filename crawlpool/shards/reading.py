@@ -241,7 +241,11 @@ class JobsReader:
     @property
     def on_its_way(self) -> int:
         """Targets that were shared out, found or handed over, and that the shard they are for hasn't taken in yet."""
-        return sum(on_its_way(root, self.shelf).all for root in self.roots)
+        return sum(
+            on_its_way(root, self.shelf, [other for other in group if other is not root]).all
+            for group in self.groups
+            for root in group
+        )
 
     @property
     def is_input_done(self) -> bool:

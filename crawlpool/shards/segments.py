@@ -33,6 +33,10 @@ _NULL = "null"
 _encode: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
 
 
+class Foreign(JobError):
+    """A segment that is whole, and doesn't belong where it lies."""
+
+
 class SegmentName(NamedTuple):
     """The name of a segment, taken apart. They sort as they are to be imported: those of the input first.
 
@@ -126,8 +130,8 @@ def read(path: str, sharding_id: str = "") -> Iterator[tuple[Any, ...]]:
         sharding_id: ``Manifest.sharding_id`` of the job that reads it; empty for any.
 
     Raises:
-        JobError: when the file is damaged, of another job, or can't be read; nothing was yielded then, unless the disk
-            failed meanwhile.
+        Foreign: when the file is of another job, or for another shard; nothing was yielded then.
+        JobError: when it is damaged, or can't be read; nothing was yielded then, unless the disk failed meanwhile.
         FileNotFoundError: when there is none any more; who has imported it may have removed it.
     """
     try:
@@ -186,13 +190,10 @@ def _checked(file: BinaryIO, path: str, sharding_id: str) -> int:
             raise JobError(f"{one_line(path)}: is damaged: it is {one_line(str(facts['id']))} by what stands in it")
         here, there = _shard_of(os.path.dirname(path)), facts.get("to")
         if None not in (here, there) and here != there:
-            raise JobError(f"{one_line(path)}: is for shard {one_line(str(there))}; it was put into the wrong folder")
+            raise Foreign(f"{one_line(path)}: is for shard {one_line(str(there))}; it was put into the wrong folder")
         theirs = facts["sharding"]
         if sharding_id and theirs and theirs != sharding_id:
-            raise JobError(
-                f"{one_line(path)}: is of a job with another number of shards or another list of suffixes "
-                f"({one_line(str(theirs))}, here {sharding_id})"
-            )
+            raise _foreign(path, str(theirs), sharding_id)
         return count
     raise _damaged(path)
 
@@ -208,6 +209,13 @@ def _row(line: bytes, path: str) -> tuple[Any, ...]:
     if not isinstance(row, list) or len(row) != _FIELDS:
         raise _damaged(path)
     return tuple(row)
+
+
+def _foreign(path: str, theirs: str, here: str) -> Foreign:
+    is_cut_alike = theirs.split(":")[:2] == here.split(":")[:2]  # as `Manifest.sharding_id` has it
+    what = "of another job, or of a part that was begun with other options or an input of another name"
+    what = what if is_cut_alike else "of a job with another number of shards or another list of suffixes"
+    return Foreign(f"{one_line(path)}: is {what} ({one_line(theirs)}, here {one_line(here)})")
 
 
 def _damaged(path: str) -> JobError:

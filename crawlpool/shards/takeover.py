@@ -57,6 +57,7 @@ def enter(held: Held, *, is_shared: bool = False) -> Epoch:
         JobError: when the lease ended meanwhile, or what the former owner left is damaged.
         SinkError: when the new folder can't be written.
 
+    Folders of epochs before the one that this begins with are removed; that one isn't: who reads the job may be in it.
     After an error the shard is still held: release it with the reason, or abandon it; the next owner makes a copy all
     the same. May be called by any thread; copies as much as the ledger and the open files hold.
     """
@@ -70,6 +71,7 @@ def enter(held: Held, *, is_shared: bool = False) -> Epoch:
         raise JobError(f"{one_line(missing)}: is missing, and its tenure names it")
     if held.is_former_released and former:
         _clear(held, former)
+        held.check()  # else a later owner may have removed it, after a copy of its own: nobody is to make it anew
         return Epoch(os.path.join(shard, layout.epoch_name(former)), former)
     origin = former or None
     number = max(held.number, *(one + 1 for one in there), former + 1)
@@ -78,15 +80,6 @@ def enter(held: Held, *, is_shared: bool = False) -> Epoch:
     _made(held, origin, path, is_shared=is_shared)
     held.use(number)
     return Epoch(path, number, origin)
-
-
-def clear(held: Held) -> None:
-    """Remove the folders of former epochs; nothing of them is read any more. What can't be removed stays.
-
-    ``enter`` does so too, but for the one that it has copied: who reads the job may be in it.
-    """
-    if held.is_held() and held.epoch:
-        _clear(held, held.epoch)
 
 
 def epochs_there(shard_folder: str) -> list[int]:
@@ -134,6 +127,9 @@ def _made(held: Held, origin: int | None, path: str, *, is_shared: bool) -> None
 
 def _clear(held: Held, in_use: int) -> None:
     """Remove folders of earlier epochs, and what earlier claimers left half made. Never one that may be in use by now.
+
+    That needs no lease, and may be done by a claimer that was stopped in the midst of it, whatever others have done
+    since: numbers of epochs only go up, and nobody who came later works in, or copies, one below ``in_use``.
 
     Args:
         held: the claim, which may have ended.

@@ -19,7 +19,7 @@ from crawlpool.shards.parts import Part
 from crawlpool.shards.segments import SegmentName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from crawlpool.jobs.reading import JobReader
     from crawlpool.shards.inputs import InputState
@@ -34,10 +34,15 @@ class OnItsWay(NamedTuple):
     Args:
         inputs: targets of the input that were shared out, and aren't taken in.
         between: targets on their way from one shard to another: links that were found, and what was handed over.
+        elsewhere: of these, those that lie in segments for shards of other folders.
+        unread: shards for which there are segments of which it can't be told how many targets they have, as they are
+            damaged; none of these is counted.
     """
 
     inputs: int = 0
     between: int = 0
+    elsewhere: int = 0
+    unread: frozenset[int] = frozenset()
 
     @property
     def all(self) -> int:
@@ -45,45 +50,65 @@ class OnItsWay(NamedTuple):
         return self.inputs + self.between
 
 
-def on_its_way(root: Root, shelf: Shelf) -> OnItsWay:
+def on_its_way(root: Root, shelf: Shelf, others: Sequence[Root] = ()) -> OnItsWay:
     """Return what is on its way in a job; nothing in one without shards.
 
     Args:
         root: the job.
-        shelf: has its ledgers.
+        shelf: has its ledgers, and those of the others.
+        others: the other parts of the job, where they are here: what was copied to them isn't counted twice.
 
     Raises:
-        JobError: when something of it is damaged or gone.
+        JobError: when something of it is damaged or gone, other than a segment between two shards.
     """
     if root.manifest is None:
         return OnItsWay()
     state = input_state(root.path)
-    inputs = between = 0
+    inputs = between = elsewhere = 0
+    unread: set[int] = set()
+    mine = set(root.manifest.mine())
     for part in root.parts():
         taken = shelf.look(part, lambda reader: reader.report.inputs, 0)
         inputs += max(state.rows_of(part.shard or 0) - taken, 0)
         between += _in_outbox(root, part, shelf)
-    for _, folder, name in waiting_segments(root, shelf):
+    for shard, folder, name in waiting_segments(root, shelf, others):
         if name.source is not None:
-            between += rows_in(os.path.join(folder, str(name))) or 0
-    return OnItsWay(inputs, between)
+            try:
+                rows = rows_in(os.path.join(folder, str(name))) or 0
+            except JobError:
+                unread.add(shard)
+                continue
+            between += rows
+            elsewhere += rows if shard not in mine else 0
+    return OnItsWay(inputs, between, elsewhere, frozenset(unread))
 
 
-def waiting_segments(root: Root, shelf: Shelf) -> Iterator[tuple[int, str, SegmentName]]:
+def waiting_segments(root: Root, shelf: Shelf, others: Sequence[Root] = ()) -> Iterator[tuple[int, str, SegmentName]]:
     """Yield the segments in the inboxes of a job that weren't taken in, those for shards of other folders, too.
 
     Each with the shard that it is for, and the path of its inbox.
+
+    Args:
+        root: the job.
+        shelf: has its ledgers, and those of the others.
+        others: the other parts of the job, where they are here: what was copied to one is yielded there alone.
 
     Raises:
         JobError: when something of it is damaged or gone.
     """
     state = input_state(root.path)
-    mine = {part.shard: part for part in root.parts()}
+    parts = {part.shard: part for one in (*others, root) for part in one.parts()}
     for shard in layout.shards_there(root.path):
-        part = mine.get(shard)
+        part = parts.get(shard)
         for folder, name in waiting_in(root.path, shard, state):
+            if part is not None and part.root != root.path and _is_there(part, name):
+                continue
             if part is None or not has_imported(part, shelf, name):
                 yield shard, folder, name
+
+
+def _is_there(part: Part, name: SegmentName) -> bool:
+    return os.path.lexists(os.path.join(layout.inbox_folder(part.root, part.shard or 0), str(name)))
 
 
 def waiting_in(root: str, shard: int, state: InputState) -> Iterator[tuple[str, SegmentName]]:

@@ -70,6 +70,7 @@ class _Verifier:
         self._kept: list[Flaw] = []
         self._on_its_way = 0
         self._shards = 0
+        self._unread: set[str] = set()  # inboxes of which a segment can't be read
 
     def run(self) -> JobsVerified:
         for root in self._jobs.roots:
@@ -92,7 +93,7 @@ class _Verifier:
         try:
             return root.parts()
         except JobError as error:
-            self._flaws.add(one_line(root.path), str(error))
+            self._flaws.add_trouble(one_line(root.path), error)
             return ()
 
     def _verify(self, part: Part) -> None:
@@ -105,7 +106,7 @@ class _Verifier:
                 with JobReader(folder) as reader:
                     found = verify(reader, most_flaws=self._most)
         except JobError as error:
-            self._flaws.add(one_line(part.name), str(error))
+            self._flaws.add_trouble(one_line(part.name), error)
             return
         for field in dataclasses.fields(Verified):
             value = getattr(found, field.name)
@@ -115,6 +116,7 @@ class _Verifier:
             self._flaws.add(one_line(part.name), "it changed its owner while it was looked at: verify it once more")
             return
         self._flaw_count += found.flaw_count
+        self._flaws.heard(found.flaws)
         self._kept += [Flaw(f"{one_line(part.name)}: {flaw.place}", flaw.what) for flaw in found.flaws]
 
     # Between the shards of one job -------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ class _Verifier:
                     self._flaws.add(one_line(layout.shard_folder(root.path, shard)), what)
                 continue
             found = taken[shard]
-            if found is None:
+            if found is None or layout.inbox_folder(root.path, shard) in self._unread:
                 continue  # it couldn't be looked at, which was told
             rows, names = found
             least, most = before.rows_of(shard), after.rows_of(shard)
@@ -175,7 +177,8 @@ class _Verifier:
             except FileNotFoundError:
                 continue  # it was taken in meanwhile
             except JobError as error:
-                self._flaws.add(one_line(folder), str(error))
+                self._flaws.add_trouble(one_line(folder), error)
+                self._unread.add(folder)
         return found
 
     def _taken(self, part: Part, waiting: dict[SegmentName, int]) -> tuple[int, int] | None:
@@ -193,7 +196,7 @@ class _Verifier:
             none = sum(waiting.values()), len(waiting)
             found = self._jobs.shelf.look(part, look, none)
         except JobError as error:
-            self._flaws.add(one_line(part.name), str(error))
+            self._flaws.add_trouble(one_line(part.name), error)
             return None
         if found is none:
             self._on_its_way += none[0]
@@ -217,4 +220,4 @@ class _Verifier:
         try:
             look()  # type: ignore[operator]
         except JobError as error:
-            self._flaws.add(one_line(name), str(error))
+            self._flaws.add_trouble(one_line(name), error)

@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 from crawlpool import HostLimits, Job, SessionPool
+from crawlpool.audit import Judge, RecordedLeg
 from crawlpool.cli import main, status
 from crawlpool.cli.job_status import lines_of_job
+from crawlpool.jobs.judging import JobLegs
+from crawlpool.jobs.reading import JobReader
 from crawlpool.ledger.lock import JobLock, holder_of
 from crawlpool.testing import Answer, SiteServer, loopback_hosts
 from tests.cli.command import Run, runner
@@ -231,6 +234,26 @@ def change_runs(job: pathlib.Path, *statements: str) -> None:
     database.close()
 
 
+class Taken(Judge):
+    """Takes legs, and judges none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.legs: list[RecordedLeg] = []
+
+    def add(self, leg: RecordedLeg) -> None:
+        """Take one."""
+        self.legs.append(leg)
+
+
+def legs_of(job: pathlib.Path) -> list[RecordedLeg]:
+    """Return the requests of a job, by the wall clock."""
+    taken = Taken()
+    with JobReader(job) as reader:
+        JobLegs(taken).read(reader, "")
+    return sorted(taken.legs, key=lambda leg: leg.start_s)
+
+
 def test_audit_judges_the_runs_of_a_job_as_one(run: Run, tmp_path: pathlib.Path) -> None:
     """A host waits a full delay after a restart, too; where it did not, that is a breach."""
     first = tmp_path / "job"
@@ -245,9 +268,15 @@ def test_audit_judges_the_runs_of_a_job_as_one(run: Run, tmp_path: pathlib.Path)
     second = copied(first, tmp_path / "second")
     change_runs(second, "UPDATE run SET began_at = began_at + 0.0001 WHERE n = 2")
     assert run("audit", second)[0] == 0
+    # Half a delay from the last request of the first run to the first of the second, however long either run took.
+    legs = legs_of(first)
     hasty = copied(first, tmp_path / "hasty")
-    end = "(SELECT ended_at FROM run WHERE n = 1)"
-    change_runs(hasty, f"UPDATE run SET monotonic_s = monotonic_s + 0.1, began_at = {end} WHERE n = 2")
+    change_runs(
+        hasty,
+        f"UPDATE run SET ended_at = {legs[0].end_s!r} WHERE n = 1",
+        f"UPDATE run SET monotonic_s = monotonic_s + ({legs[1].start_s!r} - began_at) - 0.05, "
+        f"began_at = {legs[0].end_s!r} WHERE n = 2",
+    )
     code, out, _ = run("audit", hasty)
     assert (code, out.startswith("1 breach: 3 requests, 1 host\n")) == (4, True)
     assert "did not wait for the delay of 0.1 s after the end of" in out

@@ -13,7 +13,8 @@ from collections import Counter
 import pytest
 
 from crawlpool import open_job
-from crawlpool.cli import main
+from crawlpool.cli import main, scale
+from crawlpool.cli.scale import Scale
 from crawlpool.shards import manifest
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
 from tests.cli.command import NO_LAST_RESORT, finish, start, wait_until
@@ -144,6 +145,16 @@ def test_two_parts_are_two_jobs_of_one_input(web: SiteServer, tmp_path: pathlib.
         assert "the job was begun with other settings: --shard was 1/2, now 2/2" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("here", [1, 2, 64, 10_000])
+def test_how_many_shards_a_part_has_is_the_same_on_every_machine(here: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the number of parts alone, whatever cores and workers are there; of a whole job it goes by its workers."""
+    monkeypatch.setattr(scale, "cores", lambda: here)
+    for more in ({}, {"engine": "dask"}, {"engine": "dask", "workers": here}, {"engine": "dask://h:1"}):
+        assert [Scale(part=(1, of), **more).count for of in (1, 2, 4, 5000)] == [32, 64, 128, 9999]
+        assert Scale(part=(1, 2), shards=6, **more).count == 6
+    assert Scale(engine="dask", workers=3).count == 96
+
+
 def test_what_is_moved_to_the_other_part_is_work_left_until_it_is(tmp_path: pathlib.Path, capfd: Capture) -> None:
     """A part that has targets for the other one ends with 7; once their files were moved both end with 0."""
     hosts = loopback_hosts(HOSTS)
@@ -158,6 +169,9 @@ def test_what_is_moved_to_the_other_part_is_work_left_until_it_is(tmp_path: path
         command = ["run", urls, "--shards", "8", "--ignore-robots"]
         codes = [main([*command, "--job", str(job), "--shard", f"{number}/2"]) for number, job in enumerate(jobs, 1)]
         assert sorted(codes) == [0, 7]
+        err = capfd.readouterr().err
+        assert " files of targets are for other parts: move or copy " in err
+        assert "resume these" in err and "'crawlpool resume" not in err  # which would come to the same end
         moved = 0
         for job, other in (jobs, jobs[::-1]):
             for shard in manifest.read(str(other)).mine():
@@ -166,8 +180,13 @@ def test_what_is_moved_to_the_other_part_is_work_left_until_it_is(tmp_path: path
                     inbox.mkdir(parents=True, exist_ok=True)
                     segment.rename(inbox / segment.name)
                     moved += 1
+                    last, to = inbox / segment.name, other
         assert moved
-        capfd.readouterr()
+        whole = last.read_bytes()
+        last.write_bytes(whole[:-5])
+        assert main(["resume", str(to)]) == 3
+        assert f"{last} isn't taken in: copy this file again from part " in capfd.readouterr().err
+        last.write_bytes(whole)
         assert [main(["resume", str(job)]) for job in jobs] == [0, 0]
         err = capfd.readouterr().err
         assert " from other parts = " in err and " to other parts" in err and "≠" not in err

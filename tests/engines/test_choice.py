@@ -12,6 +12,7 @@ from crawlpool.engines.choice import (
     ALONE_AFTER,
     GIVEN_UP_AFTER,
     Look,
+    Patience,
     Tries,
     Why,
     how_many,
@@ -38,6 +39,7 @@ LOOKS = st.builds(
     st.integers(0, 5000),
     st.integers(0, 2),
     st.integers(0, 7),
+    st.integers(0, 1),
 ).map(lambda look: dataclasses.replace(look, is_released=look.is_released and not look.is_held and look.tenure > 0))
 
 
@@ -55,6 +57,9 @@ LOOKS = st.builds(
         (dataclasses.replace(DONE, pending=7, why=Why.HELD), False),
         (dataclasses.replace(DONE, pending=7, why=Why.HELD, segments=1), True),
         (dataclasses.replace(DONE, pending=7, why=Why.HELD, run="another"), True),
+        (dataclasses.replace(DONE, later=1), False),
+        (dataclasses.replace(DONE, pending=7, why=Why.HELD, later=1), False),
+        (Look(1, later=2), False),
         (dataclasses.replace(DONE, pending=None, why=Why.FAILED, segments=1), False),
         (dataclasses.replace(DONE, pending=None, why=Why.FAILED, run="another"), True),
     ],
@@ -137,6 +142,19 @@ def test_a_job_is_either_done_or_somebody_has_something_to_do(looks: list[Look],
     is_over = is_done(looks, looks, is_input_done=True, run=RUN, again=again)
     can_go_on = any(look.is_held for look in looks) or bool(in_order(looks, RUN, "r", again=again))
     assert is_over is not can_go_on
+
+
+def test_the_end_waits_a_while_for_segments_that_cannot_be_judged_yet() -> None:
+    """As long as it is patient, counted from when nothing else was left; then it ends without them."""
+    patience = Patience(9.0)
+    late = [DONE, Look(2, later=1)]
+    assert patience.is_over([DONE], 0.0, is_done=True)
+    assert not patience.is_over(late, 0.0, is_done=False)
+    ends = [patience.is_over(late, now, is_done=True) for now in (100.0, 108.9, 109.0)]
+    assert ends == [False, False, True]
+    assert not patience.is_over(late, 200.0, is_done=False)  # something came after all, and is done
+    assert not patience.is_over(late, 201.0, is_done=True)
+    assert patience.is_over([DONE, Look(2)], 202.0, is_done=True)
 
 
 def test_as_many_shards_are_opened_as_keep_the_pool_busy() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from crawlpool import Job, SessionPool, open_job
+from crawlpool.engines import coordinator as coordinators
 from crawlpool.engines import notes, tenancy
 from crawlpool.engines.base import EngineSpec
 from crawlpool.engines.choice import GIVEN_UP_AFTER, Tries
@@ -21,8 +22,9 @@ from crawlpool.engines.naming import check_name, engine_named
 from crawlpool.engines.runner import Runner
 from crawlpool.engines.threads import ThreadsEngine
 from crawlpool.errors import ConfigError, JobError, SinkError
-from crawlpool.shards import layout, manifest
+from crawlpool.shards import layout, manifest, segments
 from crawlpool.shards.partition import Partitioner
+from crawlpool.shards.segments import SegmentName
 from crawlpool.shards.takeover import enter
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
 
@@ -84,6 +86,17 @@ def run_to_the_end(folder: str, spec: EngineSpec) -> notes.RunnerNote:
     return found[0]  # type: ignore[no-any-return]
 
 
+def to_its_end(job: Coordinator) -> None:
+    """Have a coordinator do its job."""
+    job.begin()
+    wait = threading.Event()
+    for _ in range(400):
+        if job.look():
+            break
+        wait.wait(0.02)
+    job.end()
+
+
 def test_a_runner_does_all_shards_and_ends_when_it_is_told(tmp_path: pathlib.Path, site: SiteServer) -> None:
     """Each target of each shard has its record once; the runner's last note says what it did."""
     urls = urls_of(site, 40)
@@ -130,6 +143,25 @@ def test_a_shard_that_cannot_go_on_is_named_and_others_go_on(
     assert list(looker.failures()) == [bad]
 
 
+def test_shards_whose_own_files_are_damaged_keep_no_other_from_going_on(
+    tmp_path: pathlib.Path, site: SiteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are, as after files of another job were carried to all inboxes but one; each is named."""
+    urls = urls_of(site, 8)
+    folder = made(tmp_path / "job", urls, shards=6)
+    monkeypatch.setattr(coordinators, "LOOK_S", 0.2)
+    *bad, good = layout.shards_there(folder)
+    assert len(bad) >= 3
+    row = (None, "h.example", 0.0, "-http://h.example/", None, None, 1)
+    for shard in bad:  # with so many rows that they are taken first
+        segments.write(layout.inbox_folder(folder, shard), SegmentName(0, 1, 1), [row] * 100, "6:of:another")
+    job = Coordinator(ThreadsEngine(), EngineSpec(folder, new_run(), SessionPool, at_once=1), urls)
+    to_its_end(job)
+    assert job.troubles().runners == {}
+    assert sorted(job.troubles().failed) == bad
+    assert [look.why for look in Looker(folder, "run").look() if look.shard == good] == ["done"]
+
+
 def test_a_shard_that_has_ended_its_owners_is_left_alone_for_this_run(tmp_path: pathlib.Path) -> None:
     """What is written down of tries counts for the run that it was in, and is no more than it says."""
     folder = str(tmp_path)
@@ -162,6 +194,26 @@ def test_a_coordinator_hands_out_and_ends_when_all_is_done(tmp_path: pathlib.Pat
     again.begin()
     assert again.look() and again.is_done
     assert again.end().report.ok == 40
+
+
+def test_a_run_ends_without_a_segment_that_nobody_can_judge(
+    tmp_path: pathlib.Path, site: SiteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its shard isn't taken for it, again and again; the segment is named at the end, and stays where it is."""
+    monkeypatch.setattr(coordinators, "LOOK_S", 0.2)
+    folder = made(tmp_path / "job", urls_of(site, 8))
+    run_to_the_end(folder, spec_of(folder))
+    first, other = layout.shards_there(folder)[:2]
+    name = SegmentName(other, 7, 1)  # of an epoch that its shard will not come to
+    inbox = layout.inbox_folder(folder, first)
+    segments.write(inbox, name, [], manifest.read(folder).sharding_id)
+    job = Coordinator(ThreadsEngine(), EngineSpec(folder, new_run(), SessionPool), [])
+    to_its_end(job)
+    assert job.is_done
+    assert list(job.troubles().failed) == [first]
+    assert f"{name}: can't be judged" in job.troubles().failed[first]
+    assert layout.tenures_there(layout.shard_folder(folder, first)) == [1]
+    assert segments.names(inbox) == [name]
 
 
 def test_a_pool_crawls_a_job_of_shards(tmp_path: pathlib.Path, site: SiteServer) -> None:

@@ -20,6 +20,27 @@ def test_names_come_back_as_their_numbers(number: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "is_begun"),
+    [
+        ("shards", False),
+        ("shards/0003/inbox", False),
+        ("shards/0003/inbox/from-0001-e0001-00000001.seg", False),
+        ("shards/0003/inbox/.from-0001-e0001-00000001.seg.Xy12", False),
+        ("shards/0003/inbox/input-00000001.seg", True),
+        ("shards/0003/e0001", True),
+        ("shards/0003/tenure-00000001", True),
+        ("elsewhere/0003/e0001", False),
+    ],
+)
+def test_what_was_carried_to_a_folder_is_no_job_yet(tmp_path: pathlib.Path, path: str, is_begun: bool) -> None:
+    """Segments of other parts may lie there before the part is begun; anything else is of a job that was."""
+    (tmp_path / path).mkdir(parents=True)
+    assert layout.is_begun(str(tmp_path)) is is_begun
+    (tmp_path / "input.json").touch()
+    assert layout.is_begun(str(tmp_path)) is path.startswith("shards")
+
+
+@pytest.mark.parametrize(
     "name",
     ["e1", "E0001", "e0001~", "e\uff10\uff10\uff10\uff11", ".e0001", "tenure-1", "tenure-0000000001", ""],
 )

@@ -7,6 +7,8 @@ import pathlib
 import pytest
 
 from crawlpool import AddressRules, SessionPool
+from crawlpool.engines.choice import is_runnable
+from crawlpool.engines.looking import Looker
 from crawlpool.errors import JobError
 from crawlpool.shards import atomic, layout, segments, tenure
 from crawlpool.shards.lineage import Standing, origin_of, standing
@@ -73,8 +75,35 @@ def test_a_run_takes_in_what_counts_removes_what_never_was_and_leaves_the_rest(t
     for epoch, batch in ((2, 3), (2, 4), (6, 1)):
         row = [None, "127.0.0.1", 0.0, f"-http://127.0.0.1:1/{epoch}/{batch}", None, 100 * epoch + batch, 1]
         segments.write(inbox, SegmentName(3, epoch, batch), [row], fleet.manifest.sharding_id)
+    (look,) = (look for look in Looker(fleet.root, "run").look() if look.shard == 0)
+    assert (look.segments, look.later) == (2, 1)
     (root / "shards" / "0000" / "e0001").mkdir()
     with SessionPool(threads=1, addresses=AddressRules("deny")) as pool:
         report = pool.new_crawl(job=fleet.job(0)).run(())
     assert (report.found, report.failed) == (1, 1)
     assert [str(name) for name in segments.names(inbox)] == ["from-0003-e0006-00000001.seg"]
+
+
+def test_a_shard_isnt_taken_for_what_cannot_be_judged_yet(tmp_path: pathlib.Path) -> None:
+    """Nobody would get on with it; once its source says where it came from, or is damaged, somebody is to take it."""
+    fleet = Fleet(tmp_path / "job", 4)
+    fleet.feed([])
+    root = pathlib.Path(fleet.root)
+    at(root, 1, 1)
+    at(root, 2, 2)
+    name = SegmentName(3, 1, 1)
+    segments.write(layout.make_inbox(fleet.root, 0), name, [], fleet.manifest.sharding_id)
+    looker = Looker(fleet.root, "run")
+
+    def seen() -> tuple[int, int, bool]:
+        look = looker.look()[0]
+        return look.segments, look.later, is_runnable(look, "run")
+
+    assert seen() == (0, 1, False)
+    assert list(looker.unjudged()) == [0]
+    assert f"0000/inbox/{name}: can't be judged: of epoch 1 of shard 3 nothing is known" in looker.unjudged()[0]
+    came_from(root, 2, {"from": 1})
+    assert seen() == (1, 0, True)
+    came_from(root, 2, {"from": 1, "batches": {"1": 1}})
+    assert seen() == (1, 0, True)
+    assert looker.unjudged() == {}

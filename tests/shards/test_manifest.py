@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawlpool.errors import ConfigError, JobError
+from crawlpool.shards import layout
 from crawlpool.shards import manifest as manifests
 from crawlpool.shards.manifest import Manifest
 from crawlpool.suffixes import installed_list, registrable_domain
@@ -174,10 +175,51 @@ def test_a_list_that_was_changed_or_lost_is_told(tmp_path: pathlib.Path) -> None
 
 
 def test_two_jobs_are_told_apart(tmp_path: pathlib.Path) -> None:
-    """Each job has an id of its own; two with the same shards and the same list belong together all the same."""
+    """Each job in one folder has an id of its own, and its segments are of no other, however alike the two are."""
     one, other = made(tmp_path / "a"), made(tmp_path / "b")
     assert one.job_id != other.job_id
-    assert one.sharding_id == other.sharding_id
+    assert one.sharding_id != other.sharding_id
+    assert manifests.read(str(tmp_path / "a")).sharding_id == one.sharding_id
+
+
+FIXED = {"inputs": ["urls.txt"], "method": None, "dedupe": True, "carry": []}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fixed": {**FIXED, "inputs": ["others.txt"]}},
+        {"fixed": {**FIXED, "dedupe": False}},
+        {"fixed": {}},
+        {"outputs": ("pages.warc.gz", "results.jsonl")},
+        {"part": (2, 3)},
+        {"part": None},
+        {"shards": 16},
+        {"suffixes": b"com\n"},
+    ],
+)
+def test_the_parts_of_one_crawl_know_each_other_and_no_other(tmp_path: pathlib.Path, changed: dict[str, Any]) -> None:
+    """Parts that were made apart by the same command have one identity, and another with any other input or option."""
+    one = made(tmp_path / "one", fixed=FIXED, part=(1, 2))
+    other = made(tmp_path / "two", fixed=FIXED, part=(2, 2), created_at=9.0, lease_s=60.0, is_shared=True)
+    assert one.job_id != other.job_id
+    assert manifests.read(str(tmp_path / "two")).sharding_id == one.sharding_id
+    foreign = made(tmp_path / "foreign", **{"fixed": FIXED, "part": (2, 2), **changed})
+    assert foreign.sharding_id != one.sharding_id
+
+
+def test_a_manifest_that_was_lost_is_told_as_lost(tmp_path: pathlib.Path) -> None:
+    """Where anything of its shards is left the folder is that of a job, which can't be read, and no new one is made."""
+    made(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    layout.make_inbox(str(tmp_path), 3)
+    assert not manifests.is_sharded(str(tmp_path))  # nothing of anybody's is lost
+    (tmp_path / "shards" / "0003" / "e0001").mkdir()
+    assert manifests.is_sharded(str(tmp_path))
+    with pytest.raises(JobError, match=r"manifest\.json: is missing, and shards of the job are there; .* put it back"):
+        manifests.read(str(tmp_path))
+    (tmp_path / "ledger.sqlite3").touch()
+    assert not manifests.is_sharded(str(tmp_path))  # a job without shards, and a folder of the same name
 
 
 def test_a_manifest_of_the_future_shape_isnt_made(tmp_path: pathlib.Path) -> None:

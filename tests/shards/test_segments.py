@@ -129,6 +129,16 @@ def test_a_segment_of_another_sharding_is_refused(tmp_path: pathlib.Path) -> Non
     assert list(segments.read(str(tmp_path / str(ONE)))) == PLAIN
 
 
+def test_a_segment_of_another_job_is_refused(tmp_path: pathlib.Path) -> None:
+    """Shards and suffixes may be the same: another crawl's targets are none of this one's."""
+    segments.write(str(tmp_path), ONE, PLAIN, "8:abc:1234")
+    with pytest.raises(segments.Foreign, match=r"of another job, or of a part .* \(8:abc:1234, here 8:abc:9\)") as told:
+        list(segments.read(str(tmp_path / str(ONE)), "8:abc:9"))
+    assert str(told.value).startswith(f"{tmp_path}/{ONE}: ")
+    with pytest.raises(segments.Foreign, match="another number of shards"):
+        list(segments.read(str(tmp_path / str(ONE)), "8:abd:1234"))
+
+
 def test_a_later_segment_is_refused_as_such(tmp_path: pathlib.Path) -> None:
     """Whoever has an old crawlpool is told that, and not that the file is damaged."""
     (tmp_path / str(ONE)).write_bytes(b'{"v":2}\n')

@@ -15,6 +15,7 @@ import pytest
 from crawlpool import JobError, SinkError
 from crawlpool.shards import layout, stable, takeover
 from crawlpool.shards import tenure as tenures
+from crawlpool.shards.held import Held
 from crawlpool.shards.keeper import LeaseKeeper
 from crawlpool.shards.takeover import Epoch
 from tests.disks import Crash, Faults, instead
@@ -141,11 +142,7 @@ def test_a_claimer_who_wakes_up_takes_nothing_from_a_later_one(
     newest = tenures.newest(str(shard))
     assert newest is not None
     assert newest.epoch == 3
-    takeover.clear(stopped)
     assert sorted(os.listdir(shard)) == ["e0001", "e0003", layout.tenure_name(3)]
-    held = keeper.held()[0]
-    takeover.clear(held)
-    assert sorted(os.listdir(shard)) == ["e0003", layout.tenure_name(3)]
 
 
 def test_a_claimer_who_wakes_up_removes_nothing_that_is_in_use(
@@ -168,6 +165,50 @@ def test_a_claimer_who_wakes_up_removes_nothing_that_is_in_use(
     with pytest.raises(JobError, match="the lease has ended"):
         takeover.enter(stopped)
     assert [(Epoch(str(shard / "e0003"), 3, 1), names(shard / "e0003"))] == made
+
+
+@pytest.mark.parametrize("ends", ["taken over", "released and taken over"])
+@pytest.mark.parametrize("begins", ["copies", "goes on"])
+def test_what_is_removed_late_is_nobodys(
+    keeper: LeaseKeeper, shard: pathlib.Path, monkeypatch: pytest.MonkeyPatch, begins: str, ends: str
+) -> None:
+    """A claimer that is stopped before it clears up, and wakes after others had the shard, harms none of their folders.
+
+    Whether it was to copy the folder before, or to go on in it; and whatever the later ones did with theirs.
+    """
+    crawled(keeper, shard).abandon()
+    former = claim(keeper, shard)
+    takeover.enter(former)  # e0002; e0001 is to be removed by the next one
+    assert begins == "copies" or former.release()
+    former.abandon()
+    stopped = claim(keeper, shard)
+    real = takeover._clear
+    later: list[Any] = []
+
+    def clear(held: Held, in_use: int) -> None:
+        monkeypatch.setattr(takeover, "_clear", real)
+        stopped.abandon()
+        later.append(takeover.enter(claim(keeper, shard)))
+        for end in ends.split(" and "):
+            now = keeper.held()[0]
+            assert end == "taken over" or now.release()
+            now.abandon()
+            later.append(takeover.enter(claim(keeper, shard)))
+        later.append(names(later[-1].path))
+        real(held, in_use)
+
+    monkeypatch.setattr(takeover, "_clear", clear)
+    with pytest.raises(JobError, match="the lease has ended"):
+        takeover.enter(stopped)
+    *epochs, there = later
+    newest = tenures.newest(str(shard))
+    assert newest is not None
+    assert newest.epoch == epochs[-1].number
+    assert names(epochs[-1].path) == there
+    assert LEDGER in there
+    assert "e0001" not in os.listdir(shard)
+    copied = epochs[-1].origin
+    assert copied is None or os.path.exists(shard / layout.epoch_name(copied) / LEDGER)
 
 
 def test_former_folders_go_one_takeover_later(keeper: LeaseKeeper, shard: pathlib.Path) -> None:

@@ -240,6 +240,53 @@ CHANGES: list[Callable[[Told], str]] = [
 ]
 
 
+def damage_ledger(job: Told) -> str:
+    """Have a ledger be none."""
+    path = pathlib.Path(job.folder(job.there()[0])) / "ledger.sqlite3"
+    for rest in path.parent.glob("ledger.sqlite3-*"):
+        rest.unlink()
+    path.write_bytes(b"no database at all " * 100)
+    return f"{path}: no ledger"
+
+
+def damage_pages(job: Told) -> str:
+    """Damage all pages of a ledger but the first two."""
+    path = pathlib.Path(job.folder(job.there()[0])) / "ledger.sqlite3"
+    data = path.read_bytes()
+    path.write_bytes(data[:8192] + b"\xee" * (len(data) - 8192))
+    return f"{path}: the ledger is damaged"
+
+
+def damage_tenure(job: Told) -> str:
+    """Damage the file that says which folder of a shard counts."""
+    (path,) = pathlib.Path(layout.shard_folder(job.root, job.there()[0])).glob("tenure-*")
+    path.write_bytes(b"torn")
+    return f"{path}: is damaged"
+
+
+def damage_input(job: Told) -> str:
+    """Have a damaged segment of the input, that was given to its shard and isn't taken in."""
+    shard = job.there()[0]
+    name = SegmentName.of_input(1)
+    write(job, shard, f"DELETE FROM imported WHERE segment = '{name}'")
+    path = pathlib.Path(layout.make_inbox(job.root, shard)) / str(name)
+    path.write_bytes(b"cut off")
+    return f"{path}: is damaged"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lose_ledger, damage_ledger, damage_pages, damage_tenure, damage_input, damage_input_state, invent_segment],
+    ids=lambda change: change.__name__,
+)
+def test_what_cannot_be_looked_at_is_told_once(job: Told, change: Callable[[Told], str]) -> None:
+    """However often one comes upon it, and with its place; what is missed because of it isn't blamed on others."""
+    flaw = change(job)
+    (told,) = flaws_of(job.root)
+    assert flaw in told
+    assert told.count(job.root) == 1
+
+
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_each_flaw_is_told(job: Told, change: Callable[[Told], str]) -> None:
     """What is wrong and in which shard, whatever it is; and it is never an exception."""

@@ -1,4 +1,4 @@
-"""``--overwrite`` of a job of shards: it goes, so that another one can lie in its folder, and nothing else goes."""
+"""``--overwrite`` of a job that may be one of shards: it goes, so that another can lie there, and nothing else goes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import shutil
 
 from crawlpool import disk
+from crawlpool.cli import overwrite
 from crawlpool.cli.job_file import NAME as JOB_FILE
-from crawlpool.cli.overwrite import ask
 from crawlpool.errors import JobError, SinkError
 from crawlpool.redact import one_line
 
@@ -17,7 +17,7 @@ _KNOWN_BY = ("shards", "runners")
 
 
 def clear(folder: str) -> None:
-    """Remove a job of shards, after asking where there is a terminal; where there is none nothing happens.
+    """Remove a job, whatever its kind and that of the next, after asking where there is a terminal; none is no trouble.
 
     The manifest goes last: whatever comes between, the folder is known for a job's.
 
@@ -25,17 +25,16 @@ def clear(folder: str) -> None:
         folder: the job's.
 
     Raises:
-        JobError: when another process has the job or a shard of it, or the folder is no job of shards.
+        JobError: when another process has the job or a shard of it, or the folder is no job.
         SinkError: when something can't be removed.
         click.Abort: when the answer is no.
     """
     from crawlpool.ledger.lock import JobLock
     from crawlpool.shards import layout, manifest, tenure
 
-    if not os.path.isdir(folder) or not set(os.listdir(folder)) - {"lock"}:
+    if not os.path.isdir(folder) or not manifest.is_sharded(folder):
+        overwrite.clear(folder)
         return
-    if not manifest.is_sharded(folder):
-        raise JobError(f"{one_line(folder)}: a job of shards was asked for, and this is none; remove it first")
     with JobLock(folder):
         shards = layout.shards_there(folder)
         for shard in shards:
@@ -43,7 +42,9 @@ def clear(folder: str) -> None:
             if found is not None and not found.is_released and not found.owner.is_dead():
                 who = one_line(f"{found.owner} has shard {shard:04d}")
                 raise JobError(f"{one_line(folder)}: {who}, or had it when last heard of: end it first")
-        ask(f"{one_line(folder)}: a job of {len(shards):,} shards; remove it, with its outputs, and begin anew?")
+        overwrite.ask(
+            f"{one_line(folder)}: a job of {len(shards):,} shards; remove it, with its outputs, and begin anew?"
+        )
         try:
             for name in _KNOWN_BY:
                 with contextlib.suppress(FileNotFoundError):

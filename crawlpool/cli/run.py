@@ -17,7 +17,7 @@ from crawlpool.cli.handlers import handler_named
 from crawlpool.cli.job import STDOUT, is_input_read, job_of, listening_in, outputs_of, remedy_for, way_on
 from crawlpool.cli.network import check_files, make_pool
 from crawlpool.cli.outputs import check_outputs, close_sinks, is_terminal, open_sinks
-from crawlpool.cli.overwrite import clear
+from crawlpool.cli.overwrite_sharded import clear
 from crawlpool.cli.room import Room
 from crawlpool.cli.signals import Interrupts
 from crawlpool.cli.summary import Left, books_of, faults_of, fields_of, summary_of

@@ -280,6 +280,24 @@ def test_a_job_without_shards_cannot_be_given_any(web: SiteServer, tmp_path: pat
         assert manifest.read(str(sharded)).shards == 3
 
 
+@pytest.mark.parametrize("shards", [("4", None), (None, "4")])
+def test_overwriting_takes_any_job_for_any_other(
+    web: SiteServer, tmp_path: pathlib.Path, capfd: Capture, shards: tuple[str | None, str | None]
+) -> None:
+    """A job of shards goes for one without, and the other way; a run after that knows nothing of the one before."""
+    job = tmp_path / "job"
+    with web:
+        urls = listed(web, tmp_path / "urls.txt", 8)
+        for count in shards:
+            asked = web.request_count
+            more = () if count is None else ("--shards", count)
+            assert main(["run", urls, "--job", str(job), *more, "--progress", "none", "--overwrite"]) == 8
+            assert web.request_count == asked + 8
+            assert manifest.is_sharded(str(job)) is (count is not None)
+            assert (job / "ledger.sqlite3").exists() is (count is None)
+    capfd.readouterr()
+
+
 def test_no_credential_is_in_a_job_of_shards(web: SiteServer, tmp_path: pathlib.Path) -> None:
     """What requests need reaches them, and no file of the job has it."""
     job = tmp_path / "job"

@@ -36,7 +36,7 @@ the timings; lists and objects are JSON, and a cell that a spreadsheet would run
 \b
 Exit codes:
   0  written
-  3  the job or the file can't be read or written; or there is no job
+  3  the job or the file can't be read or written, or something is gone of what the job had; or there is no job
   2  the command line is wrong
 """
 
@@ -77,15 +77,27 @@ def _export(jobs: tuple[str, ...], output: str, outcome: str | None, host: str |
         pieces = table_of(found) if ending == ".csv" else lines_of(found)
         if output == "-":
             write_bytes(pieces)
-            return Exit.OK
-        for job in jobs:
-            _check_apart(job, output)
-        with new_file(output) as fd:
-            for piece in gathered(pieces):
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(fd, view) :]
+        else:
+            for job in jobs:
+                _check_apart(job, output)
+            with new_file(output) as fd:
+                for piece in gathered(pieces):
+                    view = memoryview(piece)
+                    while view:
+                        view = view[os.write(fd, view) :]
+    _check_whole(jobs)
     return Exit.OK
+
+
+def _check_whole(jobs: Iterable[str]) -> None:
+    """Raise ``JobError`` when records are missing that a job had: what is there is written by now."""
+    from crawlpool.errors import JobError
+    from crawlpool.redact import one_line
+    from crawlpool.shards.whole import missing_at_rest
+
+    for job in jobs:
+        for shard, what in missing_at_rest(job).items():
+            raise JobError(f"{one_line(job)}: shard {shard:04d} isn't whole, the rest was written: {what}")
 
 
 def _check_apart(job: str, output: str) -> None:

@@ -12,9 +12,12 @@ import os
 from typing import TYPE_CHECKING
 
 from crawlpool.errors import CrawlPoolError
+from crawlpool.ledger.lock import holder_of
 from crawlpool.ledger.reading import LedgerReader
 from crawlpool.ledger.schema import NAME
-from crawlpool.shards import layout, tenure
+from crawlpool.shards import layout, segments, tenure
+from crawlpool.shards import manifest as manifests
+from crawlpool.shards.inputs import input_state, is_visible
 from crawlpool.sinks.marks import OPEN_SUFFIX, part_name
 
 if TYPE_CHECKING:
@@ -42,6 +45,30 @@ def missing_of(root: str, manifest: Manifest, state: InputState) -> dict[int, st
             if what:
                 found[shard] = f"{what}; 'crawlpool verify' tells all that is missing"
     return found
+
+
+def missing_at_rest(root: str) -> dict[int, str]:
+    """Return the same of a job that may run; while it does, of none, and of no shard that was broken off.
+
+    Args:
+        root: the job's folder, with shards or without.
+
+    Raises:
+        JobError: when its manifest is damaged.
+    """
+    if not manifests.is_sharded(root) or holder_of(root) is not None:
+        return {}
+    state = input_state(root)
+    unsure: set[int] = set()
+    for shard in layout.shards_there(root):
+        last = tenure.newest(layout.shard_folder(root, shard))
+        has_segments = any(is_visible(name, state) for name in segments.names(layout.inbox_folder(root, shard)))
+        if has_segments or (last is not None and not last.is_released):
+            unsure.add(shard)
+    found = missing_of(root, manifests.read(root), state)
+    if holder_of(root) is not None:  # it goes on from just now, and moves things about
+        return {}
+    return {shard: what for shard, what in found.items() if shard not in unsure}
 
 
 def _missing(root: str, manifest: Manifest, shard: int, rows: int) -> str:

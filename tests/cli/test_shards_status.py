@@ -71,6 +71,21 @@ def test_a_job_of_which_a_part_is_gone_is_not_complete(gone: str, said: str, run
     assert run("resume", job)[0] == 3
 
 
+def test_what_is_exported_of_a_job_that_is_not_whole_is_not_called_all(
+    run: Run, made: pathlib.Path, job: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """The records that there are are written; that others are gone is said, and the exit code is 3."""
+    code, out, err = run("export", job)
+    assert (code, err) == (0, "")
+    shard, all_lines = layout.shards_there(str(job))[0], out.splitlines()
+    shutil.rmtree(job / "shards" / f"{shard:04d}")
+    code, _, err = run("export", job, "-o", tmp_path / "x.jsonl")
+    assert code == 3
+    assert f"{job}: shard {shard:04d} isn't whole, the rest was written: " in err
+    written = (tmp_path / "x.jsonl").read_text().splitlines()
+    assert written and set(written) < set(all_lines)
+
+
 def test_of_several_jobs_the_one_is_named_that_is_not_whole(run: Run, made: pathlib.Path, job: pathlib.Path) -> None:
     """The shard alone wouldn't say it; the state of all is that of the worst."""
     shard = layout.shards_there(str(job))[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import zlib
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -11,6 +12,7 @@ import pytest
 
 from crawlpool.testing.certificates import Certificates, temporary_certificates
 from crawlpool.transport.curl import library
+from tests import compiled
 from tests.faults import LastWords
 from tests.leaks import leaked_sockets, leaked_threads, open_sockets
 
@@ -62,20 +64,45 @@ def certificates() -> Iterator[Certificates]:
         yield made
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what ``tox -e thorough`` says."""
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="run what holds whatever the transport over each of them, and not over one",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Name the mark of the tests that every transport has to pass, and have processes that die tell why."""
     config.addinivalue_line(
         "markers", "transports(*names): run over each of these transports; over all that there are when none is named"
     )
+    config.addinivalue_line(
+        "markers", "above_transports: run over one of the transports, and with --thorough over each that there is"
+    )
+    compiled.keep()
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(LastWords())
+        config.pluginmanager.register(compiled.Shares())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what is marked ``transports`` once over each; the mark closest to the test counts."""
-    mark = metafunc.definition.get_closest_marker("transports")
-    if mark is not None:
-        metafunc.parametrize("transport", [TRANSPORTS[name] for name in mark.args or TRANSPORTS], indirect=True)
+    """Run what is marked ``transports`` once over each; the mark closest to the test counts.
+
+    What is marked ``above_transports`` is run over one only, unless all is asked for.
+    """
+    name, is_thorough = metafunc.definition.name, metafunc.config.getoption("--thorough")
+    for mark in metafunc.definition.iter_markers():
+        if mark.name in ("transports", "above_transports"):
+            names = [one_of_them(name)] if mark.name == "above_transports" and not is_thorough else mark.args
+            metafunc.parametrize("transport", [TRANSPORTS[one] for one in names or TRANSPORTS], indirect=True)
+            break
+
+
+def one_of_them(test: str) -> str:
+    """Return the transport that a test which holds for each runs over: about half of them each, always the same one."""
+    return "curl" if library.is_installed() and zlib.crc32(test.encode()) % 2 else "urllib3"
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,55 @@
+"""What Python compiles for the tests is kept in files, and compiled by one worker instead of by each.
+
+To rewrite the asserts of all tests takes twice as long as to collect them, and hundreds of tests start the command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from tests.house import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+
+
+def keep() -> None:
+    """Have this process, and those that it starts, keep what they compile, whatever the environment says."""
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def share_of(modules: Sequence[str], number: int, count: int) -> Sequence[str]:
+    """Return the modules that worker ``number`` of ``count`` imports first; together the workers import all."""
+    return modules[number::count]
+
+
+def test_modules() -> list[str]:
+    """Return the names of all modules of tests, in order."""
+    paths = sorted((ROOT / "tests").rglob("test_*.py"))
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+
+
+class Shares:
+    """A plugin for the workers of a whole run: each begins with other modules, and finds the rest compiled.
+
+    All would compile the same ones at the same time: they collect in the same order.
+    """
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Import this worker's share. Collecting finds it imported, and tells what can't be."""
+        config = session.config
+        worker = getattr(config, "workerinput", None)
+        if worker is None or list(config.args) != config.getini("testpaths"):
+            return
+        number = int(worker["workerid"].removeprefix("gw"))
+        for name in share_of(test_modules(), number, worker["workercount"]):
+            # A module may skip itself, too, which is no Exception.
+            with contextlib.suppress(BaseException):
+                importlib.import_module(name)

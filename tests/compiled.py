@@ -30,7 +30,7 @@ def share_of(modules: Sequence[str], number: int, count: int) -> Sequence[str]:
     return modules[number::count]
 
 
-def test_modules() -> list[str]:
+def modules_of_tests() -> list[str]:
     """Return the names of all modules of tests, in order."""
     paths = sorted((ROOT / "tests").rglob("test_*.py"))
     return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
@@ -49,7 +49,7 @@ class Shares:
         if worker is None or list(config.args) != config.getini("testpaths"):
             return
         number = int(worker["workerid"].removeprefix("gw"))
-        for name in share_of(test_modules(), number, worker["workercount"]):
+        for name in share_of(modules_of_tests(), number, worker["workercount"]):
             # A module may skip itself, too, which is no Exception.
             with contextlib.suppress(BaseException):
                 importlib.import_module(name)

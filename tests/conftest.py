@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-import zlib
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from crawlpool.testing.certificates import Certificates, temporary_certificates
-from crawlpool.transport.curl import library
 from tests import compiled
 from tests.faults import LastWords
 from tests.leaks import leaked_sockets, leaked_threads, open_sockets
+from tests.over import MARKS, TRANSPORTS, transports_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 #: Variables that decide proxies, certificates and options; of both spellings.
 MACHINE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE", "NETRC")
-
-#: What the tests that are marked ``transports`` run over.
-TRANSPORTS = {
-    "urllib3": pytest.param("urllib3"),
-    "curl": pytest.param("curl", marks=pytest.mark.skipif(not library.is_installed(), reason="pycurl isn't installed")),
-}
 
 _FAILED = pytest.StashKey[bool]()
 
@@ -74,13 +67,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the mark of the tests that every transport has to pass, and have processes that die tell why."""
-    config.addinivalue_line(
-        "markers", "transports(*names): run over each of these transports; over all that there are when none is named"
-    )
-    config.addinivalue_line(
-        "markers", "above_transports: run over one of the transports, and with --thorough over each that there is"
-    )
+    """Name the marks of tests, keep what is compiled, and have processes that die tell why."""
+    for mark in MARKS.values():
+        config.addinivalue_line("markers", mark)
     compiled.keep()
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(LastWords())
@@ -88,21 +77,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what is marked ``transports`` once over each; the mark closest to the test counts.
-
-    What is marked ``above_transports`` is run over one only, unless all is asked for.
-    """
-    name, is_thorough = metafunc.definition.name, metafunc.config.getoption("--thorough")
-    for mark in metafunc.definition.iter_markers():
-        if mark.name in ("transports", "above_transports"):
-            names = [one_of_them(name)] if mark.name == "above_transports" and not is_thorough else mark.args
-            metafunc.parametrize("transport", [TRANSPORTS[one] for one in names or TRANSPORTS], indirect=True)
-            break
-
-
-def one_of_them(test: str) -> str:
-    """Return the transport that a test which holds for each runs over: about half of them each, always the same one."""
-    return "curl" if library.is_installed() and zlib.crc32(test.encode()) % 2 else "urllib3"
+    """Run a test once over each transport that its marks name."""
+    test, is_thorough = metafunc.definition, metafunc.config.getoption("--thorough")
+    names = transports_of(test.name, test.iter_markers(), is_thorough=is_thorough)
+    if names is not None:
+        metafunc.parametrize("transport", [TRANSPORTS[name] for name in names], indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 from crawlpool.testing.certificates import Certificates, temporary_certificates
-from tests import compiled
+from tests import workers
 from tests.faults import LastWords
 from tests.leaks import leaked_sockets, leaked_threads, open_sockets
 from tests.over import MARKS, TRANSPORTS, transports_of
@@ -70,10 +70,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the marks of tests, keep what is compiled, and have processes that die tell why."""
     for mark in MARKS.values():
         config.addinivalue_line("markers", mark)
-    compiled.keep()
+    workers.keep()
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(LastWords())
-        config.pluginmanager.register(compiled.Shares())
+        config.pluginmanager.register(workers.Shares())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

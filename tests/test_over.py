@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.compiled import modules_of_tests, share_of
 from tests.over import TRANSPORTS, one_of_them, transports_of
+from tests.workers import modules_of_tests, share_of
 
 ABOVE, EACH, CURL = pytest.mark.above_transports.mark, pytest.mark.transports.mark, pytest.mark.transports("curl").mark
 

@@ -1,4 +1,4 @@
-"""What Python compiles for the tests is kept in files, and compiled by one worker instead of by each.
+"""How the workers of a run of tests share the work: what is compiled is kept, and by one of them; none is left alone.
 
 To rewrite the asserts of all tests takes twice as long as to collect them, and hundreds of tests start the command.
 """
@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.house import ROOT
 
@@ -37,13 +37,13 @@ def modules_of_tests() -> list[str]:
 
 
 class Shares:
-    """A plugin for the workers of a whole run: each begins with other modules, and finds the rest compiled.
-
-    All would compile the same ones at the same time: they collect in the same order.
-    """
+    """A plugin for runs by several workers."""
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Import this worker's share. Collecting finds it imported, and tells what can't be."""
+        """Import this worker's share of a whole run. Collecting finds it imported, and tells what can't be.
+
+        All workers would compile the same modules at the same time: they collect in the same order.
+        """
         config = session.config
         worker = getattr(config, "workerinput", None)
         if worker is None or list(config.args) != config.getini("testpaths"):
@@ -53,3 +53,14 @@ class Shares:
             # A module may skip itself, too, which is no Exception.
             with contextlib.suppress(BaseException):
                 importlib.import_module(name)
+
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Have a worker that is done take half of what another has left, where ``--dist`` says nothing else.
+
+        xdist's own way leaves the slowest tests to one worker at the end, for as long as a minute.
+        """
+        if config.getoption("dist") != "load":
+            return None
+        from xdist.scheduler import WorkStealingScheduling
+
+        return WorkStealingScheduling(config, log)

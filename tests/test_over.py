@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import types
+
 import pytest
 
 from tests.over import TRANSPORTS, one_of_them, transports_of
-from tests.workers import modules_of_tests, share_of
+from tests.workers import Shares, keep, modules_of_tests, share_of
 
 ABOVE, EACH, CURL = pytest.mark.above_transports.mark, pytest.mark.transports.mark, pytest.mark.transports("curl").mark
 
@@ -51,3 +55,18 @@ def test_the_workers_compile_each_module_once(count: int) -> None:
     assert __name__ in modules
     shares = [share_of(modules, number, count) for number in range(count)]
     assert sorted(name for share in shares for name in share) == sorted(modules)
+
+
+def test_what_is_compiled_is_kept_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By this process and by those that it starts."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    keep()
+    assert not sys.dont_write_bytecode
+    assert "PYTHONDONTWRITEBYTECODE" not in os.environ
+
+
+def test_a_way_to_deal_tests_that_was_asked_for_is_taken() -> None:
+    """Only xdist's default gives way to the workers' own."""
+    asked = types.SimpleNamespace(getoption=lambda name: {"dist": "loadfile"}[name])
+    assert Shares().pytest_xdist_make_scheduler(asked, None) is None  # type: ignore[arg-type]

@@ -10,21 +10,16 @@ import hypothesis
 import pytest
 
 from crawlpool.testing.certificates import Certificates, temporary_certificates
-from crawlpool.transport.curl import library
+from tests import workers
 from tests.faults import LastWords
 from tests.leaks import leaked_sockets, leaked_threads, open_sockets
+from tests.over import MARKS, TRANSPORTS, transports_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 #: Variables that decide proxies, certificates and options; of both spellings.
 MACHINE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE", "NETRC")
-
-#: What the tests that are marked ``transports`` run over.
-TRANSPORTS = {
-    "urllib3": pytest.param("urllib3"),
-    "curl": pytest.param("curl", marks=pytest.mark.skipif(not library.is_installed(), reason="pycurl isn't installed")),
-}
 
 _FAILED = pytest.StashKey[bool]()
 
@@ -62,20 +57,31 @@ def certificates() -> Iterator[Certificates]:
         yield made
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the mark of the tests that every transport has to pass, and have processes that die tell why."""
-    config.addinivalue_line(
-        "markers", "transports(*names): run over each of these transports; over all that there are when none is named"
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what ``tox -e thorough`` says."""
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="run what holds whatever the transport over each of them, and not over one",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marks of tests, keep what is compiled, and have processes that die tell why."""
+    for mark in MARKS.values():
+        config.addinivalue_line("markers", mark)
+    workers.keep()
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(LastWords())
+        config.pluginmanager.register(workers.Shares())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what is marked ``transports`` once over each; the mark closest to the test counts."""
-    mark = metafunc.definition.get_closest_marker("transports")
-    if mark is not None:
-        metafunc.parametrize("transport", [TRANSPORTS[name] for name in mark.args or TRANSPORTS], indirect=True)
+    """Run a test once over each transport that its marks name."""
+    test, is_thorough = metafunc.definition, metafunc.config.getoption("--thorough")
+    names = transports_of(test.name, test.iter_markers(), is_thorough=is_thorough)
+    if names is not None:
+        metafunc.parametrize("transport", [TRANSPORTS[name] for name in names], indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from tests.outage import crawl_through
 if TYPE_CHECKING:
     import pathlib
 
-pytestmark = pytest.mark.transports()
+pytestmark = pytest.mark.above_transports
 
 ONE = HostLimits(concurrency=1)
 WALL = Answer(403, {}, b"no")

@@ -20,7 +20,7 @@ from crawlpool.robots.gate import How
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
 from crawlpool.trail import LegNote
 
-pytestmark = pytest.mark.transports()
+pytestmark = pytest.mark.above_transports
 
 LIMITS = HostLimits(concurrency=4)  # given, so that they hold for loopback hosts, too, and robots.txt with them
 FORBIDS = b"User-agent: *\nDisallow: /private\n"

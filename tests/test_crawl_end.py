@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-pytestmark = pytest.mark.transports()
+pytestmark = pytest.mark.above_transports
 
 
 class BrokenSink(ListSink):

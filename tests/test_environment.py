@@ -41,6 +41,7 @@ def proxy() -> Iterator[Proxy]:
         yield proxy
 
 
+@pytest.mark.above_transports
 @settings(max_examples=300)
 @given(host=hosts, port=st.sampled_from(["", ":81", ":80"]), listed=st.lists(entries, max_size=3), blank=st.booleans())
 def test_hosts_go_without_a_proxy_exactly_where_requests_lets_them(

@@ -36,6 +36,7 @@ TWICE = RetryPolicy(attempts=2, backoff_s=0.0, budget=None)
 HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc"
 
 
+@pytest.mark.above_transports
 def test_a_wheel_has_every_package(tmp_path: pathlib.Path) -> None:
     """What is installed can be imported: each folder with Python files in it is a package, and in the wheel."""
     folders = {path.parent for path in (ROOT / "crawlpool").rglob("*.py") if "__pycache__" not in path.parts}

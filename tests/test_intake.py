@@ -16,7 +16,7 @@ from tests.gates import PATIENCE_S, Gate, ListSink, Threads, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.transports()
+pytestmark = pytest.mark.above_transports
 
 ONE = HostLimits(concurrency=1)
 

@@ -15,7 +15,7 @@ from crawlpool.politeness import breaker
 from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
 from tests.kit import HandClock, go_by_hand
 
-pytestmark = pytest.mark.transports()
+pytestmark = pytest.mark.above_transports
 
 
 class Arrivals:

@@ -29,7 +29,7 @@ def test_the_judge_knows_a_breach() -> None:
     assert breaches([*seen((0, 1), closed_s=9.0), *seen((10, 11))], TWO) == (0, 0)
 
 
-@pytest.mark.transports()
+@pytest.mark.above_transports
 def test_no_host_can_complain(transport: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Twenty hosts with mixed limits that refuse now and then see no request too early and none too many."""
     # Several at once: a busy machine takes its time to read a refusal. One at a time: nothing is excused.

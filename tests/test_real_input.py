@@ -22,7 +22,7 @@ TREES = [
 HOSTS = 20
 
 pytestmark = [
-    pytest.mark.transports(),
+    pytest.mark.above_transports,
     pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed"),
     pytest.mark.skipif(not TREES, reason="neither python3-doc nor postgresql-doc of Debian is installed"),
     pytest.mark.timeout(170),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-pytestmark = pytest.mark.transports()
+pytestmark = pytest.mark.above_transports
 
 
 def endless(url: str, read: list[int]) -> Iterator[str]:

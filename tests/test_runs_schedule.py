@@ -17,7 +17,7 @@ from tests.kit import HandClock, go_by_hand
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.transports()
+pytestmark = pytest.mark.above_transports
 
 
 def test_a_retry_occupies_no_worker() -> None:

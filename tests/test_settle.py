@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from crawlpool.session import Session
 
-pytestmark = pytest.mark.transports()
+pytestmark = pytest.mark.above_transports
 
 FAST = RetryPolicy(attempts=3, backoff_s=0.25, jitter=False, budget=None)
 

@@ -265,7 +265,7 @@ run._Conductor._run_crawl = limited
 
 
 @linux
-@pytest.mark.transports()
+@pytest.mark.above_transports
 def test_a_command_without_descriptors_ends_with_3(transport: str) -> None:
     """After some time without any progress: one line, which says what helps, and code 3."""
     with RawServer(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as server:

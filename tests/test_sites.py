@@ -14,7 +14,7 @@ from crawlpool.errors import ConfigError
 from crawlpool.sites import Site, Sites, origin_of
 from crawlpool.testing import Answer, Request, SiteServer
 
-pytestmark = pytest.mark.transports()
+pytestmark = pytest.mark.above_transports
 
 
 def site(request: Request) -> Answer:

@@ -21,7 +21,7 @@ from tests.gates import PATIENCE_S, Gate, ListSink, Threads, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.transports()
+pytestmark = pytest.mark.above_transports
 
 LIMITS = HostLimits(concurrency=2)
 MANY = 3_000

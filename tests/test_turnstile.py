@@ -15,7 +15,7 @@ from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
 from tests.gates import Gate, Threads, until
 from tests.test_politeness import Arrivals
 
-pytestmark = pytest.mark.transports()
+pytestmark = pytest.mark.above_transports
 
 DELAY_S = 0.05
 DELAYED = HostLimits(delay_s=DELAY_S)

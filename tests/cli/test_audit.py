@@ -66,7 +66,7 @@ def replace_line(log: pathlib.Path, number: int, text: str) -> None:
     log.write_text("".join(f"{line}\n" for line in lines))
 
 
-@pytest.mark.transports()
+@pytest.mark.above_transports
 @pytest.mark.parametrize("options", [("--delay", "0.05"), ("--per-host", "3"), ("--delay", "0")])
 def test_a_real_run_is_clean(options: tuple[str, str], run_log: Log, capfd: Capture) -> None:
     """With robots.txt, a redirect and a refusal: whatever the limits are, they were kept."""

@@ -12,7 +12,7 @@ from tests.cli.command import records_of
 
 Capture = pytest.CaptureFixture[str]
 
-pytestmark = pytest.mark.transports
+pytestmark = pytest.mark.above_transports
 
 
 def test_every_kind_of_bad_line_is_told_and_the_rest_goes_on(tmp_path: pathlib.Path, capfd: Capture) -> None:

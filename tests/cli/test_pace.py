@@ -90,7 +90,7 @@ def test_the_start_says_which_limits_hold(given: dict[str, Any], says: str) -> N
     assert str(pace(**given)).endswith(says)
 
 
-@pytest.mark.transports()
+@pytest.mark.above_transports
 def test_a_delay_holds_by_the_servers_clock(capfd: Capture) -> None:
     """The server sees no request before the delay after its last answer has passed, and never two at once."""
     delay_s, ends, early, inside = 0.06, {}, [], []
@@ -119,7 +119,7 @@ def test_a_delay_holds_by_the_servers_clock(capfd: Capture) -> None:
     assert "24 requests, 0 of them retries; 3 more for robots.txt\n" in told
 
 
-@pytest.mark.transports()
+@pytest.mark.above_transports
 def test_a_refusal_keeps_everybody_from_the_host(capfd: Capture) -> None:
     """After a 429 with Retry-After nothing is sent to that host until its time has come, and all comes well."""
     refused_at: list[float] = []

@@ -13,7 +13,7 @@ import pytest
 from crawlpool.testing import Answer, SiteServer
 from tests.cli.command import NO_LAST_RESORT, PATIENCE_S, environment, finish, records_of, start, wait_until
 
-pytestmark = pytest.mark.transports
+pytestmark = pytest.mark.above_transports
 
 
 def test_a_line_on_an_open_stdin_is_fetched_and_its_record_out_at_once() -> None:

@@ -14,7 +14,7 @@ from tests.cli.command import PATIENCE_S, records_of
 
 Capture = pytest.CaptureFixture[str]
 
-pytestmark = pytest.mark.transports
+pytestmark = pytest.mark.above_transports
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def _resident_bytes(pid: int) -> int:
     return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.transports()
+@pytest.mark.above_transports
 def test_a_pipe_that_nobody_reads_stalls_reading_and_not_memory(transport: str, tmp_path: pathlib.Path) -> None:
     """The input is read no further, no deadline fires, and all goes on when somebody reads: each URL has its record."""
     import fcntl
@@ -65,7 +65,7 @@ def handle(result, crawl):
 """
 
 
-@pytest.mark.transports()
+@pytest.mark.above_transports
 def test_a_handler_that_hangs_is_waited_for_as_long_as_grace_says(transport: str, tmp_path: pathlib.Path) -> None:
     """After one Ctrl-C and that time the command ends with 7 by itself, and the job goes on with what was left."""
     (tmp_path / "hanging.py").write_text(_HANGS)

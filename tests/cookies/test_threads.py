@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 THREADS = 64
 #: Over all threads. The full run is by hand: COOKIE_OPERATIONS=6400000 and --timeout=0.
-OPERATIONS = int(os.environ.get("COOKIE_OPERATIONS", "19200"))
+OPERATIONS = int(os.environ.get("COOKIE_OPERATIONS", "9600"))
 
 
 class Guarded(CookieIndex):

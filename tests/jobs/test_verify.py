@@ -236,7 +236,7 @@ ODD: dict[str, Answer | bytes] = {
 }
 
 
-@pytest.mark.transports
+@pytest.mark.above_transports
 def test_odd_answers_are_whole(tmp_path: pathlib.Path) -> None:
     """Payloads that came before, empty and broken ones, redirects that lead nowhere, other methods: no flaw."""
     retry = RetryPolicy(attempts=2, backoff_s=0.001, budget=None)

@@ -28,7 +28,7 @@ def legs_by_owner(fleet: Fleet) -> int:
     return count
 
 
-@pytest.mark.transports()
+@pytest.mark.above_transports
 def test_many_shards_come_to_what_one_crawl_does(tmp_path: pathlib.Path, transport: str) -> None:
     """Links, redirects, bodies, robots.txt, loops, duplicates: the records are the same, and all books balance."""
     with Web(6) as web:

@@ -108,7 +108,7 @@ def world(tmp_path: pathlib.Path) -> Iterator[World]:
                 world.child.communicate()
 
 
-@pytest.mark.parametrize("transport", ["urllib3", pytest.param("curl", marks=needs_curl)])
+@pytest.mark.transports()
 def test_a_worker_that_was_stopped_past_its_lease_sends_nothing(world: World, transport: str) -> None:
     """Stopped right before it looks at the fence for the last time, with its connection open: the server hears nothing
     more of it, what it had under way is its successor's, and what it writes is never read.

@@ -18,7 +18,7 @@ from tests.sinks.exchanges import check_by_tools, records_in
 
 TREES = sorted(pathlib.Path("/usr/share/doc").glob("python3.*/html"))
 
-pytestmark = pytest.mark.transports
+pytestmark = pytest.mark.above_transports
 
 
 def records_of(path: pathlib.Path) -> list[dict[str, Any]]:

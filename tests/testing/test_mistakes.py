@@ -198,7 +198,7 @@ def test_steps_of_ones_own_are_steps() -> None:
     assert len(made.steps) == 6
 
 
-@pytest.mark.transports()
+@pytest.mark.above_transports
 def test_what_has_no_answer_is_told_with_what_there_is() -> None:
     """For its host, by whatever scheme and port, a few of them; where there is nothing, for others."""
     pages = {f"/{number}": b"x" for number in range(9)}

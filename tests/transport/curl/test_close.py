@@ -62,7 +62,7 @@ def mute() -> Iterator[RawServer]:
     """Run a server that takes connections and says nothing."""
 
     def script(connection: socket.socket, _: int) -> None:
-        while connection.recv(1):
+        while connection.recv(1) and not held.shutdown.is_set:  # what was sent may be megabytes
             held.shutdown.wait(PATIENCE_S)
 
     with RawServer(script) as held:

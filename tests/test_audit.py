@@ -46,11 +46,14 @@ def polite(draw: st.DrawFn, refuses: bool = True, least: int = 1) -> list[Record
         if len(ends) >= per_host:
             start = max(start, ends[-per_host] + delay_s)
         start += draw(st.sampled_from([0.0, 0.0, 0.1, 1.0]))
-        for leg in sorted((leg for leg in made if leg.is_refusal), key=lambda leg: leg.end_s):
-            asked_s = 1.0 if leg.retry_after_s is None else leg.retry_after_s
-            is_under_way = per_host > 1 and start <= (leg.known_s or 0.0)
-            if start >= leg.end_s and not is_under_way:
-                start = max(start, leg.end_s + min(asked_s, allowed.max_cooldown_s))
+        before = -1.0
+        while start > before:  # what waits for one refusal isn't under way any more when another one is known
+            before = start
+            for leg in (leg for leg in made if leg.is_refusal):
+                asked_s = 1.0 if leg.retry_after_s is None else leg.retry_after_s
+                is_under_way = per_host > 1 and start <= (leg.known_s or 0.0)
+                if start >= leg.end_s and not is_under_way:
+                    start = max(start, leg.end_s + min(asked_s, allowed.max_cooldown_s))
         end = start + draw(st.sampled_from([0.001, 0.02, 0.3, 5.0]))
         leg = RecordedLeg("h", f"http://h/{n}", start, end, allowed, line=n)
         if refuses and draw(st.booleans()):

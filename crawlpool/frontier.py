@@ -262,6 +262,11 @@ class Frontier(Tidings):
             self.look(is_instant=is_instant)
         return not is_busy
 
+    @property
+    def held_back(self) -> int:
+        """How often legs that were ready had to wait, as too many results weren't committed yet; of any time."""
+        return self._owing.held_back
+
     def look(self, *, is_instant: bool = False) -> None:
         """Have somebody take what may be begun now; as ``paid`` takes it."""
         if not (is_instant and self.poke is not None and self.poke()):

@@ -22,12 +22,13 @@ class Owing:
     Not thread-safe: the frontier's lock guards it.
     """
 
-    __slots__ = ("_binders", "_most", "count")
+    __slots__ = ("_binders", "_most", "count", "held_back")
 
     def __init__(self) -> None:
         self._most = math.inf
         self._binders = 0
         self.count = 0  # results that are settled and not committed
+        self.held_back = 0  # how often no leg could be begun that was ready
 
     def bind(self, most: float) -> None:
         """Set how many legs may be running or settled and not committed, all in all.
@@ -50,7 +51,11 @@ class Owing:
         """
         if self._most == math.inf:
             return wanted
-        return max(int(min(wanted, self._most - running - self.count)), 0)
+        room = self._most - running - self.count
+        if room < 1:
+            self.held_back += 1
+            return 0
+        return int(min(wanted, room))
 
     def is_busy(self, running: int) -> bool:
         """Tell whether so many legs run that who ends one soon takes the next: nobody need be woken for it."""

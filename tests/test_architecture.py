@@ -108,7 +108,6 @@ SHORT = {
     f"{PACKAGE}.__main__",
     f"{PACKAGE}._version",
     f"{PACKAGE}.cli.answer",
-    f"{PACKAGE}.cli.overwrite_sharded",
     f"{PACKAGE}.cookies.dates",
     f"{PACKAGE}.engines.naming",
     f"{PACKAGE}.engines.preload",

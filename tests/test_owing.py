@@ -20,3 +20,11 @@ def test_the_bound_holds_until_the_last_who_set_one_is_gone() -> None:
     owing.bind(math.inf)  # by one that never set any
     owing.bind(5)
     assert owing.room(100, 0) == 5
+
+
+def test_how_often_nothing_could_be_begun_is_counted() -> None:
+    """Where there is room for fewer than were wanted nothing had to wait; without any, what was ready did."""
+    owing = Owing()
+    owing.bind(4)
+    assert [owing.room(9, running) for running in (0, 3, 4, 5)] == [4, 1, 0, 0]
+    assert owing.held_back == 2

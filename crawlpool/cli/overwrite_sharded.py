@@ -31,6 +31,7 @@ def clear(folder: str) -> None:
     """
     from crawlpool.ledger.lock import JobLock
     from crawlpool.shards import layout, manifest, tenure
+    from crawlpool.shards.refused import writers_of
 
     if not os.path.isdir(folder) or not manifest.is_sharded(folder):
         overwrite.clear(folder)
@@ -42,6 +43,11 @@ def clear(folder: str) -> None:
             if found is not None and not found.is_released and not found.owner.is_dead():
                 who = one_line(f"{found.owner} has shard {shard:04d}")
                 raise JobError(f"{one_line(folder)}: {who}, or had it when last heard of: end it first")
+            if writers_of(folder, shard):
+                raise JobError(
+                    f"{one_line(folder)}: has taken in what other parts of the job handed over, and they do so once "
+                    "only: begin all parts anew, each in a new folder"
+                )
         overwrite.ask(
             f"{one_line(folder)}: a job of {len(shards):,} shards; remove it, with its outputs, and begin anew?"
         )

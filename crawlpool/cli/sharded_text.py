@@ -63,9 +63,10 @@ def summary_of(settings: RunSettings, progress: Progress, before: Report, told: 
     report = progress.report
     elapsed_s = max(told.elapsed_s, 1e-9)
     in_all = " in all" if before.inputs else ""
+    others = "other shards" if told.manifest.part is None else "other parts"
     asked = report.ok + report.http_error + report.failed - before.ok - before.http_error - before.failed
     lines = [
-        f"{_how(told)} after {duration(elapsed_s)}: {books_of(report)}",
+        f"{_how(told)} after {duration(elapsed_s)}: {books_of(report, others)}",
         f"{asked / elapsed_s:.1f} URLs/s; {in_bytes(report.body_bytes)} of bodies{in_all}, "
         f"{in_bytes(round(max(report.body_bytes - before.body_bytes, 0) / elapsed_s))}/s; "
         f"{counted(report.legs, 'request')}{in_all}, {report.retries:,} of them retries{robots_of(report)}; "

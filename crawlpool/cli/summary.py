@@ -88,10 +88,12 @@ def faults_of(progress: Progress) -> int:
     return progress.kinds.get("internal", 0) - sum(progress.left_alone.get("crashes", {}).values())
 
 
-def books_of(report: Report) -> str:
+def books_of(report: Report, others: str = "other parts") -> str:
     """Return the books as one line: ``12 inputs + 0 found = 10 ok + …``.
 
-    Of a part of a job what came in from other parts by redirects, or went to them, is a term, too.
+    Args:
+        report: the books.
+        others: what targets may have come from by redirects, or gone to, which is a term, too.
     """
     sign = "=" if report.is_balanced else "≠"
     ends = (
@@ -100,8 +102,8 @@ def books_of(report: Report) -> str:
     )
     pending = f" + {report.pending:,} pending" if report.pending else ""
     moved = report.moved_in - report.moved_out
-    came = f" + {moved:,} from other parts" if moved > 0 else ""
-    went = f" + {-moved:,} to other parts" if moved < 0 else ""
+    came = f" + {moved:,} from {others}" if moved > 0 else ""
+    went = f" + {-moved:,} to {others}" if moved < 0 else ""
     return f"{report.inputs:,} inputs + {report.found:,} found{came} {sign} {ends}{went}{pending}"
 
 

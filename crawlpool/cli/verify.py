@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from crawlpool.jobs.verify import Verified
+    from crawlpool.shards.reading import JobsReader
 
 #: Flaws told one by one: as text, and as JSON. All are counted.
 SHOWN, LISTED = 20, 1000
@@ -66,11 +67,32 @@ def _verify(jobs: tuple[str, ...], as_json: bool) -> Exit:
             found = verify(opened, most_flaws=most)
         else:
             found = verify_jobs(opened, most_flaws=most)
+        apart = [] if isinstance(opened, JobReader) else list(not_held_against(opened))
     if as_json:
-        write_answer([json.dumps({"is_whole": found.is_whole, **dataclasses.asdict(found)})])
+        write_answer([json.dumps({"is_whole": found.is_whole, **dataclasses.asdict(found), "apart": apart})])
     else:
-        write_answer(lines_of(found))
+        write_answer([*lines_of(found), *apart])
     return Exit.OK if found.is_whole else Exit.FILES
+
+
+def not_held_against(jobs: JobsReader) -> Iterator[str]:
+    """Yield what ``whole`` doesn't speak of: parts that weren't given, and jobs that have nothing to do with others."""
+    from crawlpool.redact import one_line
+
+    if len(jobs.groups) > 1:
+        yield f"{len(jobs.groups):,} different jobs: none was held against another"
+    for group in jobs.groups:
+        manifest = group[0].manifest
+        if manifest is None or manifest.part is None:
+            continue
+        of = manifest.part[1]
+        there = {
+            root.manifest.part[0] for root in group if root.manifest is not None and root.manifest.part is not None
+        }
+        others = ", ".join(f"{which}/{of}" for which in range(1, of + 1) if which not in there)
+        if others:
+            paths = " and ".join(one_line(root.path) for root in group)
+            yield f"{paths}: without the job's other parts ({others}), and so what they handed over isn't accounted for"
 
 
 def lines_of(found: Verified) -> Iterator[str]:

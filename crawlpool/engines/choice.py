@@ -18,7 +18,8 @@ GIVEN_UP_AFTER = 5
 #: After so many it is run by itself: what ends a process takes all shards with it that it has open, and these aren't to
 #: be blamed for it.
 ALONE_AFTER = 2
-#: A process that uses so much of a core doesn't wait for hosts: threads of an interpreter have one between them.
+#: A process that uses so much of a core doesn't wait for hosts: threads of an interpreter have one between them. Where
+#: it shares the cores with others it may not get as much; then half of that says it, if the disk holds it back, too.
 BUSY_CORES = 0.75
 #: A line of an inbox, roughly: a segment of so many bytes more is one target more to be fetched.
 _LINE_BYTES = 120
@@ -232,7 +233,9 @@ class Tries:
             return cls()
 
 
-def how_many(is_open: int, at_once: int, running: int, in_flight: int, cores: float = 0.0) -> int:
+def how_many(
+    is_open: int, at_once: int, running: int, in_flight: int, cores: float = 0.0, *, is_held_back: bool = False
+) -> int:
     """Return how many more shards a runner should open: none while those that are open keep its pool busy.
 
     As many more as there are: a polite crawl is at its pace after a few looks, and one that isn't has one or two open.
@@ -246,10 +249,12 @@ def how_many(is_open: int, at_once: int, running: int, in_flight: int, cores: fl
         running: requests that are under way for these.
         in_flight: how many may be.
         cores: how many cores the process has used since the last look.
+        is_held_back: whether requests had to wait since then, as too many results weren't committed yet.
     """
     if is_open and running * 2 > in_flight:
         return 0
-    wanted = 2 if cores > BUSY_CORES else 2 * is_open
+    is_busy = cores > (BUSY_CORES / 2 if is_held_back else BUSY_CORES)
+    wanted = 2 if is_busy else 2 * is_open
     return max(min(max(wanted, 1), at_once) - is_open, 0)
 
 

@@ -85,6 +85,7 @@ class Runner:
         self._freshness = notes.Freshness(clock)
         self._settled = 0  # by tenants that have ended
         self._marks: collections.deque[tuple[float, int]] = collections.deque(maxlen=_MARKS)
+        self._held_back = 0  # how often requests had been, when that was last asked
         self._used = (clock.monotonic(), time.process_time())  # when it was last asked, and the process's time
         self._lease_s = 0.0
 
@@ -162,8 +163,16 @@ class Runner:
                     return
             elif self._clock.monotonic() >= look_at:
                 running = sum(tenant.running for tenant in self._tenants.values())
-                at_most, cores = self._spec.at_once, self._cores_used()
-                wanted = choice.how_many(len(self._tenants), at_most, running, tenancy.in_flight, cores)
+                held_back = tenancy.held_back()
+                wanted = choice.how_many(
+                    len(self._tenants),
+                    self._spec.at_once,
+                    running,
+                    tenancy.in_flight,
+                    self._cores_used(),
+                    is_held_back=held_back > self._held_back,
+                )
+                self._held_back = held_back
                 if wanted > 0:
                     idle = 0 if self._take(tenancy, looker, wanted) else idle + 1
                 look_at = self._clock.monotonic() + choice.next_look_s(idle)

@@ -81,6 +81,11 @@ class Tenancy:
         self._tenants = (*(one for one in self._tenants if not one.has_ended), tenant)
         return tenant
 
+    def held_back(self) -> int:
+        """Return how often requests of the pool had to wait, as too many results weren't committed yet."""
+        held_back: int = self.pool._workforce.frontier.held_back
+        return held_back
+
     def _ended(self) -> None:
         for tenant in self._tenants:
             tenant.look_at_lease()

@@ -181,9 +181,14 @@ def notes_of(rows: list[Any]) -> tuple[LegNote, ...]:
 
 def why_no_body(fields: Mapping[str, Any]) -> str:
     """Return why there is no body, as a message says it."""
+    kind = (fields.get("error") or {}).get("kind")
+    if kind in _CUT_SHORT:
+        return f"its answer wasn't taken whole ({kind}), and so there is no body"
     if fields["status"] is None:
         return "there was no answer, and so there is no body"
     return "its body wasn't kept; a job keeps bodies where it has an output such as -o pages.warc.gz"
 
 
+#: Kinds of errors of an answer that came, and whose body isn't there.
+_CUT_SHORT = frozenset({"truncated", "decode", "too_large"})
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)

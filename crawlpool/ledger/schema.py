@@ -210,12 +210,13 @@ def _see_to_tables(database: sqlite3.Connection, path: str) -> None:
 #: What makes version n + 1 of version n.
 #:
 #: Version 2 is for shards. `outbox` has the rows that are for other shards and not published yet, `imported` the
-#: segments that came in, and `moved` which target here is which of another shard's that it was handed over by.
+#: segments that came in, each with the digest of what stood in it, and `moved` which target here is which of another
+#: shard's that it was handed over by.
 _STEPS: dict[int, tuple[str, ...]] = {
     1: (
         "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, shard INTEGER NOT NULL, row TEXT NOT NULL)",
         "CREATE INDEX outgoing ON outbox (shard, id)",
-        "CREATE TABLE imported (segment TEXT PRIMARY KEY) WITHOUT ROWID",
+        "CREATE TABLE imported (segment TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID",
         "CREATE TABLE moved (source INTEGER, source_id INTEGER, id INTEGER NOT NULL, PRIMARY KEY (source, source_id)) "
         "WITHOUT ROWID",
     ),

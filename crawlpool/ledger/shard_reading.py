@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawlpool.errors import JobError
 from crawlpool.ledger.reading import MOVED, PAGE_ROWS
-from crawlpool.ledger.transfer import BATCHES, PUBLISHING, Outgoing
+from crawlpool.ledger.transfer import BATCHES, PUBLISHING, WRITERS, Outgoing
 from crawlpool.redact import one_line
 
 if TYPE_CHECKING:
@@ -109,7 +109,19 @@ class ShardTables:
 
     def has_imported(self, name: str) -> bool:
         """Tell whether a segment came in."""
-        return bool(self._rows("SELECT 1 FROM imported WHERE segment = ?", (name,)))
+        return self.digest_of(name) is not None
+
+    def digest_of(self, name: str) -> str | None:
+        """Return the digest of a segment that came in; ``None`` where none of that name did."""
+        rows = self._rows("SELECT digest FROM imported WHERE segment = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
+    def writers(self) -> dict[int, str]:
+        """Return who wrote the segments that came from each shard of other folders, by ``Manifest.job_id``."""
+        try:
+            return {int(source): str(who) for source, who in (self._ledger.value(WRITERS) or {}).items()}
+        except (TypeError, ValueError, AttributeError):
+            raise self._damage("who wrote what came in can't be read") from None
 
     def publishing(self) -> list[Outgoing]:
         """Return the batches that were numbered and aren't known to be published: their rows are in the outbox yet."""

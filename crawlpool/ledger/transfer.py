@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PUBLISHING = "publishing"
 #: Under which key it has, for each epoch that ever numbered any, the highest batch: ``{"2": 17}``.
 BATCHES = "batches"
+#: Under which key it has who wrote the segments that came from each shard of other folders: ``{"3": "0f…"}``.
+WRITERS = "writers"
 _MOST_RANK = 1e300
 
 _SEND = """
@@ -71,14 +73,14 @@ class Transfer:
         sent: rows for others, each with its shard: JSON of a ``store.Row``.
         handed_over: targets that are in ``sent`` as what is to be gone on with: the target, and what ``settled`` has of
             it, a JSON list open at its end, as of a result.
-        imported: the segments that it takes in.
+        imported: the segments that it takes in, each with the digest of what stands in it.
         moved: targets that another shard handed over: that shard, its number of the target, and a ``store.Row``.
         published: batches whose rows needn't be kept any more.
     """
 
     sent: list[tuple[int, str]] = dataclasses.field(default_factory=list)
     handed_over: list[tuple[int, str]] = dataclasses.field(default_factory=list)
-    imported: list[str] = dataclasses.field(default_factory=list)
+    imported: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     moved: list[tuple[int, int, Any]] = dataclasses.field(default_factory=list)
     published: list[Outgoing] = dataclasses.field(default_factory=list)
 
@@ -101,10 +103,10 @@ def write(database: sqlite3.Connection, run: int, transfer: Transfer) -> None:
         database.execute(_TELL, (rows,))
     if transfer.sent:
         database.execute(_SEND, (_json(transfer.sent),))
-    for name in transfer.imported:
-        database.execute("INSERT INTO imported (segment) VALUES (?)", (name,))
-    for one in transfer.published:
-        database.execute(_DROP, (one.shard, one.first, one.last))
+    for one in transfer.imported:
+        database.execute("INSERT INTO imported (segment, digest) VALUES (?, ?)", one)
+    for batch in transfer.published:
+        database.execute(_DROP, (batch.shard, batch.first, batch.last))
 
 
 def take_moved(
@@ -168,9 +170,10 @@ class OutboxReader:
         rows = self._read("SELECT value FROM job WHERE key = ?", (BATCHES,))
         return {int(epoch): batch for epoch, batch in json.loads(rows[0][0]).items()} if rows else {}
 
-    def has_imported(self, name: str) -> bool:
-        """Tell whether a segment came in."""
-        return bool(self._read("SELECT 1 FROM imported WHERE segment = ?", (name,)))
+    def imported(self, name: str) -> str | None:
+        """Return the digest of a segment that came in; ``None`` where none of that name did."""
+        rows = self._read("SELECT digest FROM imported WHERE segment = ?", (name,))
+        return str(rows[0][0]) if rows else None
 
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with trouble_told(self._path):

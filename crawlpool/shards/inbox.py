@@ -18,7 +18,7 @@ from crawlpool.clock import LOOK_S
 from crawlpool.errors import SinkError
 from crawlpool.jobs.chain import MARK
 from crawlpool.ledger.schema import NAME, open_to_read
-from crawlpool.ledger.transfer import OutboxReader
+from crawlpool.ledger.transfer import WRITERS, OutboxReader
 from crawlpool.redact import one_line
 from crawlpool.shards import lineage, segments
 from crawlpool.shards.inputs import input_state, is_visible
@@ -26,7 +26,7 @@ from crawlpool.shards.lineage import Standing
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from crawlpool.jobs.clerk import Chore
     from crawlpool.ledger.store import Batch
@@ -42,13 +42,17 @@ class Arrived:
     """Segments that are to be committed, as the clerk takes them.
 
     Args:
-        names: of the segments.
+        names: of the segments, each with its digest.
         rows: all of theirs.
+        writers: who wrote those of each shard that has handed anything over, if that is new.
     """
 
-    def __init__(self, names: Sequence[str], rows: Sequence[Any]) -> None:
+    def __init__(
+        self, names: Sequence[tuple[str, str]], rows: Sequence[Any], writers: Mapping[int, str] | None = None
+    ) -> None:
         self._names = names
         self._rows = rows
+        self._writers = writers
         self.error: BaseException | None = None
         self.is_over = threading.Event()
 
@@ -56,6 +60,8 @@ class Arrived:
         """Add the rows and the names to a batch."""
         assert batch.transfer is not None
         batch.transfer.imported += self._names
+        if self._writers is not None:
+            batch.values[WRITERS] = json.dumps(self._writers)
         for row in self._rows:
             if row[3][0] == MARK:
                 source, source_id = json.loads(row[3][len(MARK) :])["from"]
@@ -87,6 +93,7 @@ class Inbox:
         self._hand_in = hand_in
         self._state_told = state_told
         self._database: sqlite3.Connection | None = None
+        self._writers = dict(job.writers)
         #: Whether all of the input has been shared out, and what of it is for this shard is taken in.
         self.is_input_done = False
 
@@ -94,21 +101,23 @@ class Inbox:
         """Take in what has come; return whether anything had.
 
         Raises:
-            JobError: when a segment is damaged, or a file that tells of the input or of its source.
+            JobError: when a segment is damaged or not to be taken in, or a file is damaged that tells of the input.
             SinkError: when something can't be read or removed.
         """
         job = self._job
         state = input_state(job.root)  # first: each segment of its rounds is there by now
         self._state_told(state)
-        taken: list[str] = []
+        taken: list[tuple[str, str]] = []
         rows: list[Any] = []
         has_come = False
         for name in segments.names(job.inbox):
             if not is_visible(name, state) or not self._is_wanted(name):
                 continue
+            path = os.path.join(job.inbox, str(name))
             with contextlib.suppress(FileNotFoundError):
-                rows += segments.read(os.path.join(job.inbox, str(name)), job.manifest.sharding_id)
-                taken.append(str(name))
+                rows += segments.read(path, job.manifest.sharding_id)
+                taken.append((str(name), segments.digest_of(path)))
+                self._know_writer(name)
             if len(rows) >= MOST_ROWS:
                 if not self._take_in(taken, rows):
                     return has_come
@@ -131,27 +140,44 @@ class Inbox:
         standing = lineage.standing(self._job.root, name)
         if standing is Standing.LATER:
             return False
-        if standing is Standing.VOID or self._has_imported(str(name)):
+        if standing is Standing.COUNTS:
+            self._writer_of(name)  # before it may be taken for what came in before
+        if standing is Standing.VOID or self._has_imported(name):
             self._remove([str(name)])
             return False
         return True
 
-    def _has_imported(self, name: str) -> bool:
+    def _writer_of(self, name: SegmentName) -> str:
+        """Return who wrote a segment, unless it is this folder's own; raise where another one is known."""
+        if name.source is None or name.source in self._job.manifest.mine():
+            return ""
+        return segments.check_writer(os.path.join(self._job.inbox, str(name)), name.source, self._writers)
+
+    def _know_writer(self, name: SegmentName) -> None:
+        writer = self._writer_of(name)
+        if writer and name.source is not None:
+            self._writers[name.source] = writer
+
+    def _has_imported(self, name: SegmentName) -> bool:
         path = os.path.join(self._job.job.path, NAME)
         if self._database is None:
             self._database = open_to_read(path)
-        return OutboxReader(self._database, path).has_imported(name)
+        digest = OutboxReader(self._database, path).imported(str(name))
+        if digest is not None:
+            segments.check_content(os.path.join(self._job.inbox, str(name)), digest)
+        return digest is not None
 
-    def _take_in(self, names: Sequence[str], rows: Sequence[Any]) -> bool:
+    def _take_in(self, names: Sequence[tuple[str, str]], rows: Sequence[Any]) -> bool:
         """Have segments committed, and remove them; return whether they were."""
-        arrived = Arrived(names, rows)
+        arrived = Arrived(names, rows, None if self._writers == self._job.writers else dict(self._writers))
         if not self._hand_in(arrived):
             return False
         while not arrived.is_over.wait(LOOK_S):
             pass  # the clerk says it of each chore that it takes, whatever happens
         if arrived.error is not None:
             return False
-        self._remove(names)
+        self._job.writers = dict(self._writers)
+        self._remove([name for name, _ in names])
         return True
 
     def _remove(self, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.errors import LeaseLost
 from crawlpool.jobs.job import OpenJob
-from crawlpool.ledger.transfer import BATCHES, PUBLISHING, Outgoing
+from crawlpool.ledger.transfer import BATCHES, PUBLISHING, WRITERS, Outgoing
 from crawlpool.shards.layout import epoch_of, inbox_folder
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class OpenShard(OpenJob):
         until_idle: whether it ends as soon as nothing is left to do.
         others: as ``OpenJob`` takes them.
 
-    The clerk has of it what it has of an ``OpenJob``; the rest doesn't change, but for ``is_input_done`` and
-    ``is_all_in``, which are set by the thread that runs the crawl.
+    The clerk has of it what it has of an ``OpenJob``; the rest doesn't change, but for ``is_input_done``, ``is_all_in``
+    and ``writers``, which are set by the thread that runs the crawl.
     """
 
     def __init__(
@@ -84,6 +84,8 @@ class OpenShard(OpenJob):
         #: Batches that were numbered before and aren't known to be published, and the highest of each epoch.
         self.publishing = [Outgoing(*one) for one in json.loads(ledger.value(PUBLISHING) or "[]")]
         self.batches = {int(epoch): batch for epoch, batch in json.loads(ledger.value(BATCHES) or "{}").items()}
+        #: Who wrote the segments that were taken in of each other shard, by ``Manifest.job_id``; the inbox keeps it.
+        self.writers = {int(shard): str(who) for shard, who in json.loads(ledger.value(WRITERS) or "{}").items()}
         #: Whether anything is on its way out.
         self.has_outbox = ledger.has_outbox()
 

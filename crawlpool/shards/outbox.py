@@ -177,7 +177,8 @@ class Publisher:
                     rows = outbox.rows(one)
                     job.check_held()  # right before: by a lost lease nobody's inbox is written
                     name = SegmentName(job.shard, one.epoch, one.batch)
-                    segments.write(make_inbox(job.root, one.shard), name, rows, job.manifest.sharding_id)
+                    inbox, manifest = make_inbox(job.root, one.shard), job.manifest
+                    segments.write(inbox, name, rows, manifest.sharding_id, manifest.job_id)
                 published, self._publishing = self._publishing, []
                 if not self._commit(published):
                     return False

@@ -136,7 +136,7 @@ class Root:
 
 
 def check_apart(paths: Sequence[str]) -> None:
-    """Refuse to read a job twice, by whatever path: all of it would count twice.
+    """Refuse to read a job twice, by whatever path, or beside a copy of it: all of it would count twice.
 
     Args:
         paths: of the folders of jobs; what is no folder is let pass.
@@ -145,6 +145,7 @@ def check_apart(paths: Sequence[str]) -> None:
         JobError: naming the second path.
     """
     seen: dict[tuple[int, int], str] = {}
+    told: dict[object, str] = {}
     for path in paths:
         try:
             found = os.stat(path)
@@ -155,6 +156,23 @@ def check_apart(paths: Sequence[str]) -> None:
             how = "" if seen[place] == path else f", as {one_line(seen[place])}"
             raise JobError(f"{one_line(path)}: the same job was given before{how}")
         seen[place] = path
+        for identity in _identities(path):
+            if identity in told:
+                raise JobError(
+                    f"{one_line(path)}: the same job was given before, as {one_line(told[identity])}: a copy"
+                )
+            told[identity] = path
+
+
+def _identities(path: str) -> list[object]:
+    """Return what no other folder has unless it is a copy, or the same part of the same job."""
+    try:
+        found = manifest.read(path) if manifest.is_sharded(path) else None
+    except JobError:  # who opens it says so
+        return []
+    if found is None:
+        return []
+    return [found.job_id, *([] if found.part is None else [(found.sharding_id, found.part)])]
 
 
 class Shelf:

@@ -6,12 +6,16 @@ looked at here, for each of their segments has to be read to its end.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from crawlpool.errors import JobError
+from crawlpool.errors import CrawlPoolError, JobError
+from crawlpool.ledger.reading import LedgerReader
+from crawlpool.ledger.schema import NAME as LEDGER
+from crawlpool.ledger.shard_reading import ShardTables
 from crawlpool.redact import one_line
-from crawlpool.shards import layout, segments
+from crawlpool.shards import layout, segments, tenure
 from crawlpool.shards.inputs import input_state, is_visible
 
 if TYPE_CHECKING:
@@ -49,19 +53,45 @@ def refused_in(root: str, manifest: Manifest, shards: Iterable[int]) -> Iterator
     state = input_state(root)
     for shard in sorted(shards):
         inbox = layout.inbox_folder(root, shard)
-        for name in segments.names(inbox):
+        names = segments.names(inbox)
+        writers, digests = _known_of(root, shard, names)
+        for name in names:
             path = os.path.join(inbox, str(name))
             if not is_visible(name, state):
                 continue
             try:
                 for _ in segments.read(path, manifest.sharding_id):
                     break  # all of it was checked before the first one came
+                if name.source is not None and name.source not in manifest.mine():
+                    segments.check_writer(path, name.source, writers)
+                segments.check_content(path, digests.get(name, ""))
             except FileNotFoundError:
                 pass  # it was taken in meanwhile
             except segments.Foreign as error:
-                yield Refused(one_line(path), str(error), "move this file out of the job")
+                remedy = "move this file out of the job"
+                if isinstance(error, segments.BegunAnew):
+                    remedy += ", and begin all parts anew, as none can take in what this one hands over now"
+                yield Refused(one_line(path), str(error), remedy)
             except JobError as error:
                 yield Refused(one_line(path), str(error), _remedy(manifest, name))
+
+
+def writers_of(root: str, shard: int) -> dict[int, str]:
+    """Return who wrote what a shard has taken in of other folders, by source, as far as its ledger can be read."""
+    return _known_of(root, shard, ())[0]
+
+
+def _known_of(root: str, shard: int, names: Iterable[SegmentName]) -> tuple[dict[int, str], dict[SegmentName, str]]:
+    """Return the same, and which of some segments were taken in before, with their digests."""
+    with contextlib.suppress(CrawlPoolError, OSError):
+        last = tenure.newest(layout.shard_folder(root, shard))
+        if last is not None and last.epoch:
+            path = os.path.join(layout.epoch_folder(root, shard, last.epoch), LEDGER)
+            with contextlib.closing(LedgerReader(path)) as ledger:
+                tables = ShardTables(ledger)
+                digests = {name: digest for name in names if (digest := tables.digest_of(str(name))) is not None}
+                return tables.writers(), digests
+    return {}, {}
 
 
 def _remedy(manifest: Manifest, name: SegmentName) -> str:

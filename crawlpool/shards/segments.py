@@ -19,7 +19,7 @@ from crawlpool.redact import one_line
 from crawlpool.shards import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
 VERSION = 1
@@ -35,6 +35,10 @@ _encode: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
 
 class Foreign(JobError):
     """A segment that is whole, and doesn't belong where it lies."""
+
+
+class BegunAnew(Foreign):
+    """A segment of a part that was begun anew since something of it was taken in."""
 
 
 class SegmentName(NamedTuple):
@@ -85,7 +89,9 @@ def line_of(row: Sequence[Any]) -> bytes:
     ).encode("ascii")
 
 
-def write(folder: str, name: SegmentName, rows: Iterable[Sequence[Any]], sharding_id: str = "") -> None:
+def write(
+    folder: str, name: SegmentName, rows: Iterable[Sequence[Any]], sharding_id: str = "", writer: str = ""
+) -> None:
     """Write a segment; it is on the disk, with its name, when this returns. One that has the name is replaced.
 
     Args:
@@ -93,6 +99,7 @@ def write(folder: str, name: SegmentName, rows: Iterable[Sequence[Any]], shardin
         name: its name.
         rows: the targets, as ``ledger.store.Row`` says.
         sharding_id: ``Manifest.sharding_id`` of the job.
+        writer: ``Manifest.job_id`` of the folder that it comes from: one that was begun anew has another.
 
     Raises:
         SinkError: when it can't be written; then nothing is there under its name that wasn't before.
@@ -100,14 +107,16 @@ def write(folder: str, name: SegmentName, rows: Iterable[Sequence[Any]], shardin
     One writer at a time for each name.
     """
     lines = [line_of(row) for row in rows]
-    write_lines(folder, name, b"".join(lines), len(lines), sharding_id)
+    write_lines(folder, name, b"".join(lines), len(lines), sharding_id, writer)
 
 
-def write_lines(folder: str, name: SegmentName, lines: bytes | bytearray, count: int, sharding_id: str = "") -> None:
+def write_lines(
+    folder: str, name: SegmentName, lines: bytes | bytearray, count: int, sharding_id: str = "", writer: str = ""
+) -> None:
     """Write a segment of rows that are lines already, as ``write`` does.
 
     Args:
-        folder, name, sharding_id: as ``write`` takes them.
+        folder, name, sharding_id, writer: as ``write`` takes them.
         lines: what ``line_of`` made of each row, one after the other.
         count: how many they are.
 
@@ -115,7 +124,7 @@ def write_lines(folder: str, name: SegmentName, lines: bytes | bytearray, count:
         SinkError: when it can't be written.
     """
     facts = {"v": VERSION, "id": str(name), "kind": name.kind, "source": name.source, "sharding": sharding_id}
-    facts["to"] = _shard_of(folder)
+    facts |= {"to": _shard_of(folder), "by": writer}
     header = _encode(facts).encode("ascii") + b"\n"
     digest = hashlib.blake2b(header, digest_size=16)
     digest.update(lines)
@@ -147,6 +156,58 @@ def read(path: str, sharding_id: str = "") -> Iterator[tuple[Any, ...]]:
         raise
     except OSError as error:
         raise JobError(f"{one_line(path)}: {error.strerror or error}") from error
+
+
+def check_writer(path: str, source: int, writers: Mapping[int, str]) -> str:
+    """Return who wrote a segment; empty where that isn't told, or can't be read, which ``read`` is to say.
+
+    A part that was begun anew numbers its segments, and its targets, as the one before it did. What it hands over can't
+    be held against what the one before has handed over: so of each shard the segments of one writer are taken in.
+
+    Args:
+        path: of the file.
+        source: the shard that it comes from.
+        writers: of whom something was taken in before, by shard.
+
+    Raises:
+        BegunAnew: when another one is known for its source.
+    """
+    writer = ""
+    with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError), open(path, "rb") as file:
+        writer = str(json.loads(file.readline(_CHUNK_BYTES)).get("by") or "")
+    known = writers.get(source)
+    if writer and known and writer != known:
+        raise BegunAnew(
+            f"{one_line(path)}: the part that wrote it was begun anew ({one_line(writer)}) since something of its "
+            f"shard {source} was taken in here ({one_line(known)}): what it hands over now can't be told from that"
+        )
+    return writer
+
+
+def digest_of(path: str) -> str:
+    """Return the digest of what stands in a segment, as its last line tells it; empty where that can't be read."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, KeyError, TypeError), open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _MOST_TRAILER_BYTES))
+        return str(json.loads(file.read().rstrip(b"\n").rpartition(b"\n")[2])["blake2b"])
+    return ""
+
+
+def check_content(path: str, digest: str) -> None:
+    """See that a segment is the one of its name that was taken in before, and may go.
+
+    Args:
+        path: of the file.
+        digest: of what was taken in.
+
+    Raises:
+        BegunAnew: when something else stands in it.
+    """
+    found = digest_of(path)
+    if digest and found and found != digest:
+        raise BegunAnew(
+            f"{one_line(path)}: another one of that name was taken in before: the part that wrote it was begun anew, "
+            "or went on from an old copy, and what it hands over now can't be told from what it did"
+        )
 
 
 def names(folder: str) -> list[SegmentName]:

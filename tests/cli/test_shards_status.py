@@ -10,13 +10,17 @@ import shutil
 
 import pytest
 
-from crawlpool import open_job
+from crawlpool import AddressRules, SessionPool, open_job
 from crawlpool.cli import main
 from crawlpool.errors import JobError
-from crawlpool.shards import layout, tenure
+from crawlpool.shards import layout, manifest, segments, tenure
+from crawlpool.shards.keeper import LeaseKeeper
 from crawlpool.shards.owner import Owner
+from crawlpool.shards.parts import check_apart
+from crawlpool.shards.segments import SegmentName
 from crawlpool.testing import SiteServer, loopback_hosts
 from tests.cli.command import Run, runner
+from tests.shards.web import Fleet
 
 Capture = pytest.CaptureFixture[str]
 HOSTS = 8
@@ -90,6 +94,8 @@ def test_of_several_jobs_the_one_is_named_that_is_not_whole(run: Run, made: path
     """The shard alone wouldn't say it; the state of all is that of the worst."""
     shard = layout.shards_there(str(job))[1]
     shutil.rmtree(job / "shards" / f"{shard:04d}")
+    told = json.loads((job / "manifest.json").read_text())
+    (job / "manifest.json").write_text(json.dumps({**told, "job_id": "another"}))
     code, out, _ = run("status", made, job)
     assert code == 3
     assert f"{job}: shard {shard:04d} isn't whole: " in out
@@ -127,3 +133,40 @@ def test_a_job_is_read_once_however_it_is_called(run: Run, made: pathlib.Path, t
             assert (twice == str(made)) == (f", as {made}" not in err)
         with pytest.raises(JobError, match="the same job was given before"):
             open_job(made, twice)
+
+
+def test_a_copy_of_a_job_is_not_read_beside_it(run: Run, made: pathlib.Path, job: pathlib.Path) -> None:
+    """All of it would count twice, and verify would call that whole; so would a part that was begun twice."""
+    for command in (["status"], ["export"], ["verify"], ["audit"]):
+        code, out, err = run(*command, made, job)
+        assert (code, out) == (3, ""), command
+        assert f"{job}: the same job was given before, as {made}: a copy" in err
+    folders = [job.parent / name for name in ("a", "b", "c")]
+    for number, folder in zip((1, 1, 2), folders, strict=True):
+        folder.mkdir()
+        part = manifest.new(str(folder), shards=4, created_at=0.0, outputs=("results.jsonl",), part=(number, 2))
+        manifest.write(str(folder), part)
+    with pytest.raises(JobError, match=r"/b: the same job was given before, as .*/a: a copy"):
+        check_apart([str(folder) for folder in folders])
+    check_apart([str(folder) for folder in folders[1:]])
+
+
+def test_a_part_that_got_something_of_others_is_not_begun_anew(run: Run, tmp_path: pathlib.Path) -> None:
+    """What others handed over they hand over once: with ``--overwrite`` it would be lost without a word."""
+    fleet = Fleet(tmp_path / "part", 2, (1, 2))
+    hosts = loopback_hosts(HOSTS)
+    host = next(host for host in hosts if fleet.manifest.sharding(fleet.root).shard_of(host) == 0)
+    with (
+        SiteServer({"/": b"page"}, hosts=hosts) as web,
+        SessionPool(threads=2, addresses=AddressRules("allow")) as pool,
+    ):
+        row = [None, host, 0.0, "-" + web.url("/", host=host), None, None, 1]
+        segments.write(layout.make_inbox(fleet.root, 0), SegmentName(1, 1, 1), [row], fleet.manifest.sharding_id, "it")
+        fleet.feed([])
+        fleet.keeper = LeaseKeeper(600.0, has_threads=False)
+        assert fleet.run(pool).ok == 1
+        before = sorted(tmp_path.rglob("*"))
+        code, out, err = run("run", web.url("/"), "--job", fleet.root, "--shards", "2", "--shard", "1/2", "--overwrite")
+    assert (code, out) == (3, "")
+    assert f"{fleet.root}: has taken in what other parts of the job handed over, and they do so once only" in err
+    assert set(tmp_path.rglob("*")) >= set(before)

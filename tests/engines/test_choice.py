@@ -169,6 +169,15 @@ def test_as_many_shards_are_opened_as_keep_the_pool_busy() -> None:
     assert how_many(1, 1, 0, 16) == 0
 
 
+def test_where_the_interpreter_is_busy_two_shards_are_open() -> None:
+    """One that ends, and the next one: each more would commit for itself, in smaller groups. None is let go of."""
+    assert [how_many(n, 32, 0, 16, 0.8) for n in (0, 1, 2, 8)] == [2, 1, 0, 0]
+    assert [how_many(n, 32, 0, 16, 0.5) for n in (0, 1, 2, 8)] == [1, 1, 2, 8]
+    assert [how_many(n, 32, 0, 16, 0.5, is_held_back=True) for n in (0, 1, 2, 8)] == [2, 1, 0, 0]
+    assert [how_many(n, 32, 0, 16, 0.3, is_held_back=True) for n in (1, 2)] == [1, 2]
+    assert how_many(0, 1, 0, 16, 0.8) == 1
+
+
 def test_a_runner_without_work_looks_less_and_less_often() -> None:
     """One that finds nothing looks again soon at first, and every five seconds in the end."""
     waits = [next_look_s(number) for number in range(30)]

@@ -64,8 +64,10 @@ def test_a_target_arrives_once(ledger: Ledger) -> None:
         counts.append(given)
         return {}
 
-    ledger.commit(Batch(incoming=[row(1)], transfer=Transfer(imported=["a"], moved=[moved(1, 5), moved(2, 5)])), tally)
-    ledger.commit(Batch(transfer=Transfer(imported=["b"], moved=[moved(1, 5), moved(1, 6)])), tally)
+    ledger.commit(
+        Batch(incoming=[row(1)], transfer=Transfer(imported=[("a", "d")], moved=[moved(1, 5), moved(2, 5)])), tally
+    )
+    ledger.commit(Batch(transfer=Transfer(imported=[("b", "d")], moved=[moved(1, 5), moved(1, 6)])), tally)
     assert counts == [(1, 0, 2), (0, 0, 1)]
     targets = ledger.database.execute("SELECT target.id, rank, name FROM target JOIN host ON host.id = host").fetchall()
     assert targets == [(1, 0.0, "a.example"), *((n, -3.0, "b.example") for n in (2, 3, 5))]
@@ -74,11 +76,11 @@ def test_a_target_arrives_once(ledger: Ledger) -> None:
 
 def test_a_segment_comes_in_once_with_its_rows_or_not_at_all(ledger: Ledger) -> None:
     """A name that is there already lets nothing of the transaction in."""
-    ledger.commit(Batch(incoming=[row(1)], transfer=Transfer(imported=["input-00000001.seg"])))
+    ledger.commit(Batch(incoming=[row(1)], transfer=Transfer(imported=[("input-00000001.seg", "d")])))
     with pytest.raises(SinkError):
-        ledger.commit(Batch(incoming=[row(2)], transfer=Transfer(imported=["input-00000001.seg"])))
+        ledger.commit(Batch(incoming=[row(2)], transfer=Transfer(imported=[("input-00000001.seg", "d")])))
     assert ledger.count_waiting() == 1
-    assert OutboxReader(ledger.database, ledger.path).has_imported("input-00000001.seg")
+    assert OutboxReader(ledger.database, ledger.path).imported("input-00000001.seg") == "d"
 
 
 def test_the_outbox_gives_batches_by_shard_and_forgets_them_alone(ledger: Ledger, path: str) -> None:
@@ -103,7 +105,7 @@ def test_the_outbox_gives_batches_by_shard_and_forgets_them_alone(ledger: Ledger
 
 def test_a_suspect_that_was_handed_over_gets_its_rank_back(ledger: Ledger) -> None:
     """After crashes without it a target stands where its priority says, which is in its chain."""
-    ledger.commit(Batch(transfer=Transfer(imported=["a"], moved=[moved(1, 5)])))
+    ledger.commit(Batch(transfer=Transfer(imported=[("a", "d")], moved=[moved(1, 5)])))
     for _ in range(2):
         ledger.crashed([1], 2, 5)
     ledger.crashed([], 2, 5)
@@ -120,7 +122,7 @@ def test_a_ledger_of_version_1_is_read_and_brought_up_to_date(path: str) -> None
     with contextlib.closing(LedgerReader(path)) as reader:
         assert list(reader.settled()) == []
     ledger = Ledger(path)
-    ledger.commit(Batch(transfer=Transfer(sent=[(1, "[]")], imported=["a"])))
+    ledger.commit(Batch(transfer=Transfer(sent=[(1, "[]")], imported=[("a", "d")])))
     ledger.close()
     copy = sqlite3.connect(f"{path}.v1")
     assert copy.execute("PRAGMA user_version").fetchone() == (1,)

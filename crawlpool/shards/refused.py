@@ -15,8 +15,9 @@ from crawlpool.ledger.reading import LedgerReader
 from crawlpool.ledger.schema import NAME as LEDGER
 from crawlpool.ledger.shard_reading import ShardTables
 from crawlpool.redact import one_line
-from crawlpool.shards import layout, segments, tenure
+from crawlpool.shards import layout, segments
 from crawlpool.shards.inputs import input_state, is_visible
+from crawlpool.shards.parts import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,10 +85,9 @@ def writers_of(root: str, shard: int) -> dict[int, str]:
 def _known_of(root: str, shard: int, names: Iterable[SegmentName]) -> tuple[dict[int, str], dict[SegmentName, str]]:
     """Return the same, and which of some segments were taken in before, with their digests."""
     with contextlib.suppress(CrawlPoolError, OSError):
-        last = tenure.newest(layout.shard_folder(root, shard))
-        if last is not None and last.epoch:
-            path = os.path.join(layout.epoch_folder(root, shard, last.epoch), LEDGER)
-            with contextlib.closing(LedgerReader(path)) as ledger:
+        folder = Part(root, shard).folder()
+        if folder is not None:
+            with contextlib.closing(LedgerReader(os.path.join(folder, LEDGER))) as ledger:
                 tables = ShardTables(ledger)
                 digests = {name: digest for name in names if (digest := tables.digest_of(str(name))) is not None}
                 return tables.writers(), digests

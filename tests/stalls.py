@@ -58,10 +58,14 @@ class Trial:
         return self.took_s - self.deadline_s
 
     @property
+    def may_be_early(self) -> bool:
+        """Whether it may end before its deadline: of interim answers urllib3 takes so many and no more."""
+        return self.kind in ("interim answers", "continue, for ever")
+
+    @property
     def is_good(self) -> bool:
         """Whether it ended in time, and as what it was."""
-        is_interim = self.kind in ("interim answers", "continue, for ever")
-        known = _TYPES | {ErrorKind.PROTOCOL} if is_interim else _TYPES  # urllib3 takes so many of them and no more
+        known = _TYPES | {ErrorKind.PROTOCOL} if self.may_be_early else _TYPES
         return self.over_s <= MOST_S and self.ended_as in {kind.value for kind in known}
 
 

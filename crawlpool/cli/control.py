@@ -101,7 +101,10 @@ def ask(control: str, request: dict[str, Any], patience_s: float = PATIENCE_S) -
     except TimeoutError:
         raise ControlError(f"{shown}: no answer within {patience_s:g} s; the run is very busy, or stopped") from None
     except FileNotFoundError:
-        raise ControlError(f"{shown}: there is no such socket; a run makes one with --control {shown}") from None
+        if os.path.isdir(control):
+            raise ControlError(f"{one_line(control)}: no job runs there, and it has no control socket") from None
+        made = f"a run makes one with --job {shown} or with --control {shown}"
+        raise ControlError(f"{shown}: there is no such job, and no such socket; {made}") from None
     except ConnectionRefusedError:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             raise ControlError(f"{shown}: it is no socket; a run makes one with --control") from None

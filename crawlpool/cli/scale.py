@@ -128,7 +128,7 @@ def is_sharded(job: str | None, scale: Scale, *, is_new: bool) -> bool:
         is_new: whether what is there goes.
 
     Raises:
-        ConfigError: when a job without shards is asked to have some.
+        ConfigError: when a job without shards is asked to have some, or what only such a job has.
     """
     if job is None:
         return False
@@ -139,6 +139,8 @@ def is_sharded(job: str | None, scale: Scale, *, is_new: bool) -> bool:
             raise ConfigError(
                 f"{one_line(job)}: the job has no shards, and can't be given any: --engine threads goes on with it"
             )
+    if scale.is_shared and not scale.is_asked_for:
+        raise ConfigError("--shared-disk is for jobs of shards: --shards, --shard or --engine dask makes one")
     return scale.is_asked_for
 
 

@@ -136,6 +136,7 @@ def manifest_of(settings: RunSettings) -> manifest.Manifest:
         made = manifest.new(folder, shards=scale.count, created_at=now, is_shared=is_shared, **others)
         manifest.write(folder, made)
         return made
+    others["is_shared"] = before.is_shared or scale.is_shared
     manifest.check_same(folder, before, dataclasses.replace(before, shards=scale.shards or before.shards, **others))
     return before
 

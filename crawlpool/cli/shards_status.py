@@ -73,7 +73,7 @@ def status_of_shards(path: str, others: Sequence[str] = ()) -> dict[str, Any]:
     from crawlpool.shards.inputs import input_state
     from crawlpool.shards.parts import Root, Shelf
     from crawlpool.shards.transit import on_its_way
-    from crawlpool.shards.whole import missing_of
+    from crawlpool.shards.whole import missing_at_rest
 
     root, shelf = Root(path), Shelf()
     try:
@@ -88,13 +88,8 @@ def status_of_shards(path: str, others: Sequence[str] = ()) -> dict[str, Any]:
         shard.stands = _standing(shard, shard.number in waiting, is_input_done=state.is_done)
     report = Report.merged([shard.report for shard in shards])
     has_it = holder_of(path) is not None or any(one["state"] in ("running", "draining") for one in runners)
-    missing: dict[int, str] = {}
-    if root.manifest is not None and not has_it and not any(shard.stands == "held" for shard in shards):
-        # What was broken off may have been at anything; who takes it over puts it in order first.
-        unsure = waiting | {shard.number for shard in shards if shard.stands == "broken_off"}
-        missing = {n: what for n, what in missing_of(path, root.manifest, state).items() if n not in unsure}
-        if holder_of(path) is not None:  # it goes on from just now, and moves things about
-            has_it, missing = True, {}
+    missing = {} if has_it else missing_at_rest(path)
+    has_it = has_it or holder_of(path) is not None  # it goes on from just now, and moves things about
     given_up = {shard.number for shard in shards if shard.reason is not None}
     refused = [] if has_it else _refused(root, given_up | moving.unread)
     is_done = state.is_done and not (report.pending or moving.all or moving.unread or refused)

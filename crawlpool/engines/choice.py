@@ -18,8 +18,7 @@ GIVEN_UP_AFTER = 5
 #: After so many it is run by itself: what ends a process takes all shards with it that it has open, and these aren't to
 #: be blamed for it.
 ALONE_AFTER = 2
-#: A process that uses so much of a core doesn't wait for hosts: threads of an interpreter have one between them. Where
-#: it shares the cores with others it may not get as much; then half of that says it, if the disk holds it back, too.
+#: A process that uses so much of a core doesn't wait for hosts: threads of an interpreter have one between them.
 BUSY_CORES = 0.75
 #: A line of an inbox, roughly: a segment of so many bytes more is one target more to be fetched.
 _LINE_BYTES = 120
@@ -234,14 +233,23 @@ class Tries:
 
 
 def how_many(
-    is_open: int, at_once: int, running: int, in_flight: int, cores: float = 0.0, *, is_held_back: bool = False
+    is_open: int,
+    at_once: int,
+    running: int,
+    in_flight: int,
+    cores: float = 0.0,
+    *,
+    is_held_back: bool = False,
+    is_opening: bool = False,
 ) -> int:
     """Return how many more shards a runner should open: none while those that are open keep its pool busy.
 
     As many more as there are: a polite crawl is at its pace after a few looks, and one that isn't has one or two open.
     More of them than are needed cost much: each commits for itself, and a group of two results costs as much as one of
-    twenty. So where it is the interpreter that is busy, as hosts answer at once, no more are opened either, but for the
-    next one: a shard takes a moment to be opened, and another to end.
+    twenty. So where it is the interpreter or the disk that is busy, as hosts answer at once, no more are opened either,
+    but for the next one: a shard takes a moment to be opened, and another to end. And until each that is open has begun
+    to fetch nobody can tell what it will keep busy: who opened more meanwhile would have half a job open, at no use,
+    while others run out of shards.
 
     Args:
         is_open: shards that are open.
@@ -250,11 +258,11 @@ def how_many(
         in_flight: how many may be.
         cores: how many cores the process has used since the last look.
         is_held_back: whether requests had to wait since then, as too many results weren't committed yet.
+        is_opening: whether one that is open hasn't begun to fetch.
     """
-    if is_open and running * 2 > in_flight:
+    if is_open and (is_opening or running * 2 > in_flight):
         return 0
-    is_busy = cores > (BUSY_CORES / 2 if is_held_back else BUSY_CORES)
-    wanted = 2 if is_busy else 2 * is_open
+    wanted = 2 if is_held_back or cores > BUSY_CORES else 2 * is_open
     return max(min(max(wanted, 1), at_once) - is_open, 0)
 
 

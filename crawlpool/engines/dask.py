@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
@@ -318,12 +319,22 @@ def _no_ctrl_c() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # else it is begun with the first of them, and takes the mask away
+    _begin_tracker()  # else it is begun with the first of them, and takes the mask away
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_tracker() -> None:
+    """Begin the process that removes what killed ones leave of semaphores; it needn't say so on a terminal."""
+    before = list(sys.warnoptions)
+    sys.warnoptions.append(f"ignore::UserWarning:{resource_tracker.__name__}")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions[:] = before
 
 
 def _connected(make: Callable[..., Any], **settings: Any) -> Any:

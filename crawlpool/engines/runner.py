@@ -171,6 +171,7 @@ class Runner:
                     tenancy.in_flight,
                     self._cores_used(),
                     is_held_back=held_back > self._held_back,
+                    is_opening=not all(tenant.has_begun for tenant in self._tenants.values()),
                 )
                 self._held_back = held_back
                 if wanted > 0:

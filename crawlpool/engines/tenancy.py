@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.engines.choice import Tries, Why
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from crawlpool.shards.held import Held
     from crawlpool.shards.manifest import Manifest
 
+#: A shard that has asked for nothing so long after it was taken waits for its hosts.
+BEGIN_S = 3.0
 #: A shard with nothing to do waits so long for more of an input that is still read; then others have its place.
 IDLE_S = 3.0
 _log = logger("engine")
@@ -119,6 +122,8 @@ class Tenant:
         #: Targets that got their outcome since it was taken.
         self.settled = 0
         self._began_with: int | None = None
+        self._taken_at = time.monotonic()
+        self._has_begun = False  # of the runner's thread, as all that it asks for
         self._tries = Tries()
         self._is_whole = False  # whether the crawl has come to its end, so that its books are whole
         # Guards _crawl and _order: a crawl that is made after it was told to drain is told so, too.
@@ -147,6 +152,17 @@ class Tenant:
         """Targets of it that are being fetched."""
         crawl = self._crawl
         return 0 if crawl is None or self._last is not None else crawl.running
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has begun to fetch, or has had time for it."""
+        if not self._has_begun:
+            crawl = self._crawl
+            if crawl is not None:
+                self._progress(crawl)  # counts what is settled
+            is_late = time.monotonic() > self._taken_at + BEGIN_S
+            self._has_begun = is_late or self.has_ended or self.running > 0 or self.settled > 0
+        return self._has_begun
 
     def note_getting_on(self) -> None:
         """Write down that the shard gets on, should it end this process after all; by the runner's thread."""

@@ -58,17 +58,24 @@ def missing_at_rest(root: str) -> dict[int, str]:
     """
     if not manifests.is_sharded(root) or holder_of(root) is not None:
         return {}
-    state = input_state(root)
-    unsure: set[int] = set()
-    for shard in layout.shards_there(root):
-        last = tenure.newest(layout.shard_folder(root, shard))
-        has_segments = any(is_visible(name, state) for name in segments.names(layout.inbox_folder(root, shard)))
-        if has_segments or (last is not None and not last.is_released):
-            unsure.add(shard)
-    found = missing_of(root, manifests.read(root), state)
+    state, manifest = input_state(root), manifests.read(root)
+    before = _at_rest(root, state)
+    found = missing_of(root, manifest, state)
+    after = _at_rest(root, state) if found else before  # somebody may have taken a shard meanwhile
     if holder_of(root) is not None:  # it goes on from just now, and moves things about
         return {}
-    return {shard: what for shard, what in found.items() if shard not in unsure}
+    return {shard: what for shard, what in found.items() if before.get(shard, 0) == after.get(shard, 0) is not None}
+
+
+def _at_rest(root: str, state: InputState) -> dict[int, int | None]:
+    """Return how many tenures each shard has had; ``None`` where something goes on, or waits for its owner."""
+    found: dict[int, int | None] = {}
+    for shard in layout.shards_there(root):
+        last = tenure.newest(layout.shard_folder(root, shard))
+        waits = any(is_visible(name, state) for name in segments.names(layout.inbox_folder(root, shard)))
+        number = 0 if last is None else last.number if last.is_released else None
+        found[shard] = None if waits else number
+    return found
 
 
 def _missing(root: str, manifest: Manifest, shard: int, rows: int) -> str:

@@ -203,8 +203,8 @@ def test_who_does_not_answer_is_not_waited_for(place: str) -> None:
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("nothing", "nothing: there is no such socket"),
-        (".", "./control: there is no such socket"),
+        ("nothing", "nothing: there is no such job, and no such socket"),
+        (".", ".: no job runs there, and it has no control socket"),
         ("dead", "dead: nobody listens there"),
         ("file", "file: it is no socket"),
         ("x" * 200, "too long for a Unix socket"),

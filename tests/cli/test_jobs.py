@@ -49,7 +49,7 @@ def test_where_there_is_no_job_the_exit_code_is_3(run: Run, tmp_path: pathlib.Pa
     ):
         code, out, err = run(command, folder, *more)
         if command == "status":
-            said = "there is no such socket"
+            said = "it has no control socket" if folder.exists() else "there is no such job"
         assert (code, out, err.count("\n")) == (3, "", 1)
         assert said in err
     assert list(tmp_path.iterdir()) == []

@@ -76,6 +76,7 @@ EACH_ONCE = Counter(range(1, COUNT + 1))
         (["--shards", "4", "--job", "j", "-o", "/elsewhere/r.jsonl"], "crawlpool export"),
         (["--shards", "4", "--job", "j", "--save-cookies", "c.txt"], "--save-cookies"),
         (["--shards", "4", "--job", "j", "--control", "c"], "--control"),
+        (["--shared-disk", "--job", "j"], "--shared-disk is for jobs of shards"),
     ],
 )
 def test_what_does_not_go_together_is_told(
@@ -271,6 +272,8 @@ def test_a_job_without_shards_cannot_be_given_any(web: SiteServer, tmp_path: pat
         sharded = tmp_path / "sharded"
         assert main(["run", urls, "--job", str(sharded), "--shards", "4"]) == 8
         (sharded / "mine.txt").write_text("nobody else's")
+        assert main(["resume", str(sharded), "--shared-disk"]) == 3
+        assert "is_shared was false, now true" in capfd.readouterr().err
         asked = web.request_count
         assert main(["run", urls, "--job", str(sharded), "--shards", "3", "--overwrite"]) == 3
         assert "mine.txt" in capfd.readouterr().err

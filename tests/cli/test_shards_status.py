@@ -107,18 +107,18 @@ def test_of_several_jobs_the_one_is_named_that_is_not_whole(run: Run, made: path
 
 @pytest.mark.parametrize("is_dead", [False, True])
 def test_what_somebody_runs_or_has_left_in_a_hurry_is_not_judged(is_dead: bool, run: Run, job: pathlib.Path) -> None:
-    """Files may be on the move there; and of a job that is whole nothing is missing."""
+    """Files may be on the move there, and only there; and of a job that is whole nothing is missing."""
     assert json.loads(run("status", job, "--json")[1])["missing"] == []
     shards = layout.shards_there(str(job))
     (job / "shards" / f"{shards[0]:04d}" / "e0001" / "results.jsonl").unlink()
-    folder = layout.shard_folder(str(job), shards[0 if is_dead else 1])
-    last, owner = tenure.newest(folder), Owner.here()
-    assert last is not None
-    if is_dead:
-        owner = dataclasses.replace(owner, pid=2**22 - 1, started=1)
-    assert tenure.make(folder, tenure.Tenure(last.number + 1, owner, last.epoch))
-    code, out, _ = run("status", job, "--json")
-    assert (code, json.loads(out)["missing"]) == (0, [])
+    owner = dataclasses.replace(Owner.here(), **({"pid": 2**22 - 1, "started": 1} if is_dead else {}))
+    for shard, missing in ((shards[1], [shards[0]]), (shards[0], [])):
+        folder = layout.shard_folder(str(job), shard)
+        last = tenure.newest(folder)
+        assert last is not None
+        assert tenure.make(folder, tenure.Tenure(last.number + 1, owner, last.epoch))
+        code, out, _ = run("status", job, "--json")
+        assert (code, [one["shard"] for one in json.loads(out)["missing"]]) == (3 if missing else 0, missing)
 
 
 def test_a_job_is_read_once_however_it_is_called(run: Run, made: pathlib.Path, tmp_path: pathlib.Path) -> None:

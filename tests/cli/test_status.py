@@ -89,7 +89,8 @@ def test_watching_ends_with_the_run(capfd: Capture, monkeypatch: pytest.MonkeyPa
 def test_where_nobody_listens_the_exit_code_is_3(capfd: Capture) -> None:
     """One line says so."""
     assert main(["status", "nowhere"]) == 3
-    said = "crawlpool: nowhere: there is no such socket; a run makes one with --control nowhere\n"
+    made = "a run makes one with --job nowhere or with --control nowhere"
+    said = f"crawlpool: nowhere: there is no such job, and no such socket; {made}\n"
     assert capfd.readouterr().err == said
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from crawlpool import Job, SessionPool, open_job
+from crawlpool.engines import choice, notes, tenancy
 from crawlpool.engines import coordinator as coordinators
-from crawlpool.engines import notes, tenancy
 from crawlpool.engines.base import EngineSpec
-from crawlpool.engines.choice import GIVEN_UP_AFTER, Tries
+from crawlpool.engines.choice import GIVEN_UP_AFTER, Tries, how_many
 from crawlpool.engines.coordinator import Coordinator, new_run
 from crawlpool.engines.library import Recipe, crawl_shards
 from crawlpool.engines.looking import Looker, read_tries, write_tries
@@ -31,6 +31,7 @@ from crawlpool.testing import Answer, Request, SiteServer, loopback_hosts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from crawlpool.books import Progress
     from crawlpool.shards.held import Held
 
 SHARDS = 4
@@ -86,15 +87,15 @@ def run_to_the_end(folder: str, spec: EngineSpec) -> notes.RunnerNote:
     return found[0]  # type: ignore[no-any-return]
 
 
-def to_its_end(job: Coordinator) -> None:
-    """Have a coordinator do its job."""
+def to_its_end(job: Coordinator) -> Progress:
+    """Have a coordinator do its job; return how far it has come."""
     job.begin()
     wait = threading.Event()
     for _ in range(400):
         if job.look():
             break
         wait.wait(0.02)
-    job.end()
+    return job.end()
 
 
 def test_a_runner_does_all_shards_and_ends_when_it_is_told(tmp_path: pathlib.Path, site: SiteServer) -> None:
@@ -117,6 +118,35 @@ def test_a_runner_drains_for_another_run_of_the_command(tmp_path: pathlib.Path, 
     assert note.has_ended
     assert note.trouble == "another run of the command has the job"
     assert all(look.tenure == 0 for look in Looker(folder, "run").look())
+
+
+def test_no_further_shard_is_opened_while_one_is_being_opened(
+    tmp_path: pathlib.Path, site: SiteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a runner looks meanwhile: what it will be busy with isn't known before that one has begun."""
+    folder = made(tmp_path / "job", urls_of(site, 40))
+    opens = threading.Event()
+    entered: list[str] = []
+    looks: list[tuple[bool, int]] = []
+
+    def enter_late(held: Held, **more: Any) -> Any:
+        entered.append(held.folder)
+        assert opens.wait(20)
+        return enter(held, **more)
+
+    def asked(*args: Any, is_opening: bool, **more: Any) -> int:
+        looks.append((is_opening, len(entered)))
+        if [is_opening for is_opening, _ in looks].count(True) == 3:
+            opens.set()
+        return how_many(*args, is_opening=is_opening, **more)
+
+    monkeypatch.setattr(tenancy, "enter", enter_late)
+    monkeypatch.setattr(tenancy, "BEGIN_S", 60.0)
+    monkeypatch.setattr(choice, "how_many", asked)
+    run_to_the_end(folder, spec_of(folder))
+    assert [is_opening for is_opening, _ in looks[:4]] == [False, True, True, True]
+    assert max(count for _, count in looks[:4]) <= 1
+    assert len(entered) == SHARDS
 
 
 def test_a_shard_that_cannot_go_on_is_named_and_others_go_on(
@@ -180,13 +210,7 @@ def test_a_coordinator_hands_out_and_ends_when_all_is_done(tmp_path: pathlib.Pat
     manifest.write(folder, manifest.new(folder, shards=SHARDS, created_at=1.0, outputs=("results.jsonl",)))
     spec = EngineSpec(folder, new_run(), SessionPool)
     coordinator = Coordinator(ThreadsEngine(), spec, urls_of(site, 40))
-    coordinator.begin()
-    wait = threading.Event()
-    for _ in range(400):
-        if coordinator.look():
-            break
-        wait.wait(0.05)
-    progress = coordinator.end()
+    progress = to_its_end(coordinator)
     assert coordinator.is_done and coordinator.is_input_done
     assert (progress.report.inputs, progress.report.ok, progress.report.pending) == (40, 40, 0)
     assert coordinator.troubles().failed == {}

@@ -35,8 +35,9 @@ def test_requests_that_stall_end_by_their_deadlines() -> None:
     """60 trials, at random: each ends in time and as what it was, and the next page comes."""
     trials = many(66, random.SystemRandom().randrange(1 << 32), at_once=16, transports=TRANSPORTS, say=print)
     assert len(trials) == 66
-    bad = [trial for trial in trials if trial.over_s > LATE_S or trial.after_s > LATE_S or trial.over_s < -0.05]
-    assert not bad, "\n".join(map(str, bad))
+    late = [trial for trial in trials if trial.over_s > LATE_S or trial.after_s > LATE_S]
+    early = [trial for trial in trials if trial.over_s < -0.05 and not trial.may_be_early]
+    assert not late + early, "\n".join(map(str, late + early))
     assert not [trial for trial in trials if not trial.is_good and trial.over_s <= 1.0]
 
 

@@ -141,7 +141,8 @@ def _end(record: Mapping[str, Any], place: Mapping[str, Any]) -> Iterator[str]:
         kind = "" if record["content_type"] is None else f" of {one_line(record['content_type'], 80)}"
         yield f"  body: {record['bytes']:,} bytes{kind}; SHA-256 {record['sha256']}"
     for kept in record["body"]:
-        yield f"  kept in {one_line(kept['file'])} at {kept['offset']:,}, {kept['length']:,} bytes"
+        folder = f"{place['folder']}/" if "folder" in place else ""
+        yield f"  kept in {folder}{one_line(kept['file'])} at {kept['offset']:,}, {kept['length']:,} bytes"
     yield f"  its record stands in {place['file']} at {place['offset']:,}"
 
 

@@ -102,7 +102,8 @@ def run_options(read_config: Callable[..., Any]) -> list[click.Parameter]:
     group = "Requests"
     option(group, "--method", metavar="METHOD", default="GET", show_default=True, help="The HTTP method.")
     option(group, "--header", type=Lines(), multiple=True, metavar="'NAME: VALUE'",
-           help="A header for every request. VALUE can be @FILE or env:NAME. Repeat it for more.")
+           help="A header for every request. VALUE can be @FILE or env:NAME. Repeat it for more. WARC files have it, "
+           "unless it is known to hold a credential.")
     option(group, "--auth", type=Lines(), multiple=True, metavar="USER:PASS@HOST",
            help="Basic auth for one host, with its port if it has one; @FILE and env:NAME work. Repeat it for more.")
     option(group, "--netrc", is_flag=True,

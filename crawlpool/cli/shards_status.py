@@ -359,6 +359,8 @@ def _lines_of_shards(found: Mapping[str, Any]) -> Iterator[str]:
         if not any(os.path.basename(one["file"]) in reason for reason in told):
             yield f"not taken in: {one['why']}"
     for one in found.get("runners", ()):
+        if found["state"] == "complete" and one["state"] == "silent":
+            continue  # it was ended before it could tell, and nothing is missing
         yield from _lines_of_runner(one)
 
 

@@ -26,7 +26,8 @@ def explained(jobs: JobReader | JobsReader, url: str) -> dict[str, Any] | None:
 
     Returns:
         ``None`` where the jobs don't have it. ``shards`` beside the rest says which shards it came through, in order,
-        and ``job`` in which job; ``state`` may be ``on_its_way``, too. ``legs`` has those of all shards, ``target`` and
+        and ``job`` in which job; ``state`` may be ``on_its_way``, too, and ``place`` has the ``folder`` below which all
+        lies that the record names. ``legs`` has those of all shards, ``target`` and
         ``robots`` are of the first one, and the rest is of the last.
 
     Raises:
@@ -48,7 +49,8 @@ def explained(jobs: JobReader | JobsReader, url: str) -> dict[str, Any] | None:
     if passed:
         told["robots"] = _robots(jobs, found, last)
     if last["place"] is not None and found.part.shard is not None:
-        told["place"] = {**last["place"], "file": f"{last['folder']}/{last['place']['file']}"}
+        folder = last["folder"]
+        told["place"] = {**last["place"], "file": f"{folder}/{last['place']['file']}", "folder": folder}
     del told["folder"]
     told["job"] = found.part.root
     told["shards"] = [part.shard for part, _ in (*found.way, (found.part, 0)) if part.shard is not None]

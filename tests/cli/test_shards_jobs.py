@@ -123,6 +123,16 @@ def test_explain_tells_the_requests_of_all_shards(run: Run, made: Made) -> None:
     assert "its record stands in shards/" in text
 
 
+def test_explain_names_files_that_are_there(run: Run, made: Made) -> None:
+    """A body's file is told as its record's is: below the job's folder, and not only below its shard's."""
+    with open_job(made.many) as jobs:
+        record = next(record for record in jobs.records() if record["body"])
+    told = run("explain", made.many, record["url"])[1]
+    files = [line.split(" in ")[1].split(" at ")[0] for line in told.splitlines() if line.startswith("  kept in ")]
+    assert len(files) == len(record["body"])
+    assert all(os.path.isfile(os.path.join(made.many, file)) for file in files)
+
+
 def test_explain_of_what_is_on_its_way(run: Run, made: Made) -> None:
     """It is neither done nor does it wait; what was sent for it is told. What waits in a shard does so."""
     with open_job(made.begun.root) as job:
@@ -236,6 +246,20 @@ def test_status_of_a_job_that_was_only_made(run: Run, tmp_path: pathlib.Path) ->
     assert (found["state"], found["total"], found["shards"]["each"]) == ("new", None, [])
 
 
+def test_status_tells_of_a_worker_that_says_nothing_more(
+    run: Run, made: Made, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a job that isn't complete: what it had may be what is left."""
+    monkeypatch.setattr(shards_status, "PATIENCE_S", 0.2)
+    shutil.copytree(made.begun.root, tmp_path / "job")
+    job = str(tmp_path / "job")
+    notes.make_folder(job)
+    notes.write_word(job, Word("run-2", 7))
+    notes.write_note(job, RunnerNote("w1", "run-2", 5, host="m1", pid=11, shards={3: {}}))
+    out = run("status", job)[1]
+    assert "worker w1 (process 11 on m1): tells nothing of itself any more, shard 3\n" in out
+
+
 def test_status_tells_of_the_workers(
     run: Run, made: Made, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,7 +278,7 @@ def test_status_tells_of_the_workers(
     assert found["slowest"] == [{"host": "slow.example", "mean_s": 2.5, "answers": 3}]
     assert found["state"] == "complete"
     out = run("status", job)[1]
-    assert "worker w1 (process 11 on m1): tells nothing of itself any more, shard 3\n" in out
+    assert "worker w1" not in out  # nothing is left of what it had
     assert "worker w2 (process 12 on m2): ended\n  it ended early: gone\n" in out
     assert "  shard 4 could not go on: disk\\x1b full\n" in out
     assert "hosts slowest: slow.example 2.50 s\n" in out

@@ -36,6 +36,7 @@ _SCHEMA = """
 """
 
 _JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_quoted = json.encoder.encode_basestring_ascii  # what an encoder writes text by
 _Row = tuple[bytes, float, int, bytes]
 
 
@@ -48,10 +49,11 @@ def pack(target: Target) -> bytes:
         ConfigError: when a field isn't JSON; the message names the field.
     """
     # By identity: what is in a target may be of any type, and compare in any way. Nearly always there is the URL alone.
-    if all(map(operator.is_, _rest_of(target), _REST.values())):
-        fields: dict[str, Any] = {"url": target.url}
-    else:
-        fields = {name: value for name, default in _DEFAULTS.items() if (value := getattr(target, name)) is not default}
+    if type(target.url) is str and all(map(operator.is_, _rest_of(target), _REST.values())):
+        return f'{{"url":{_quoted(target.url)}}}'.encode("ascii")  # a third of the time
+    fields: dict[str, Any] = {
+        name: value for name, default in _DEFAULTS.items() if (value := getattr(target, name)) is not default
+    }
     if isinstance(target.headers, Mapping):
         fields["headers"] = dict(target.headers)
     if isinstance(target.data, (bytes, bytearray)):

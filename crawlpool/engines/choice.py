@@ -247,9 +247,9 @@ def how_many(
     As many more as there are: a polite crawl is at its pace after a few looks, and one that isn't has one or two open.
     More of them than are needed cost much: each commits for itself, and a group of two results costs as much as one of
     twenty. So where it is the interpreter or the disk that is busy, as hosts answer at once, no more are opened either,
-    but for the next one: a shard takes a moment to be opened, and another to end. And until each that is open has begun
-    to fetch nobody can tell what it will keep busy: who opened more meanwhile would have half a job open, at no use,
-    while others run out of shards.
+    but for the next one: a shard takes a moment to be opened, and another to end. It is the same until each that is
+    open has begun to fetch, as nobody can tell before what it will keep busy: who opened more meanwhile would have half
+    a job open, at no use, while others run out of shards.
 
     Args:
         is_open: shards that are open.
@@ -260,10 +260,10 @@ def how_many(
         is_held_back: whether requests had to wait since then, as too many results weren't committed yet.
         is_opening: whether one that is open hasn't begun to fetch.
     """
-    if is_open and (is_opening or running * 2 > in_flight):
+    if is_open and running * 2 > in_flight:
         return 0
-    wanted = 2 if is_held_back or cores > BUSY_CORES else 2 * is_open
-    return max(min(max(wanted, 1), at_once) - is_open, 0)
+    wanted = 2 if is_opening or is_held_back or cores > BUSY_CORES else max(2 * is_open, 1)
+    return max(min(wanted, at_once) - is_open, 0)
 
 
 def next_look_s(idle_looks: int) -> float:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.above_transports
 
 LIMITS = HostLimits(concurrency=2)
-MANY = 3_000
+MANY = 1_000
 
 
 def hosts_asked(server: SiteServer) -> dict[str, int]:
@@ -46,7 +46,7 @@ def reasons_of(sink: ListSink) -> dict[str | None, int]:
 
 @pytest.mark.parametrize("limits", [None, LIMITS], ids=["without limits", "with limits"])
 def test_a_held_host_waits_and_a_release_loses_nothing(limits: HostLimits | None) -> None:
-    """Three thousand URLs of a held host wait, most in the backlog, while others go on; then each is fetched."""
+    """A thousand URLs of a held host wait, most in the backlog, while others go on; then each is fetched."""
     held, other = loopback_hosts(2)
     all_read = threading.Event()
 

@@ -11,15 +11,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crawlpool.config import check, is_count
+from crawlpool.shards.shares import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-
-#: Shards that a runner has open at once at most, unless told otherwise: as many as it takes to keep the pool busy. A
-#: shard's hosts are few: a polite crawl of one shard after the other would wait for these, whatever the threads. Where
-#: one shard keeps the pool busy, more of them would only share out the same commits into smaller ones.
-AT_ONCE = 32
-
 
 @dataclasses.dataclass(frozen=True)
 class EngineSpec:
@@ -34,7 +29,7 @@ class EngineSpec:
         job: the options of ``ShardJob``, without those that say which shard it is.
         retry: which failed targets each shard takes again when it is first opened in this run, as ``Job.retry``.
         workers: how many runners there shall be; ``None`` for as many as the engine has room for.
-        at_once: shards that one runner has open at once, at most.
+        at_once: shards that one runner has open at once, at most; ``plan`` reckons with as many.
         shuts_pool: whether a runner closes its pool at its end.
 
     Raises:

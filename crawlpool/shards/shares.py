@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from crawlpool.plan import Terms
     from crawlpool.shards.hashing import Sharding
 
-#: Shards that a worker has open at once, unless told otherwise.
-AT_ONCE = 8
+#: Shards that a worker has open at once at most, unless told otherwise: as many as it takes to keep its pool busy. A
+#: shard's hosts are few: a polite crawl of one shard after the other would wait for these, whatever the threads. Where
+#: one shard keeps the pool busy, more of them would only share out the same commits into smaller ones.
+AT_ONCE = 32
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,7 @@ def test_a_dominant_host_is_named_with_what_it_costs() -> None:
     text = said({"big.example": 9_000, **{f"h{n}.example": 10 for n in range(100)}}, 64, 8)
     assert text.startswith("Of 64 shards (--shards) ")
     assert "of them, an even share would be 1.6 %.\n" in text
-    assert "\n8 workers (--workers) with 8 shards open at once take at least 2 h 30 min; 1 is enough.\n" in text
+    assert "\n8 workers (--workers) with 32 shards open at once take at least 2 h 30 min; 1 is enough.\n" in text
     assert "No number of workers is faster than the slowest shard, 2 h 30 min: " in text
     assert "a host stays in one shard" in text and "big.example" in text
 
@@ -47,7 +47,7 @@ def test_a_shard_of_one_host_is_told_as_such() -> None:
 def test_more_workers_are_spoken_of_where_they_bring_something() -> None:
     """Where all shards together are the bound the text says up to how many workers it goes faster."""
     text = said({f"h{n}.example": 100 for n in range(640)}, 640, 2, in_flight=1000)
-    assert "\n2 workers (--workers) with 8 shards open at once take at least " in text
+    assert "\n2 workers (--workers) with 32 shards open at once take at least " in text
     assert "; more would be faster, up to " in text
 
 
@@ -74,7 +74,7 @@ def test_json_has_the_same_facts(urls: str, capfd: Capture) -> None:
     """The key is there in any case, so that a program needn't look for it."""
     assert json.loads(told(capfd, urls, "--json"))["sharded"] is None
     found = json.loads(told(capfd, urls, "--json", "--shards", "7", "--workers", "3"))["sharded"]
-    assert (found["shards"], found["workers"], found["at_once"]) == (7, 3, 8)
+    assert (found["shards"], found["workers"], found["at_once"]) == (7, 3, 32)
     assert found["slowest"]["demanded_s"] == found["total_s"] == 5.5
     assert set(found["largest"]) == {"shard", "hosts", "urls", "share", "demanded_s", "host", "host_urls"}
     assert json.loads(told(capfd, urls, "--json", "--workers", "2"))["sharded"]["shards"] == 64

@@ -16,6 +16,7 @@ from crawlpool.shards.shares import AT_ONCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+
 @dataclasses.dataclass(frozen=True)
 class EngineSpec:
     """All that a runner needs to know; it travels by pickle, in an engine's own message, and never to the disk.

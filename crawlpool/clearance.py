@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from requests.exceptions import ConnectTimeout
 
-from crawlpool.errors import BlockedAddress, ErrorKind, HostUnreachable
+from crawlpool.errors import BlockedAddress, ErrorKind, HostUnreachable, kind_of
 from crawlpool.events import RobotsRedirectBlocked, emit, logger
 from crawlpool.leg import Leg, RunOptions
 from crawlpool.models import Outcome, Result, Target
 from crawlpool.retry import RetryPolicy
+from crawlpool.retry.policy import RETRY_STATUSES, is_transient
 from crawlpool.robots.gate import Answer, Fetched, Gate, How, Verdict
 from crawlpool.robots.rules import Robots
 from crawlpool.trail import LegKind
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import requests
+    from tenacity import RetryCallState
 
     from crawlpool.leg import Group, Run
     from crawlpool.trail import LegNote
@@ -29,11 +31,30 @@ _log = logger("clearance")
 _MOST_BYTES = 4 * 1024 * 1024
 _DEADLINE_S = 60.0
 _MOST_REDIRECTS = 10  # RFC 9309 2.3.1.2 asks for five
-_TWICE = RetryPolicy(attempts=2)  # the gate asks again by itself
 _REASON = "robots_unreachable"
 _FIRST = 1 << 40  # its priority among the legs of its host
 # No connection came to be: whatever else is asked of the origin comes to the same, and its records should say so.
 _LOST = frozenset({ErrorKind.DNS, ErrorKind.CONNECT, ErrorKind.TLS, ErrorKind.PROXY})
+
+
+def _is_worth_another(state: RetryCallState) -> bool:
+    """Tell whether a request is sent again at once; where no connection came to be the gate asks again by itself.
+
+    In an outage these are many, and what they'd take of the pool's retry budget is what its pages need.
+    """
+    outcome = state.outcome
+    assert outcome is not None
+    error = outcome.exception()
+    if error is not None:
+        return is_transient(error) and not _is_lost(error)
+    return outcome.result().status_code in RETRY_STATUSES
+
+
+def _is_lost(error: BaseException) -> bool:
+    return kind_of(error) in _LOST or isinstance(error, (HostUnreachable, ConnectTimeout))
+
+
+_TWICE = RetryPolicy(attempts=2, retry=_is_worth_another)  # beyond that the gate asks again by itself
 _LEFT_ALONE = frozenset({"held", "host_skipped"})
 # A redirect that leads nowhere is no file (RFC 9309 2.3.1.2), and neither is what can't be asked for. Where the host's
 # address must not be reached each of its legs finds that out by itself, with nothing sent, and its record says why.
@@ -143,8 +164,9 @@ def fetched_of(result: Result, token: str) -> Fetched:
         return Fetched(How.UNREACHABLE if result.redirects and result.reason in _LEFT_ALONE else How.UNASKED)
     if error is not None:
         kind = result.error_kind
-        if kind in _LOST or isinstance(error, (HostUnreachable, ConnectTimeout)):
-            return Fetched(How.LOST, None, kind)
+        if _is_lost(error):
+            may_pass = is_transient(error) and not isinstance(error, HostUnreachable)
+            return Fetched(How.LOST, None, kind, may_pass)
         return Fetched(How.NONE if kind in _NONE else How.UNREACHABLE)
     assert response is not None
     status = response.status_code

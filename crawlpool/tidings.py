@@ -41,7 +41,10 @@ class Tidings:
     def excuses(self, leg: Leg) -> bool:
         """Say that a leg couldn't reach its host; tell whether it is to be tried again without being counted."""
         with self._lock:
-            excuses = self._schedule.excuses(leg, self._clock.monotonic())
+            now = self._clock.monotonic()
+            excuses = self._schedule.excuses(leg, now)
+            if excuses and leg.exit is None:
+                leg.seat.host.tried(now)
             self._idlers.wake()
             return excuses
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crawlpool import AddressRules, Crawl, HostLimits, Outcome, Result, RetryPolicy, SessionPool, Target
+from crawlpool import AddressRules, Crawl, HostLimits, Outcome, Result, RetryPolicy, SessionPool, Target, clearance
 from crawlpool.clearance import Clearance, fetched_of
 from crawlpool.errors import ErrorKind
 from crawlpool.models import Hop
@@ -109,8 +109,37 @@ def test_trouble_without_end_ends_its_legs(monkeypatch: pytest.MonkeyPatch) -> N
     assert set(site.paths) == {"/robots.txt"}
 
 
-def test_a_host_that_is_not_there_fails_as_itself() -> None:
+def test_a_host_that_comes_up_again_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is started after robots.txt was asked for in vain, twice, gives all pages; no retry was spent."""
+    monkeypatch.setattr(gates, "LOST_AGAIN_S", (0.05, 0.05, 0.05))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    server = SiteServer(Site(FORBIDS), port=port)
+    means, tries = clearance.fetched_of, []
+
+    def fetched_of(result: Result, token: str) -> Fetched:
+        tries.append(result)
+        if len(tries) == 2:
+            server.start()
+        return means(result, token)
+
+    monkeypatch.setattr(clearance, "fetched_of", fetched_of)
+    results: list[Result] = []
+    try:
+        with SessionPool(threads=4) as pool:
+            urls = [f"http://127.0.0.1:{port}/{n}" for n in range(20)]
+            report = pool.crawl(urls, limits=LIMITS, on_result=results.append)
+            assert pool.statistics().retries == 0
+    finally:
+        server.stop()
+    assert (report.ok, len(tries)) == (20, 3)
+    assert {result.attempts for result in results} == {1}
+
+
+def test_a_host_that_is_not_there_fails_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where not even robots.txt can be connected for, the target has failed to connect: no exit code may hide that."""
+    monkeypatch.setattr(gates, "LOST_AGAIN_S", (0.01, 0.01))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         urls = [f"http://127.0.0.1:{taken.getsockname()[1]}/{n}" for n in range(20)]

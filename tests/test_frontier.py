@@ -10,9 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from crawlpool.errors import ErrorKind
 from crawlpool.frontier import Frontier
 from crawlpool.leg import Leg
 from crawlpool.limits import HostLimits
+from crawlpool.politeness import ANSWERED, UNSENT, Came
 from tests.gates import PATIENCE_S, ListRun, Threads, until
 from tests.kit import HandClock
 
@@ -63,6 +65,33 @@ def test_higher_priority_goes_first_then_order_of_arrival() -> None:
     for name, priority in (("a", 0), ("b", 5), ("c", 0), ("d", 5), ("e", -1)):
         frontier.put(run.leg(f"http://h/{name}", priority))
     assert [url[-1] for url in urls(frontier.take(5))] == list("bdace")
+
+
+def test_what_is_excused_keeps_its_hosts_delay() -> None:
+    """While it isn't known whether the outage is ours no host is tried faster than its limits allow."""
+    clock = HandClock()
+    frontier, run = Frontier(clock), ListRun(limits=HostLimits(delay_s=2.0))
+    hosts = [f"h{number}.example" for number in range(12)]
+    for name in hosts * 3:
+        frontier.put(run.leg(f"http://{name}/"))
+    answered = frontier.take(12)
+    for leg in answered:
+        leg.came = ANSWERED
+    frontier.settle([(leg, None) for leg in answered])
+    clock.tick(2.0)
+    tried, excused = frontier.take(12), 0
+    assert len(tried) == 12
+    for leg in tried:
+        leg.came = Came.unreachable(ErrorKind.CONNECT)
+        if frontier.excuses(leg):
+            leg.came = UNSENT
+            excused += 1
+    frontier.settle([(leg, None) for leg in tried])
+    assert excused > 0
+    clock.tick(1.9)
+    assert frontier.take(12, lambda: True) == []
+    clock.tick(0.1)
+    assert len(frontier.take(12, lambda: True) or ()) == 12
 
 
 def test_a_leg_never_runs_before_its_time() -> None:

@@ -195,6 +195,13 @@ class Host:
         elif how is How.ANSWERED:
             self._refusals = 0
 
+    def tried(self, now: float) -> None:
+        """Take it that a connection was tried that nobody counts, before ``end``: the delay holds from then on, too.
+
+        Whose fault it was isn't known then, and a host that is there after all has seen it.
+        """
+        self.ended_at = now
+
     def left(self, now: float) -> None:
         """Take the end of a request that had no limits when it started: what came of it wasn't judged."""
         self.running -= 1

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 FRESH_S = 24 * 3600.0
 #: Seconds from one vain try to the next, as long as there is patience.
 AGAIN_S = (10.0, 20.0, 40.0, 60.0)
+#: The same where the host can't be connected to, and may be in a moment: as often as a page is tried, and as long as a
+#: server takes to be started again.
+LOST_AGAIN_S = (1.0, 3.0, 8.0)
 #: How long it is taken for granted that an origin's file can't be had: then it is tried once more.
 GIVEN_UP_S = 1800.0
 LOST_S = 30.0
@@ -34,11 +37,15 @@ class How(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came of asking: the rules where there are any, the kind of error where the host is lost."""
+    """What came of asking: the rules where there are any, the kind of error where the host is lost.
+
+    ``may_pass`` tells of a lost host that the next try may well succeed: a name that doesn't exist won't.
+    """
 
     how: How
     rules: Robots | None = None
     kind: ErrorKind | None = None
+    may_pass: bool = False
 
 
 class Verdict(enum.Enum):
@@ -129,15 +136,19 @@ class Gate:
         permit.is_fetching = False
         if fetched.how is How.UNASKED:
             permit.answer, permit.until = _FETCH, math.inf
-        elif fetched.how is How.UNREACHABLE:
-            if not permit.tries:
-                permit.since = now
+            return
+        if not permit.tries:
+            permit.since = now
+        if fetched.how is How.UNREACHABLE:
             wait_s = AGAIN_S[min(permit.tries, len(AGAIN_S) - 1)]
             permit.tries += 1
             if now + wait_s - permit.since <= self._patience_s:
                 permit.answer, permit.until = _WAIT, now + wait_s
             else:
                 permit.answer, permit.until, permit.tries = _UNREACHABLE, now + GIVEN_UP_S, 0
+        elif fetched.may_pass and permit.tries < len(LOST_AGAIN_S):
+            permit.answer, permit.until = _WAIT, now + LOST_AGAIN_S[permit.tries]
+            permit.tries += 1
         else:
             permit.tries = 0
             if fetched.how is How.LOST:

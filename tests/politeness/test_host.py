@@ -51,6 +51,16 @@ def test_what_was_never_sent_is_no_request() -> None:
     assert host.may_start_at(DELAYED) == 12.0
 
 
+def test_a_connection_that_was_tried_is_no_request_and_its_delay_holds() -> None:
+    """Nobody counts it, as the outage may be ours; the host isn't tried again sooner for that."""
+    host = Host("h")
+    asked(host, ANSWERED, 10.0)
+    host.start()
+    host.tried(13.0)
+    host.end(UNSENT, DELAYED, 13.0)
+    assert host.may_start_at(DELAYED) == 15.0
+
+
 def test_concurrency_without_delay() -> None:
     """So many at once, and the next one as soon as one has ended."""
     host = Host("h")

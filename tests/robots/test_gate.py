@@ -9,7 +9,7 @@ import pytest
 from crawlpool.errors import ErrorKind
 from crawlpool.robots import Fetched, Gate, Robots
 from crawlpool.robots import gate as gates
-from crawlpool.robots.gate import AGAIN_S, FRESH_S, GIVEN_UP_S, LOST_S, How, Verdict
+from crawlpool.robots.gate import AGAIN_S, FRESH_S, GIVEN_UP_S, LOST_AGAIN_S, LOST_S, How, Verdict
 
 ORIGIN = "http://a.example"
 RULES = Fetched(How.RULES, Robots(b"User-agent: *\nDisallow: /x", "bot"))
@@ -76,6 +76,30 @@ def test_a_lost_host_ends_its_legs_for_a_while() -> None:
     answer = gate.ask(ORIGIN, LOST_S - 1)
     assert (answer.verdict, answer.kind) == (Verdict.LOST, ErrorKind.DNS)
     assert gate.ask(ORIGIN, LOST_S).verdict is Verdict.FETCH
+
+
+def test_a_host_that_is_out_of_reach_is_tried_as_often_as_a_page() -> None:
+    """What may pass is asked for again before anything ends; after that it is the same as of any lost host."""
+    lost = Fetched(How.LOST, None, ErrorKind.CONNECT, may_pass=True)
+    gate, now = Gate(), 0.0
+    for wait_s in LOST_AGAIN_S:
+        gate.begin(ORIGIN)
+        gate.learn(ORIGIN, lost, now)
+        assert gate.opens_at(ORIGIN, now) == now + wait_s
+        now += wait_s
+        assert gate.ask(ORIGIN, now).verdict is Verdict.FETCH
+    gate.begin(ORIGIN)
+    gate.learn(ORIGIN, lost, now)
+    assert gate.ask(ORIGIN, now).verdict is Verdict.LOST
+    assert gate.ask(ORIGIN, now + LOST_S).verdict is Verdict.FETCH
+
+
+def test_a_host_that_was_out_of_reach_for_a_moment_leaves_nothing() -> None:
+    """It came up again: its rules hold, and a server's trouble after that has its whole patience."""
+    lost = Fetched(How.LOST, None, ErrorKind.CONNECT, may_pass=True)
+    assert learned(lost, RULES, now=0.0).ask(ORIGIN, 0.0).verdict is Verdict.GO
+    gate = learned(lost, TROUBLE, now=0.0)
+    assert gate.opens_at(ORIGIN, 0.0) == AGAIN_S[1]
 
 
 def test_a_fetch_that_was_given_up_tells_nothing() -> None:

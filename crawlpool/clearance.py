@@ -35,6 +35,14 @@ _REASON = "robots_unreachable"
 _FIRST = 1 << 40  # its priority among the legs of its host
 # No connection came to be: whatever else is asked of the origin comes to the same, and its records should say so.
 _LOST = frozenset({ErrorKind.DNS, ErrorKind.CONNECT, ErrorKind.TLS, ErrorKind.PROXY})
+_LEFT_ALONE = frozenset({"held", "host_skipped"})
+# A redirect that leads nowhere is no file (RFC 9309 2.3.1.2), and neither is what can't be asked for. Where the host's
+# address must not be reached each of its legs finds that out by itself, with nothing sent, and its record says why.
+_NONE = frozenset({ErrorKind.REDIRECT, ErrorKind.INVALID_URL, ErrorKind.BLOCKED_ADDRESS})
+
+
+def _is_lost(error: BaseException) -> bool:
+    return kind_of(error) in _LOST or isinstance(error, (HostUnreachable, ConnectTimeout))
 
 
 def _is_worth_another(state: RetryCallState) -> bool:
@@ -50,15 +58,7 @@ def _is_worth_another(state: RetryCallState) -> bool:
     return outcome.result().status_code in RETRY_STATUSES
 
 
-def _is_lost(error: BaseException) -> bool:
-    return kind_of(error) in _LOST or isinstance(error, (HostUnreachable, ConnectTimeout))
-
-
 _TWICE = RetryPolicy(attempts=2, retry=_is_worth_another)  # beyond that the gate asks again by itself
-_LEFT_ALONE = frozenset({"held", "host_skipped"})
-# A redirect that leads nowhere is no file (RFC 9309 2.3.1.2), and neither is what can't be asked for. Where the host's
-# address must not be reached each of its legs finds that out by itself, with nothing sent, and its record says why.
-_NONE = frozenset({ErrorKind.REDIRECT, ErrorKind.INVALID_URL, ErrorKind.BLOCKED_ADDRESS})
 
 
 class Kept(Protocol):

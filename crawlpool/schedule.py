@@ -218,11 +218,11 @@ class Schedule:
         """
         host = leg.seat.host
         if self._valve.outage.failed(host.name, now, is_known=host.has_answered):
-            for each in self.hosts:
-                each.forgive()
-            for line in list(self._lines.values()):
-                self._turns.look_at(line, now)
+            self.hosts.forgive()
+            self._turns.look_at_all(now)
             self.news.append(("outage", ""))
+        if leg.exit is None:
+            host.tried(now)
         return self._valve.excuses(leg.excuses, leg.exit)
 
     def ended(self, legs: Iterable[Leg], now: float) -> None:

@@ -41,10 +41,7 @@ class Tidings:
     def excuses(self, leg: Leg) -> bool:
         """Say that a leg couldn't reach its host; tell whether it is to be tried again without being counted."""
         with self._lock:
-            now = self._clock.monotonic()
-            excuses = self._schedule.excuses(leg, now)
-            if excuses and leg.exit is None:
-                leg.seat.host.tried(now)
+            excuses = self._schedule.excuses(leg, self._clock.monotonic())
             self._idlers.wake()
             return excuses
 

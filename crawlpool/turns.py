@@ -143,6 +143,11 @@ class Turns:
             if isinstance(line, Line) and line.rests_until == at and line.queue and line.key is not None:
                 yield (*line.key, at)
 
+    def look_at_all(self, now: float) -> None:
+        """Look at all lines: what holds for their hosts has changed for each."""
+        for line in list(self.lines.values()):
+            self.look_at(line, now)
+
     def look_at_host(self, host: Host, now: float) -> None:
         """Look at all lines of a host, whose state has changed."""
         for line in list(host.lines):

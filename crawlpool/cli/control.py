@@ -101,7 +101,7 @@ def ask(control: str, request: dict[str, Any], patience_s: float = PATIENCE_S) -
     except TimeoutError:
         raise ControlError(f"{shown}: no answer within {patience_s:g} s; the run is very busy, or stopped") from None
     except FileNotFoundError:
-        if os.path.isdir(control):
+        if path != control:
             raise ControlError(f"{one_line(control)}: no job runs there, and it has no control socket") from None
         made = f"a run makes one with --job {shown} or with --control {shown}"
         raise ControlError(f"{shown}: there is no such job, and no such socket; {made}") from None

@@ -63,6 +63,11 @@ class Hosts:
         """Return a host if it is known."""
         return self._hosts.get(name)
 
+    def forgive(self) -> None:
+        """Forget of each host that it couldn't be reached: it was no fault of theirs."""
+        for host in self:
+            host.forgive()
+
     def cooled(self, now: float, owns: Callable[[str], bool] | None = None) -> list[tuple[str, float]]:
         """Return the hosts whose cooldown has changed since the last call, each with the seconds that are left.
 

@@ -111,13 +111,15 @@ class Inbox:
         rows: list[Any] = []
         has_come = False
         for name in segments.names(job.inbox):
-            if not is_visible(name, state) or not self._is_wanted(name):
+            writer = self._writer_if_wanted(name) if is_visible(name, state) else None
+            if writer is None:
                 continue
             path = os.path.join(job.inbox, str(name))
             with contextlib.suppress(FileNotFoundError):
                 rows += segments.read(path, job.manifest.sharding_id)
                 taken.append((str(name), segments.digest_of(path)))
-                self._know_writer(name)
+                if writer and name.source is not None:
+                    self._writers[name.source] = writer
             if len(rows) >= MOST_ROWS:
                 if not self._take_in(taken, rows):
                     return has_come
@@ -135,28 +137,26 @@ class Inbox:
             self._database.close()
             self._database = None
 
-    def _is_wanted(self, name: SegmentName) -> bool:
-        """Tell whether a segment is to be taken in; one that was, and one that never counted, goes."""
+    def _writer_if_wanted(self, name: SegmentName) -> str | None:
+        """Return who wrote a segment that is to be taken in, as ``_writer_of`` does.
+
+        ``None`` for any other: one that was taken in, and one that never counted, goes.
+        """
         standing = lineage.standing(self._job.root, name)
         if standing is Standing.LATER:
-            return False
-        if standing is Standing.COUNTS:
-            self._writer_of(name)  # before it may be taken for what came in before
+            return None
+        # Before it may be taken for what came in before.
+        writer = self._writer_of(name) if standing is Standing.COUNTS else ""
         if standing is Standing.VOID or self._has_imported(name):
             self._remove([str(name)])
-            return False
-        return True
+            return None
+        return writer
 
     def _writer_of(self, name: SegmentName) -> str:
         """Return who wrote a segment, unless it is this folder's own; raise where another one is known."""
         if name.source is None or name.source in self._job.manifest.mine():
             return ""
         return segments.check_writer(os.path.join(self._job.inbox, str(name)), name.source, self._writers)
-
-    def _know_writer(self, name: SegmentName) -> None:
-        writer = self._writer_of(name)
-        if writer and name.source is not None:
-            self._writers[name.source] = writer
 
     def _has_imported(self, name: SegmentName) -> bool:
         path = os.path.join(self._job.job.path, NAME)

@@ -12,6 +12,7 @@ from crawlpool.errors import describe, kind_of
 from crawlpool.escape import json_bytes
 from crawlpool.redact import one_line, redact_input, redact_text, redact_url
 from crawlpool.robots_tag import may_have_tags, tags_of
+from crawlpool.wire import TIMINGS, spans_of
 
 SCHEMA_VERSION = 1
 MAX_INPUT_CHARS = 2048
@@ -56,21 +57,6 @@ EMPTY: dict[str, Any] = {
     "body": [],
     "run": 1,
 }
-
-
-#: The keys of ``timings``.
-TIMINGS = ("dns_s", "connect_s", "tls_s", "first_byte_s", "total_s")
-
-
-def spans_of(moments: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the seconds that ``TIMINGS`` names.
-
-    Args:
-        moments: resolving; then, counted from its end: connected, TLS done, first byte, end.
-    """
-    dns_s, connected_s, secured_s, first_s, end_s = moments
-    tls_s = max(secured_s - connected_s, 0.0) if secured_s else 0.0
-    return dns_s, connected_s, tls_s, dns_s + first_s, dns_s + end_s
 
 
 class EveryHeader(Container[str]):

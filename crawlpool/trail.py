@@ -10,7 +10,7 @@ import enum
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crawlpool.record import spans_of
+from crawlpool.wire import spans_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ class LegNote(NamedTuple):
             judged by it.
         status: of its answer.
         ip: the address that answered.
-        moments: what it spent its time on, as ``crawlpool.models.Wire.timings`` has it; ``timings`` makes more of it.
+        moments: what it spent its time on, as ``crawlpool.wire.Wire.timings`` has it; ``timings`` makes more of it.
         url: what was asked for, without userinfo; ``None`` for the target's own URL.
         host: of ``url``; ``None`` where it is the target's own.
         error: its kind, and one line about it without secrets.
@@ -95,7 +95,7 @@ class LegNote(NamedTuple):
 
     @property
     def timings(self) -> tuple[float, ...] | None:
-        """The seconds that ``crawlpool.record.TIMINGS`` names; ``None`` where there was no answer, or nobody tells."""
+        """The seconds that ``crawlpool.wire.TIMINGS`` names; ``None`` where there was no answer, or nobody tells."""
         return None if self.moments is None else tuple([round(span, 6) for span in spans_of(self.moments)])
 
     @property

@@ -27,10 +27,11 @@ from tests.house import (
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
-        "_version errors clock config disk escape fence limits models record redact redactor events robots_tag trail",
+        "_version errors clock config disk escape fence limits models record redact redactor events robots_tag trail "
+        "wire",
         "address cookies retry decode politeness robots digests shortage suffixes",
         "transport environment",
-        "session pool defaults headers exchange sites download fork pool_options wire prepare shared layers verbs lane "
+        "session pool defaults headers exchange sites download fork pool_options prepare shared layers verbs lane "
         "auth redirects fencing",
         "source backlog clearance detour lines schedule rooms turnstile frontier sinks worker intake crawl "
         "leg settle books runs attend seen plan evidence audit turns names idlers findings control steering later "
@@ -51,10 +52,10 @@ ARROWS: dict[str, set[str]] = {
     "events": {"redactor"},
     "fence": {"clock", "errors"},
     "limits": {"config"},
-    "models": {"errors", "record", "redact"},
-    "record": {"clock", "errors", "escape", "redact", "robots_tag"},
+    "models": {"errors", "record", "redact", "wire"},
+    "record": {"clock", "errors", "escape", "redact", "robots_tag", "wire"},
     "redactor": {"config", "escape", "redact"},
-    "trail": {"record"},
+    "trail": {"wire"},
     # floor 1
     "cookies": {"suffixes"},
     # floor 3

@@ -90,7 +90,7 @@ def test_json_says_the_same_and_shows_nothing(text: str) -> None:
 
 def _plain(text: str) -> bytes:
     """Return the record of a page, made the short way."""
-    from crawlpool.models import Wire
+    from crawlpool.wire import Wire
 
     result = result_of(started_at_s=1.0, waited_s=0.0)
     response: Any = result.response

@@ -30,6 +30,23 @@ def test_methods_are_upper_case() -> None:
     assert Target("http://h.example/", "post").method == "POST"
 
 
+def test_a_target_has_what_it_was_given_and_else_the_defaults() -> None:
+    """Only what differs from a default is stored, and nobody can tell: by name, in copies, compared, as a key."""
+    fields = {
+        "url": "http://h.example/", "method": "PUT", "headers": {"a": "b"}, "data": b"x", "params": {"q": "1"},
+        "meta": [1], "priority": -2, "depth": 3, "parent": "http://h.example/p", "n": 4, "input": "h.example",
+    }  # fmt: skip
+    assert dataclasses.asdict(Target(**fields)) == fields  # type: ignore[arg-type]
+    assert dataclasses.astuple(Target(*fields.values())) == tuple(fields.values())  # type: ignore[arg-type]
+    plain = Target("http://h.example/")
+    defaults = {field.name: field.default for field in dataclasses.fields(Target)}
+    assert dataclasses.asdict(plain) == {**defaults, "url": "http://h.example/"}
+    for name, value in fields.items():
+        changed = dataclasses.replace(plain, **{name: value})  # type: ignore[arg-type]
+        assert getattr(changed, name) == value and dataclasses.replace(changed, **{name: getattr(plain, name)}) == plain  # type: ignore[arg-type]
+    assert {plain: 1}[Target("http://h.example/", "get", depth=0, n=None)] == 1
+
+
 @pytest.mark.parametrize("url", [None, b"http://h/", 7])
 def test_a_url_that_is_no_text_is_named(url: object) -> None:
     """That is a fault of the caller's code, told at once."""

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawlpool.errors import ErrorKind
-from crawlpool.models import BodyPlace, Hop, Outcome, Result, Target, Wire
+from crawlpool.models import BodyPlace, Hop, Outcome, Result, Target
 from crawlpool.record import EMPTY, EVERY_HEADER, MAX_INPUT_CHARS, record_line, record_of, to_line
+from crawlpool.wire import Wire
 
 DESIGN_KEYS = (
     "v n input url method meta depth parent outcome reason status final_url redirects attempts error content_type "

@@ -118,7 +118,8 @@ def lines_of(records: Iterable[JobRecord]) -> Iterator[bytes]:
 
 def table_of(records: Iterable[JobRecord]) -> Iterator[bytes]:
     """Yield the head of a table in CSV, and a row for each record; UTF-8."""
-    from crawlpool.record import EMPTY, TIMINGS
+    from crawlpool.record import EMPTY
+    from crawlpool.wire import TIMINGS
 
     parts = {"error": ("kind", "message"), "timings": TIMINGS}
     yield _row([f"{key}.{part}" if part else key for key in EMPTY for part in parts.get(key, ("",))])

@@ -33,7 +33,6 @@ from crawlpool.engines.base import EngineSpec
 from crawlpool.engines.coordinator import Coordinator, new_run
 from crawlpool.engines.naming import engine_named
 from crawlpool.errors import ConfigError, CrawlPoolError, EngineError, JobError, SinkError
-from crawlpool.jobs.again import check_kinds
 from crawlpool.jobs.job import make_folder
 from crawlpool.ledger.lock import JobLock
 from crawlpool.observe import logs_to, make_display
@@ -78,8 +77,6 @@ def run_sharded(settings: RunSettings, telling: Telling) -> Exit:
     check_files(settings)
     if settings.handler is not None:
         handler_named(settings.handler, settings.handler_folder)
-    if settings.retry_failed is not None:
-        check_kinds(settings.retry_failed)
     if settings.overwrites:
         from crawlpool.cli.overwrite_sharded import clear
 

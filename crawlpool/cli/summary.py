@@ -50,7 +50,8 @@ HOW = {
 
 #: What may help against the errors of a kind.
 HINTS = {
-    "invalid_url": "correct the lines, or give --default-scheme for URLs without one",
+    "invalid_url": "correct the lines, or give --default-scheme for URLs without one; a redirect's bad target is a "
+    "fault of its server",
     "dns": "check the names; --resolve gives addresses by hand",
     "connect": "the hosts refuse or can't be reached; try again later",
     "tls": "--ca-bundle trusts further certificates",

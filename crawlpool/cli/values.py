@@ -155,10 +155,18 @@ class Kinds(_Type):
         return "[=KIND,…]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Return the words, as a job takes them."""
+        """Return the words, as a job takes them; fail for what is no kind."""
+        from crawlpool.jobs.again import check_kinds
+
         if isinstance(value, tuple):
             return value
-        return tuple(word.strip() for word in str(value).split(",")) if str(value).strip() else ()
+        kinds = tuple(word.strip() for word in str(value).split(",")) if str(value).strip() else ()
+        for kind in kinds:
+            try:
+                check_kinds([kind])
+            except ConfigError:
+                self.fail(f"{kind!r} is no kind of failure such as timeout, 503 or 5xx.", param, ctx)
+        return kinds
 
 
 class Statuses(_Type):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Rows of input that may wait to be committed, and that are committed in one go. The larger the fewer pages are
 #: written twice; to hold them takes some 300 bytes each.
-MOST_ROWS = 25_000
+MOST_ROWS = 40_000
 _ROWS_BESIDE = 4_000  # at most where results are committed with them
 _SOON_S = 0.005
 #: How long a result waits for others to be committed with it, unless enough have come. A commit costs as much for one

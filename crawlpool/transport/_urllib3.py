@@ -23,13 +23,13 @@ from urllib3.util.connection import is_connection_dropped
 
 from crawlpool.config import split_timeout
 from crawlpool.errors import BlockedAddress, LeaseLost, causes
-from crawlpool.models import Wire
 from crawlpool.retry import IDEMPOTENT_METHODS
 from crawlpool.transport.answer import check_switch
 from crawlpool.transport.blame import UNANSWERED, as_requests_error, is_at_hand, no_http, short_of
 from crawlpool.transport.connections import KnownHeaders, TrackedHTTPConnection, TrackedHTTPSConnection, track
 from crawlpool.transport.reach import Reach, permits_here
 from crawlpool.transport.reading import StreamedBody
+from crawlpool.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

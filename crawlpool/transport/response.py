@@ -14,8 +14,8 @@ from urllib3 import HTTPHeaderDict
 from urllib3.response import HTTPResponse
 
 if TYPE_CHECKING:
-    from crawlpool.models import Wire
     from crawlpool.transport.keeping import Kept
+    from crawlpool.wire import Wire
 
 _MOST_MEMOS = 1000
 _encodings: dict[str, str | None] = {}

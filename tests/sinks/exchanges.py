@@ -13,8 +13,9 @@ import requests
 from warcio.archiveiterator import ArchiveIterator
 
 from crawlpool.decode import decode_body
-from crawlpool.models import Outcome, Result, Target, Wire
+from crawlpool.models import Outcome, Result, Target
 from crawlpool.transport.keeping import Kept
+from crawlpool.wire import Wire
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"
 ASKED = b"GET /page HTTP/1.1\r\nHost: h.example\r\nAccept: */*\r\n\r\n"

@@ -6,7 +6,6 @@ import http.client
 from typing import TYPE_CHECKING, Any
 
 from crawlpool.errors import ProtocolError
-from crawlpool.models import Wire
 from crawlpool.transport.answer import HeaderCut, breach_of, check_switch
 from crawlpool.transport.fields import (
     BLANK,
@@ -28,6 +27,7 @@ from crawlpool.transport.fields import (
 )
 from crawlpool.transport.keeping import Kept, final_head
 from crawlpool.transport.response import LeanResponse, lean_response
+from crawlpool.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,7 +21,7 @@ from crawlpool.testing.certificates import Certificates
 from crawlpool.transport.connecting import interleaved, places_of, until_for
 from crawlpool.transport.curl import library
 from crawlpool.transport.resolver import Resolver
-from tests.gates import PATIENCE_S, Threads
+from tests.gates import PATIENCE_S, Threads, until
 from tests.kit import RawServer
 from tests.stalling import KINDS, Stalls
 from tests.stalls import MODES, many, one, planned, pool_over
@@ -79,8 +79,7 @@ def test_an_abort_ends_a_stalled_request(certificates: Certificates) -> None:
         pool = stack.enter_context(SessionPool(threads=1, retry=False, trust_env=False, timeout=PATIENCE_S))
         stack.enter_context(stalls)
         future = pool.submit("GET", stalls.ask("header drips", _Plain()).url)
-        while not pool._workforce._running:
-            time.sleep(0.001)
+        until(future.running)  # one that is taken and not begun yet is cancelled, like one that waits
         future.abort()
         assert kind_of(future.exception(PATIENCE_S) or ValueError()) is ErrorKind.CANCELLED
         assert pool.submit("GET", stalls.good()).result(PATIENCE_S).ok
